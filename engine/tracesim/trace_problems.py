@@ -1,0 +1,83 @@
+"""What can be wrong with a trace: the table of codes, and how a message quotes what it found.
+
+A code is stable: scripts may filter by it. Messages are for people and may change.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NamedTuple
+
+from tracesim.errors import TraceProblem
+
+ERRORS = {
+    "missing-file": "there is no such file",
+    "is-a-directory": "the path is a directory",
+    "unreadable-file": "the file cannot be opened or read",
+    "empty-file": "the file holds no record",
+    "truncated-file": "compressed data ends early or is damaged; the lines before it are still read",
+    "line-too-long": "a line has more bytes than the limit; it is skipped",
+    "invalid-utf8": "bytes are not UTF-8",
+    "invalid-json": "a line is not JSON",
+    "not-an-object": "a line is JSON, but not an object",
+    "lone-surrogate": "a string has half of a surrogate pair, which is no character",
+    "missing-field": "a required field is absent",
+    "mixed-fields": "lengths stand together with text or token ids, or hash_ids without lengths",
+    "wrong-type": "a value has another type than its field",
+    "bad-value": "a value has the right type and is not accepted: out of range, NaN, true for 1",
+    "empty-prompt": "a prompt has no characters or no tokens",
+    "empty-stop": "a stop string has no characters",
+    "duplicate-id": "an earlier record has the same id",
+    "hash-count": "the number of hash_ids does not fit input_length",
+}
+WARNINGS = {
+    "likely-typo": "an unknown field is called almost as a known one",
+    "duplicate-prompt": "an earlier record has the same prompt",
+    "bom": "the file starts with a byte order mark",
+    "no-final-newline": "the last line does not end with a newline",
+}
+
+_SHOWN = 40
+
+
+class Finding(NamedTuple):
+    """A problem whose place in the trace is not known yet; `field` is None when it is the whole line."""
+
+    code: str
+    field: str | None
+    message: str
+
+
+def problem(code: str, file: str, line: int | None, field: str | None, message: str) -> TraceProblem:
+    """A `TraceProblem` with the severity that the table gives to `code`."""
+    severity = "warning" if code in WARNINGS else "error"
+    return TraceProblem(code, severity, file, line, field, message)  # type: ignore[arg-type]
+
+
+def quoted(text: str) -> str:
+    """`text` as an ASCII JSON string, cut to 40 characters."""
+    shown = ""
+    for at, character in enumerate(text):
+        escaped = json.dumps(character)[1:-1]
+        room = _SHOWN - 2 if at == len(text) - 1 else _SHOWN - 5
+        if len(shown) + len(escaped) > room:
+            return f'"{shown}..."'
+        shown += escaped
+    return f'"{shown}"'
+
+
+def described(value: Any) -> str:
+    """What a message says it found: scalars as JSON writes them, containers by their kind."""
+    if isinstance(value, str):
+        return f"the string {quoted(value)}"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    return json.dumps(value)[:_SHOWN]
+
+
+def is_non_finite(value: Any) -> bool:
+    """Whether `value` is NaN or an infinity, which JSON does not have."""
+    return type(value) is float and not math.isfinite(value)
