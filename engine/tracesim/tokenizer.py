@@ -1,0 +1,263 @@
+"""Text to tokens and back: the `Tokenizer` protocol, and `load_tokenizer(name)` for every kind there is.
+
+A tokenizer cuts all text alike: what looks like a special token, such as `<|endoftext|>`, is plain text.
+"""
+
+from __future__ import annotations
+
+import binascii
+import difflib
+import re
+import threading
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from tracesim import vocabulary
+from tracesim.errors import TokenizerError
+
+if TYPE_CHECKING:
+    import tiktoken
+
+DEFAULT: Final = "embedded"
+
+_FETCH_SECONDS: Final = 10.0
+"""How long tiktoken may take to fetch a vocabulary of a few megabytes."""
+
+_LONGEST_RUN: Final = 4_096
+"""Characters of a run without (or of nothing but) white space that go to a foreign regex at once."""
+
+
+class Tokenizer(Protocol):
+    """Text to token ids, and what each token id spells."""
+
+    name: str
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The token ids of `text`."""
+        ...
+
+    def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
+        """The bytes that each token adds to the text, in order; joined they are the text in UTF-8.
+
+        Raises TokenizerError for an id that is not in the vocabulary.
+        """
+        ...
+
+
+def load_tokenizer(name: str = DEFAULT) -> Tokenizer:
+    """The tokenizer called `name`.
+
+    `embedded` (shipped with the package), `char` (a token is a character), `byte`, a tiktoken encoding or
+    model name, the path of a `.tiktoken` file, or the path of a Hugging Face `tokenizer.json` or its folder.
+
+    Raises TokenizerError when there is no such thing or it cannot be read, with the ways out.
+    """
+    if name == "embedded":
+        return TiktokenTokenizer(_encoding_from_file(name, vocabulary.path()))
+    if name == "char":
+        return CharTokenizer()
+    if name == "byte":
+        return ByteTokenizer()
+    path = Path(name)
+    if path.is_dir():
+        path = path / "tokenizer.json"
+    if path.suffix == ".json":
+        return HuggingFaceTokenizer(name, path)
+    if path.suffix == ".tiktoken":
+        return TiktokenTokenizer(_encoding_from_file(name, path))
+    return TiktokenTokenizer(_encoding_by_name(name))
+
+
+class CharTokenizer:
+    """One token a character; its id is the code point."""
+
+    name = "char"
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The code points of `text`."""
+        return array("I", map(ord, text))
+
+    def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
+        """Each code point in UTF-8."""
+        try:
+            return [chr(token_id).encode() for token_id in token_ids]
+        except (ValueError, OverflowError) as error:
+            raise TokenizerError(f"tokenizer 'char': not a code point: {error}") from error
+
+
+class ByteTokenizer:
+    """One token a byte of the text in UTF-8; its id is the byte."""
+
+    name = "byte"
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The bytes of `text`."""
+        return text.encode()
+
+    def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
+        """Each byte by itself."""
+        try:
+            return [bytes((token_id,)) for token_id in token_ids]
+        except ValueError as error:
+            raise TokenizerError(f"tokenizer 'byte': {error}") from error
+
+
+class TiktokenTokenizer:
+    """A `tiktoken.Encoding`. Token ids are kept in four bytes each."""
+
+    def __init__(self, encoding: tiktoken.Encoding) -> None:
+        self.name = encoding.name
+        self._encoding = encoding
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The token ids of `text`.
+
+        Runs of over 4,096 characters without white space, or of nothing but white space, are cut there:
+        the time of byte-pair merging, and the depth of a regex, grow with the longest run.
+        """
+        encode = self._encoding.encode_ordinary
+        if len(text) <= _LONGEST_RUN:
+            return array("I", encode(text))
+        token_ids = array("I")
+        for part in _cut_long_runs(text):
+            token_ids.extend(encode(part))
+        return token_ids
+
+    def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
+        """The vocabulary's bytes of each token."""
+        try:
+            return self._encoding.decode_tokens_bytes(token_ids)
+        except (KeyError, OverflowError) as error:
+            raise TokenizerError(f"tokenizer {self.name!r} has no token {error}") from error
+
+
+class HuggingFaceTokenizer:
+    """A `tokenizer.json`, through Hugging Face's `tokenizers`.
+
+    Where the tokenizer normalizes (lower case, Unicode forms), what its tokens spell is what a model that
+    uses it would have shown, and may differ from the recorded text.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        try:
+            import tokenizers
+        except ImportError as error:
+            raise TokenizerError(
+                f"tokenizer {name!r} needs the package tokenizers: pip install 'tracesim[hf]'"
+            ) from error
+        if not path.is_file():
+            raise TokenizerError(f"tokenizer {name!r}: there is no file {path}")
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"tokenizer {name!r}: {path} is not a tokenizer.json: {error}") from error
+        self.name = name
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        self._new_stream = tokenizers.decoders.DecodeStream
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The token ids of `text`, without those that the tokenizer would put around it."""
+        return array("I", self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
+        """What a stream of these tokens shows with each; a split character comes with its last token."""
+        stream = self._new_stream(skip_special_tokens=False)
+        try:
+            shown = [stream.step(self._tokenizer, token_id) or "" for token_id in token_ids]
+            if shown:
+                # A stream waits for more after U+FFFD, which may be the text's own.
+                text = self._tokenizer.decode(list(token_ids), skip_special_tokens=False)
+                shown[-1] += text[sum(map(len, shown)) :]
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"tokenizer {self.name!r}: {error}") from error
+        return [piece.encode() for piece in shown]
+
+
+def _cut_long_runs(text: str) -> Iterator[str]:
+    start = 0
+    for run in re.finditer(rf"\s{{{_LONGEST_RUN}}}|\S{{{_LONGEST_RUN}}}", text):
+        yield text[start : run.end()]
+        start = run.end()
+    yield text[start:]
+
+
+def _encoding_from_file(name: str, path: Path) -> tiktoken.Encoding:
+    import tiktoken
+
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise TokenizerError(f"tokenizer {name!r}: cannot read {path}: {error.strerror}") from error
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                token, rank = line.split()
+                ranks[binascii.a2b_base64(token)] = int(rank)
+            except ValueError as error:
+                raise TokenizerError(
+                    f"tokenizer {name!r}: {path}:{number}: not a base64 token, a space and its rank"
+                ) from error
+    if missing := [byte for byte in range(256) if bytes((byte,)) not in ranks]:
+        raise TokenizerError(f"tokenizer {name!r}: {path} lacks {len(missing)} of the 256 single bytes")
+    return tiktoken.Encoding(name, pat_str=vocabulary.SPLIT_PATTERN, mergeable_ranks=ranks, special_tokens={})
+
+
+def _encoding_by_name(name: str) -> tiktoken.Encoding:
+    import tiktoken
+
+    encodings = tiktoken.list_encoding_names()
+    encoding_name = name
+    if name not in encodings:
+        try:
+            encoding_name = tiktoken.encoding_name_for_model(name)
+        except KeyError:
+            raise TokenizerError(_unknown(name, encodings)) from None
+    fetched = _within(_FETCH_SECONDS, tiktoken.get_encoding, encoding_name)
+    if isinstance(fetched, tiktoken.Encoding):
+        return fetched
+    raise TokenizerError(
+        f"tokenizer {name!r}: tiktoken could not get the vocabulary {encoding_name}: {_reason(fetched)}. "
+        f"Ways out: set TIKTOKEN_CACHE_DIR to a folder that has it, use --tokenizer {DEFAULT} "
+        "(needs no network), or name a .tiktoken or tokenizer.json file"
+    )
+
+
+def _unknown(name: str, encodings: Sequence[str]) -> str:
+    known = [DEFAULT, "char", "byte", *encodings]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return (
+        f"there is no tokenizer {name!r}{hint}. Accepted: {', '.join(known)}, an OpenAI model name, "
+        "or the path of a .tiktoken file, a tokenizer.json or its folder"
+    )
+
+
+def _within(seconds: float, function: Any, argument: str) -> object:
+    """What `function(argument)` gives or raises, or a TimeoutError once the time is up.
+
+    tiktoken fetches without a time limit. A thread that is still waiting then does not keep Python alive.
+    """
+    outcome: list[object] = []
+
+    def call() -> None:
+        try:
+            outcome.append(function(argument))
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return outcome[0] if outcome else TimeoutError(f"no answer within {seconds:g} seconds")
+
+
+def _reason(failure: object) -> str:
+    """A failure in a few words: the network library's own are a screen long."""
+    if type(failure).__name__ in ("ConnectionError", "ConnectTimeout", "SSLError", "ProxyError"):
+        return "the network cannot be reached"
+    return str(failure).splitlines()[0] if str(failure) else type(failure).__name__
