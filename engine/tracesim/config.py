@@ -1,0 +1,127 @@
+"""The settings of an engine, by vLLM's names: `EngineArgs` as given, `EngineConfig` as checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, Final, Literal, get_args
+
+from tracesim.errors import ConfigError
+
+EngineName = Literal["simple", "vllm-v0"]
+SchedulingPolicy = Literal["fcfs", "priority"]
+
+ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
+POLICIES: Final[tuple[str, ...]] = get_args(SchedulingPolicy)
+
+_PREFILL_FIRST: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "max_num_seqs": 256,
+        "max_num_batched_tokens": None,
+        "max_model_len": None,
+        "block_size": 16,
+        "num_gpu_blocks": None,
+        "watermark": 0.01,
+    }
+)
+
+DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {"simple": _PREFILL_FIRST, "vllm-v0": _PREFILL_FIRST}
+)
+"""For each engine, the settings that it knows and what they are when nobody sets them."""
+
+_AT_LEAST: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "max_num_seqs": 1,
+        "max_num_batched_tokens": 1,
+        "max_model_len": 1,
+        "block_size": 1,
+        "num_gpu_blocks": 1,
+        "long_prefill_token_threshold": 0,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """The checked settings of one engine. A setting that the engine does not know is None.
+
+    `max_num_seqs`: requests that may run at once. `max_num_batched_tokens`: tokens in one step's batch,
+    `max_model_len`: prompt plus output tokens of a request (None: no limit). `block_size`: tokens in a KV
+    block. `num_gpu_blocks`: KV blocks (None: endless). `watermark`: the fraction of the KV blocks that
+    admitting a request must leave free.
+    """
+
+    engine: EngineName = "simple"
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int | None = None
+    max_model_len: int | None = None
+    block_size: int = 16
+    num_gpu_blocks: int | None = None
+    watermark: float | None = None
+    enable_prefix_caching: bool | None = None
+    enable_chunked_prefill: bool | None = None
+    scheduling_policy: SchedulingPolicy | None = None
+    long_prefill_token_threshold: int | None = None
+    scheduler_reserve_full_isl: bool | None = None
+
+    def known(self) -> dict[str, Any]:
+        """The engine's name and the settings that it knows, for a report."""
+        return {"engine": self.engine, **{name: getattr(self, name) for name in DEFAULTS[self.engine]}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineArgs:
+    """What a caller says of an engine; None is "unsaid", and the engine's own default holds.
+
+    `use_simulator` must be true: there is no model to run. `sim_trace_path` is the trace (or traces) whose
+    responses the engine gives; `tokenizer` is a name or path for `tracesim.load_tokenizer`.
+    """
+
+    use_simulator: bool = True
+    sim_trace_path: str | os.PathLike[str] | None = None
+    tokenizer: str = "embedded"
+    engine: str = "simple"
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    max_model_len: int | None = None
+    block_size: int | None = None
+    num_gpu_blocks: int | None = None
+    watermark: float | None = None
+    enable_prefix_caching: bool | None = None
+    enable_chunked_prefill: bool | None = None
+    scheduling_policy: str | None = None
+    long_prefill_token_threshold: int | None = None
+    scheduler_reserve_full_isl: bool | None = None
+
+    def create_engine_config(self) -> EngineConfig:
+        """Check the settings against what the engine knows. Raises ConfigError, naming setting and engine."""
+        if self.engine not in DEFAULTS:
+            raise ConfigError(f"engine is {self.engine!r}; known engines are {', '.join(ENGINES)}")
+        known = DEFAULTS[self.engine]
+        given = {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
+        for name, value in given.items():
+            if name not in known:
+                raise ConfigError(
+                    f"{name} is not a setting of engine {self.engine!r}; it knows {', '.join(known)}"
+                )
+            _check(name, value)
+        return EngineConfig(engine=self.engine, **{**known, **given})  # type: ignore[arg-type]
+
+
+SETTINGS: Final = tuple(field.name for field in fields(EngineConfig) if field.name != "engine")
+"""Every setting of any engine."""
+
+
+def _check(name: str, value: object) -> None:
+    if name in _AT_LEAST:
+        least = _AT_LEAST[name]
+        if type(value) is not int or value < least:
+            raise ConfigError(f"{name} is {value!r}; must be an integer >= {least}")
+    elif name == "watermark":
+        if not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise ConfigError(f"watermark is {value!r}; must be a fraction: 0 <= watermark < 1")
+    elif name == "scheduling_policy" and value not in POLICIES:
+        raise ConfigError(f"scheduling_policy is {value!r}; must be one of {', '.join(POLICIES)}")

@@ -1,0 +1,129 @@
+"""A run in figures: one row a request and a summary. Pure functions; nothing here prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from tracesim.llm_engine import LLMEngine
+from tracesim.outputs import STEP_SCHEMA, StepRecord
+from tracesim.progress import RequestProgress
+
+REPORT_SCHEMA = "tracesim.report/1"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReport:
+    """What became of one request. Steps count from 0; what has not happened is None.
+
+    `output_tokens` counts emitted tokens, `text` is the output they make (None when only ids or lengths are
+    known), `preemptions` how often the request lost its KV cache and was computed again.
+    """
+
+    id: str
+    prompt_tokens: int
+    output_tokens: int
+    text: str | None
+    finish_reason: str | None
+    stop_reason: str | None
+    arrival_step: int
+    first_token_step: int | None
+    last_token_step: int | None
+    preemptions: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """Requests in a batch over the steps that had any: their mean and their maximum."""
+
+    mean: float
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run at a glance. `steps` counts the steps that did something, idle ones left out."""
+
+    requests: int
+    finished: Mapping[str, int]
+    unfinished: int
+    steps: int
+    prompt_tokens: int
+    output_tokens: int
+    prefill_steps: int
+    decode_steps: int
+    prefill_batch: BatchSizes
+    decode_batch: BatchSizes
+    preemptions: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A whole run: what it was set to, its summary, and every request in the order it was added."""
+
+    config: Mapping[str, object]
+    summary: Summary
+    requests: Sequence[RequestReport]
+
+
+def report_requests(engine: LLMEngine) -> list[RequestReport]:
+    """A row for every request of the engine, in the order they were added."""
+    return [_report(progress) for progress in engine.requests.values()]
+
+
+def summarize(engine: LLMEngine) -> Summary:
+    """The run so far at a glance."""
+    counts = engine.counts
+    requests = engine.requests.values()
+    finished = Counter(request.finish_reason for request in requests if request.finish_reason)
+    return Summary(
+        requests=len(requests),
+        finished=dict(sorted(finished.items())),
+        unfinished=engine.get_num_unfinished_requests(),
+        steps=counts.steps,
+        prompt_tokens=sum(request.request.num_prompt_tokens for request in requests),
+        output_tokens=sum(request.num_output_tokens for request in requests),
+        prefill_steps=counts.prefill_steps,
+        decode_steps=counts.decode_steps,
+        prefill_batch=_batch(counts.prefill_requests, counts.prefill_steps, counts.largest_prefill),
+        decode_batch=_batch(counts.decode_requests, counts.decode_steps, counts.largest_decode),
+        preemptions=sum(request.num_preemptions for request in requests),
+    )
+
+
+def report_to_json(report: RunReport) -> bytes:
+    """The JSON report: one document, `REPORT_SCHEMA`, with a newline at its end."""
+    document = {
+        "schema": REPORT_SCHEMA,
+        "config": report.config,
+        "summary": report.summary,
+        "requests": report.requests,
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def step_to_json(record: StepRecord) -> bytes:
+    """A step record as one line of JSON, `STEP_SCHEMA`, with its newline."""
+    return b'{"schema":"%s",%s\n' % (STEP_SCHEMA.encode(), orjson.dumps(record)[1:])
+
+
+def _report(progress: RequestProgress) -> RequestReport:
+    return RequestReport(
+        id=progress.request.id,
+        prompt_tokens=progress.request.num_prompt_tokens,
+        output_tokens=progress.num_output_tokens,
+        text=progress.cursor.text_after(progress.num_output_tokens),
+        finish_reason=progress.finish_reason,
+        stop_reason=progress.stop_reason,
+        arrival_step=progress.request.arrival_step,
+        first_token_step=progress.first_token_step,
+        last_token_step=progress.last_token_step,
+        preemptions=progress.num_preemptions,
+    )
+
+
+def _batch(requests: int, steps: int, largest: int) -> BatchSizes:
+    return BatchSizes(mean=round(requests / steps, 2) if steps else 0.0, max=largest)

@@ -1,0 +1,14 @@
+"""The schedulers: one protocol, a file for each policy, and `make_scheduler` to choose."""
+
+from __future__ import annotations
+
+from tracesim.config import EngineConfig
+from tracesim.scheduler.interface import Scheduled, Scheduler, StepPlan
+from tracesim.scheduler.prefill_first import PrefillFirstScheduler
+
+__all__ = ["Scheduled", "Scheduler", "StepPlan", "make_scheduler"]
+
+
+def make_scheduler(config: EngineConfig) -> Scheduler:
+    """The scheduler of the engine that `config` names."""
+    return PrefillFirstScheduler(config, prefill_samples=config.engine == "vllm-v0")
