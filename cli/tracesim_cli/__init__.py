@@ -1,0 +1,1 @@
+"""The `tracesim` command: parse, call the engine, render."""

@@ -1,0 +1,66 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open `path` for writing; it gets its new content when the block ends well, and keeps the old if not.
+
+    The content is written to a hidden file beside it. Devices and pipes are written directly, and a link
+    stays a link. What cannot be written raises OSError on entry, with the name that was given.
+    """
+    if _is_special(path):
+        with Path(path).open("wb") as direct:
+            yield direct
+        return
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".tracesim-{secrets.token_hex(8)}.tmp")
+    try:
+        with _open_beside(temporary, target, path) as file:
+            yield file
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _is_special(path: str | os.PathLike[str]) -> bool:
+    """Say whether `path` is there and cannot be replaced: no regular file, or an open one under /dev.
+
+    A folder is special too, and opening it says what is wrong.
+    """
+    if os.path.abspath(path).startswith(("/dev/", "/proc/")):  # noqa: PTH100 - links must not be followed
+        return True
+    try:
+        return not stat.S_ISREG(Path(path).stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _open_beside(temporary: Path, target: Path, given: str | os.PathLike[str]) -> BinaryIO:
+    """Create `temporary` with the permissions that `target` has or would get."""
+    try:
+        mode = _mode_to_keep(target)
+        file = temporary.open("xb")
+        if mode is not None:
+            temporary.chmod(mode)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(given)) from None
+    return file
+
+
+def _mode_to_keep(target: Path) -> int | None:
+    """Return the permissions of a file that is there; one that may not be written raises PermissionError."""
+    if not target.exists():
+        return None
+    with target.open("ab"):
+        return stat.S_IMODE(target.stat().st_mode)

@@ -1,0 +1,288 @@
+"""The table of steps: which columns there are, how wide they are, and one line of text a step.
+
+Nothing here prints. A line is first a list of styled fragments; from those come a Rich `Text` and a plain
+string alike. All that a trace brings along, ids included, passes `visible` and never Rich's markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+
+from tracesim.outputs import EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
+from tracesim_cli.safe_text import visible
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+Fragment = tuple[str, str]
+"""A piece of a line and its Rich style; "" is the terminal's own."""
+
+REASON_STYLES = {"stop": "green", "length": "yellow", "abort": "red"}
+
+_GAP = 2
+_NARROWEST = 40
+_MERGED_BELOW = 80
+_PREEMPTED_FROM = 120
+_LONGEST = 512  # characters of one id or text that are looked at; no cell is as wide
+
+
+class Item(NamedTuple):
+    """One entry of a cell: the label says whose it is, the tail what became of it."""
+
+    label: str
+    label_style: str
+    tail: str
+    tail_style: str
+    cells: int
+
+
+Entries = tuple[int, Iterator[Item]]
+"""How many entries a cell has, and the entries, made only as they are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Cells `start` to `end` of every line, and what a step puts there, `between` spaces apart."""
+
+    title: str
+    start: int
+    end: int
+    between: int
+    entries: Callable[[StepRecord], Entries]
+
+
+class StepTable:
+    """The table for a terminal of `width` cells; no line is ever wider, and none wraps.
+
+    With `finite_blocks` there can be preemptions: they have a column where there is room for one, and share
+    the last column with what finished where there is not. Below 40 cells the table stays 40 wide.
+    """
+
+    def __init__(self, width: int, *, finite_blocks: bool = False) -> None:
+        self.width = max(width, _NARROWEST)
+        self._step_width = 5 if self.width < _MERGED_BELOW else 6
+        self._columns = tuple(_placed(_parts(self.width, finite_blocks), self._step_width, self.width))
+
+    def header(self) -> Text:
+        """Return the line of column titles."""
+        return rich_text(self.header_fragments())
+
+    def row(self, record: StepRecord) -> Text:
+        """Return the line of one step."""
+        return rich_text(self.row_fragments(record))
+
+    def header_fragments(self) -> list[Fragment]:
+        """Return the line of column titles in pieces."""
+        line = "step".rjust(self._step_width)
+        for column in self._columns:
+            line = line.ljust(column.start) + clip(column.title, column.end - column.start)
+        return [(line, "bold")]
+
+    def row_fragments(self, record: StepRecord) -> list[Fragment]:
+        """Return the line of one step in pieces.
+
+        A step number too long for its column takes the room it needs from the next one.
+        """
+        first = self._columns[0]
+        step = clip(str(record.step), (first.start + first.end) // 2).rjust(self._step_width)
+        line: list[Fragment] = [(step, "dim")]
+        filled = len(step)
+        for column in self._columns:
+            total, items = column.entries(record)
+            if not total:
+                continue
+            start = max(column.start, filled + 1)
+            line.append((" " * (start - filled), ""))
+            cell, cells = fit(items, total, column.end - start, column.between)
+            line += cell
+            filled = start + cells
+        return line
+
+
+def fit(items: Iterable[Item], total: int, room: int, between: int = 1) -> tuple[list[Fragment], int]:
+    """Return as many of `total` items as `room` cells hold, then "+N" for those left out; and the cells used.
+
+    At least one is shown, cut if need be. Only as many items are made as could be shown.
+    """
+    seen: list[Item] = []
+    used = 0
+    shown, shown_cells = 0, 0
+    for item in items:
+        seen.append(item)
+        used += item.cells + (between if len(seen) > 1 else 0)
+        if used > room:
+            break
+        if used + _count_cells(total - len(seen)) <= room:
+            shown, shown_cells = len(seen), used
+    if not shown:
+        shown = 1
+        seen[0] = _shortened(seen[0], room - _count_cells(total - 1))
+        shown_cells = seen[0].cells
+    return _joined(seen[:shown], total - shown, between), shown_cells + _count_cells(total - shown)
+
+
+def clip(text: str, room: int) -> str:
+    """Return `text`, cut with an ellipsis where it takes more than `room` cells."""
+    if cell_len(text) <= room:
+        return text
+    if room < 1:
+        return ""
+    head = set_cell_size(text, room - 1)
+    return (head if text.startswith(head) else head[:-1]) + "…"  # half of a wide character is a space
+
+
+@lru_cache(maxsize=4096)
+def quoted(text: str) -> str:
+    """Return `text` in visible escapes and double quotes; one of great length is cut, end quote and all."""
+    escaped = visible(text[:_LONGEST]).replace('"', '\\"')
+    return f'"{escaped}"' if len(text) <= _LONGEST else f'"{escaped}…'
+
+
+@lru_cache(maxsize=4096)
+def label(request_id: str) -> str:
+    """Return an id in visible escapes; in quotes where it could be taken for several words or a count."""
+    escaped = visible(request_id[:_LONGEST])
+    if not escaped or '"' in escaped or escaped[0] == "+" or any(map(str.isspace, escaped)):
+        return quoted(request_id)
+    return escaped if len(request_id) <= _LONGEST else f"{escaped}…"
+
+
+def reason(finish_reason: str, stop_reason: str | None) -> str:
+    """Return why a request finished in words: `length`, or `stop "END"` where a stop string was met."""
+    shown = visible(finish_reason)
+    return shown if stop_reason is None else f"{shown} {quoted(stop_reason)}"
+
+
+def rich_text(line: Iterable[Fragment]) -> Text:
+    """Return a line as Rich text that neither wraps nor ends in a newline."""
+    from rich.text import Text
+
+    text = Text(no_wrap=True, overflow="crop", end="")
+    for piece, style in line:
+        text.append(piece, style or None)
+    return text
+
+
+def plain_text(line: Iterable[Fragment]) -> str:
+    """Return a line without its styles."""
+    return "".join([piece for piece, _ in line])
+
+
+class _Part(NamedTuple):
+    """A column before it is placed: it gets its weight of the width."""
+
+    title: str
+    weight: int
+    between: int
+    entries: Callable[[StepRecord], Entries]
+
+
+def _parts(width: int, finite_blocks: bool) -> list[_Part]:
+    """Choose the columns: a narrow table has one for the whole batch."""
+    own_preempted = finite_blocks and width >= _PREEMPTED_FROM
+    parts = [_Part("prefill", 4, 1, _prefill), _Part("decode", 4, 1, _decode)]
+    if width < _MERGED_BELOW:
+        parts = [_Part("prefill:n decode", 7, 1, _batch)]
+    parts.append(_Part("emitted", 7, 2, _emitted))
+    if own_preempted:
+        return [*parts, _Part("finished", 5, 2, _finished), _Part("preempted", 3, 1, _preempted)]
+    return [*parts, _Part("events" if finite_blocks else "finished", 5, 2, _events)]
+
+
+def _placed(parts: list[_Part], start: int, width: int) -> Iterator[Column]:
+    """Lay columns side by side after `start`, each as wide as its weight of what is left."""
+    weights = sum(part.weight for part in parts)
+    for left, part in zip(range(len(parts), 0, -1), parts, strict=True):
+        share = (width - start - _GAP * left) * part.weight // weights
+        yield Column(part.title, start + _GAP, start + _GAP + share, part.between, part.entries)
+        start += _GAP + share
+        weights -= part.weight
+
+
+def _prefill(record: StepRecord) -> Entries:
+    return len(record.prefill), map(_prefill_item, record.prefill)
+
+
+def _decode(record: StepRecord) -> Entries:
+    return len(record.decode), map(_decode_item, record.decode)
+
+
+def _batch(record: StepRecord) -> Entries:
+    items = chain(map(_prefill_item, record.prefill), map(_decode_item, record.decode))
+    return len(record.prefill) + len(record.decode), items
+
+
+def _emitted(record: StepRecord) -> Entries:
+    return len(record.emitted), map(_emitted_item, record.emitted)
+
+
+def _finished(record: StepRecord) -> Entries:
+    return len(record.finished), map(_finished_item, record.finished)
+
+
+def _preempted(record: StepRecord) -> Entries:
+    return len(record.preempted), (_item(request_id, "red") for request_id in record.preempted)
+
+
+def _events(record: StepRecord) -> Entries:
+    preempted = (_item(request_id, "", " preempted", "red") for request_id in record.preempted)
+    total = len(record.finished) + len(record.preempted)
+    return total, chain(preempted, map(_finished_item, record.finished))
+
+
+def _prefill_item(entry: ScheduledTokens) -> Item:
+    """`r2:13`, or `r2:13@16` when 16 of its tokens were in the cache before."""
+    computed = f"@{entry.computed}" if entry.computed else ""
+    return _item(entry.id, "", f":{entry.tokens}{computed}", "cyan")
+
+
+def _decode_item(entry: ScheduledTokens) -> Item:
+    return _item(entry.id, "dim")
+
+
+def _emitted_item(token: EmittedToken) -> Item:
+    """`r1 " world"`; `r1 1917` when there is no text, `r1 ·` when there are only lengths."""
+    if token.text is not None:
+        return _item(token.id, "dim", " " + quoted(token.text))
+    return _item(token.id, "dim", " ·" if token.token_id is None else f" {token.token_id}")
+
+
+def _finished_item(request: FinishedRequest) -> Item:
+    shown = reason(request.finish_reason, request.stop_reason)
+    return _item(request.id, "", " " + shown, REASON_STYLES.get(request.finish_reason, ""))
+
+
+def _item(request_id: str, label_style: str, tail: str = "", tail_style: str = "") -> Item:
+    shown = label(request_id)
+    return Item(shown, label_style, tail, tail_style, cell_len(shown) + cell_len(tail))
+
+
+def _shortened(item: Item, room: int) -> Item:
+    """Cut an item to `room` cells: a long label first, to no less than a third of them, then the tail."""
+    shown = clip(item.label, max(room - cell_len(item.tail), room // 3))
+    tail = clip(item.tail, room - cell_len(shown))
+    return item._replace(label=shown, tail=tail, cells=cell_len(shown) + cell_len(tail))
+
+
+def _count_cells(left_out: int) -> int:
+    return len(f" +{left_out}") if left_out else 0
+
+
+def _joined(items: list[Item], left_out: int, between: int) -> list[Fragment]:
+    """Put items side by side, and the count of those left out after them."""
+    line: list[Fragment] = []
+    for item in items:
+        if line:
+            line.append((" " * between, ""))
+        line.append((item.label, item.label_style))
+        if item.tail:
+            line.append((item.tail, item.tail_style))
+    if left_out:
+        line.append((f" +{left_out}", "dim"))
+    return line

@@ -1,0 +1,138 @@
+"""The end of a run in a few lines: its figures, and for a small trace what each request said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+from rich.cells import cell_len
+
+from tracesim.report import BatchSizes, RequestReport, Summary
+from tracesim_cli.live_view import Display, open_console
+from tracesim_cli.safe_text import visible
+from tracesim_cli.step_table import (
+    REASON_STYLES,
+    Fragment,
+    clip,
+    label,
+    plain_text,
+    quoted,
+    reason,
+    rich_text,
+)
+
+MOST_TEXTS = 12
+"""The texts of a trace with more requests than this are not shown."""
+
+Line = list[Fragment]
+
+
+def format_summary(
+    summary: Summary,
+    elapsed: float | None = None,
+    requests: Sequence[RequestReport] = (),
+    *,
+    width: int = 100,
+) -> list[Line]:
+    """Return the figures of a run and, of at most 12 `requests`, the texts; no line is wider than `width`.
+
+    `elapsed` is the run's time in seconds; without it no speed is given.
+    """
+    lines = [_cut([(f"{title:<15}", "dim"), *value], width) for title, value in _figures(summary, elapsed)]
+    if 0 < len(requests) <= MOST_TEXTS:
+        lines += [[], *format_texts(requests, width=width)]
+    return lines
+
+
+def format_texts(requests: Sequence[RequestReport], *, width: int = 100) -> list[Line]:
+    """Return a line a request: its id, why it finished, and its text in visible escapes."""
+    ids = [clip(label(request.id), width // 4) for request in requests]
+    endings = [clip(_ending(request), width // 3) for request in requests]
+    id_width = max(map(cell_len, ids), default=0)
+    ending_width = max(map(cell_len, endings), default=0)
+    return [
+        _cut(
+            [
+                (_padded(shown, id_width), ""),
+                (_padded(ending, ending_width), REASON_STYLES.get(request.finish_reason or "", "dim")),
+                _said(request),
+            ],
+            width,
+        )
+        for request, shown, ending in zip(requests, ids, endings, strict=True)
+    ]
+
+
+def print_summary(
+    stream: TextIO,
+    display: Display,
+    summary: Summary,
+    elapsed: float | None = None,
+    requests: Sequence[RequestReport] = (),
+) -> None:
+    """Print what `format_summary` returns: in colour on a live display, else as plain text."""
+    lines = format_summary(summary, elapsed, requests, width=display.width)
+    if not display.live:
+        stream.write("".join([plain_text(line) + "\n" for line in lines]))
+        return
+    console = open_console(stream)
+    for line in lines:
+        console.print(rich_text(line))
+
+
+def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Line]]:
+    yield "requests", _request_figures(summary)
+    steps = f"{summary.steps:,}"
+    if summary.steps:
+        steps += f": {summary.prefill_steps:,} with prefill, {summary.decode_steps:,} with decode"
+    yield "steps", [(steps, "")]
+    yield "tokens", [(f"{summary.prompt_tokens:,} prompt, {summary.output_tokens:,} output", "")]
+    yield "prefill batch", [(_sizes(summary.prefill_batch), "")]
+    yield "decode batch", [(_sizes(summary.decode_batch), "")]
+    yield "preemptions", [(f"{summary.preemptions:,}", "red" if summary.preemptions else "")]
+    if elapsed:
+        yield "speed", [(f"{summary.steps / elapsed:,.0f} steps/s ({elapsed:,.3f} s)", "")]
+
+
+def _request_figures(summary: Summary) -> Line:
+    """`3: 2 stop, 1 length`, each reason in its colour."""
+    counts = [(count, visible(why), REASON_STYLES.get(why, "")) for why, count in summary.finished.items()]
+    if summary.unfinished:
+        counts.append((summary.unfinished, "unfinished", "bold"))
+    line: Line = [(f"{summary.requests:,}", "")]
+    for count, why, style in counts:
+        line += [(": " if len(line) == 1 else ", ", ""), (f"{count:,} {why}", style)]
+    return line
+
+
+def _sizes(batch: BatchSizes) -> str:
+    return f"mean {batch.mean:,.1f}, max {batch.max:,}"
+
+
+def _ending(request: RequestReport) -> str:
+    if request.finish_reason is None:
+        return "unfinished"
+    return reason(request.finish_reason, request.stop_reason)
+
+
+def _said(request: RequestReport) -> Fragment:
+    """The text, or how many tokens it was when there is none to show."""
+    if request.text is None:
+        return f"{request.output_tokens:,} tokens", "dim"
+    return quoted(request.text), ""
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - cell_len(text) + 2)
+
+
+def _cut(line: Line, width: int) -> Line:
+    """Return a line cut to `width` cells, with an ellipsis where it goes on."""
+    shown: Line = []
+    for text, style in line:
+        if width <= 0:
+            break
+        piece = clip(text, width)
+        shown.append((piece, style))
+        width -= cell_len(piece)
+    return shown
