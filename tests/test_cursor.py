@@ -109,7 +109,7 @@ def test_a_length_alone_has_a_count_and_nothing_else() -> None:
         cursor.num_tokens,
         cursor.finish_reason,
         cursor.text,
-        cursor.token_id(0),
+        cursor.token_ids,
         cursor.piece(0),
     ) == (2, "length", None, None, None)
 

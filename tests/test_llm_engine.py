@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -12,19 +13,24 @@ from hypothesis import strategies as st
 
 from factories import a_record, an_engine, steps_of
 from tracesim import (
+    CachedTokens,
     ConfigError,
     EngineArgs,
     LLMEngine,
     RequestError,
     RequestOutput,
     SamplingParams,
+    ScheduledTokens,
     StalledError,
     StepLimitError,
+    StepRecord,
     TraceError,
+    TraceRecord,
     TraceSimulator,
     UnknownPromptError,
     load_tokenizer,
 )
+from tracesim.report import summarize
 
 MILESTONE = Path(__file__).parent.parent / "sample_traces" / "milestone.jsonl"
 
@@ -198,7 +204,7 @@ def test_a_run_stops_at_its_guard() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"engine": "vllm-v9"}, "engine is 'vllm-v9'; known engines are simple, vllm-v0"),
+        ({"engine": "vllm-v9"}, "engine is 'vllm-v9'; known engines are simple, vllm-v0, vllm-v1"),
         ({"enable_prefix_caching": True}, "enable_prefix_caching is not a setting of engine 'simple'"),
         ({"max_num_seqs": 0}, "max_num_seqs is 0; must be an integer >= 1"),
         ({"watermark": 1.0}, "0 <= watermark < 1"),
@@ -221,7 +227,7 @@ def test_an_invalid_trace_is_an_error_with_every_problem(tmp_path: Path) -> None
 
 
 def test_stop_strings_need_text() -> None:
-    with pytest.raises(RequestError, match="its recording has no text"):
+    with pytest.raises(RequestError, match="the recorded response has no text"):
         an_engine().add_record(a_record(input_length=3, output_length=3), SamplingParams(stop="x"))
 
 
@@ -235,49 +241,150 @@ def test_ids_beside_text_are_the_tokens_where_the_tokenizer_spells_them() -> Non
     assert texts == {"spelled": "b", "foreign": None}
 
 
-requests = st.lists(
-    st.tuples(st.integers(1, 20), st.integers(0, 12), st.integers(0, 9), st.none() | st.integers(1, 12)),
+class Asked(NamedTuple):
+    """A request as a property draws it: lengths, and what it is asked under."""
+
+    prompt: int
+    response: int
+    arrival_step: int
+    max_tokens: int | None
+    priority: int
+
+
+asked = st.lists(
+    st.builds(
+        Asked,
+        st.integers(1, 20),
+        st.integers(0, 12),
+        st.integers(0, 9),
+        st.none() | st.integers(1, 12),
+        st.integers(-1, 1),
+    ),
     min_size=1,
     max_size=12,
 )
-
-
-@given(
-    requests,
-    st.sampled_from(["simple", "vllm-v0"]),
-    st.integers(1, 5),
-    st.sampled_from([1, 4]),
-    st.integers(40, 60),
+common = {
+    "max_num_seqs": st.integers(1, 5),
+    "block_size": st.sampled_from([1, 4]),
+    "num_gpu_blocks": st.integers(40, 60),
+}
+token_budget = {
+    **common,
+    "max_num_batched_tokens": st.integers(33, 48) | st.just(2048),
+    "watermark": st.sampled_from([0.0, 0.1]),
+    "enable_prefix_caching": st.booleans(),
+    "enable_chunked_prefill": st.booleans(),
+    "scheduling_policy": st.sampled_from(["fcfs", "priority"]),
+    "long_prefill_token_threshold": st.sampled_from([0, 5]),
+    "scheduler_reserve_full_isl": st.booleans(),
+}
+engines = st.one_of(
+    st.fixed_dictionaries({"engine": st.sampled_from(["simple", "vllm-v0"]), **common}),
+    st.fixed_dictionaries({"engine": st.just("vllm-v1"), **token_budget}),
 )
-def test_every_request_emits_what_its_recording_says_whatever_the_batching(
-    asked: Sequence[tuple[int, int, int, int | None]],
-    engine_name: str,
-    seqs: int,
-    block_size: int,
-    blocks: int,
-) -> None:
-    records = [
+
+
+def records_of(asked: Sequence[Asked]) -> list[TraceRecord]:
+    """Prompts and responses are all prefixes of the same two texts, so that prefixes are shared."""
+    return [
         a_record(
             f"r{number}",
-            prompt="p" * prompt,
-            response="".join(chr(97 + index) for index in range(response)),
-            arrival_step=arrival,
-            max_tokens=most,
+            prompt=("prefix" * 4)[: one.prompt],
+            response="abcdefghijkl"[: one.response],
+            arrival_step=one.arrival_step,
+            max_tokens=one.max_tokens,
+            priority=one.priority,
         )
-        for number, (prompt, response, arrival, most) in enumerate(asked)
+        for number, one in enumerate(asked)
     ]
-    engine = an_engine(
-        records, engine=engine_name, max_num_seqs=seqs, block_size=block_size, num_gpu_blocks=blocks
-    )
-    steps = steps_of(engine)
-    said = {
-        record.id: "".join(
-            token.text or "" for step in steps for token in step.emitted if token.id == record.id
-        )
-        for record in records
-    }
 
-    assert {record.id: (record.response or "")[: record.max_tokens] for record in records} == said
-    assert engine.scheduler.num_free_blocks == blocks
-    assert not engine.scheduler.running
-    assert all(len(step.decode) <= seqs and step.running <= seqs for step in steps)
+
+@given(asked, engines)
+def test_every_request_emits_what_its_recording_says_whatever_the_batching(
+    asked: Sequence[Asked], settings: dict[str, Any]
+) -> None:
+    """That all engines emit the same text follows: each emits the recording."""
+    records = records_of(asked)
+    engine = an_engine(records, **settings)
+    steps = steps_of(engine)
+    said: dict[str, str] = {record.id: "" for record in records}
+    for step in steps:
+        for token in step.emitted:
+            said[token.id] += token.text or ""
+
+    assert said == {record.id: (record.response or "")[: record.max_tokens] for record in records}
+
+
+@given(asked, engines)
+def test_blocks_and_requests_are_conserved_in_every_step(
+    asked: Sequence[Asked], settings: dict[str, Any]
+) -> None:
+    engine = an_engine(records_of(asked), **settings)
+    capacity = settings["num_gpu_blocks"] - (settings["engine"] == "vllm-v1")
+    arrived, gone = 0, 0
+    while engine.has_unfinished_requests():
+        steps: list[StepRecord] = []
+        with suppress(StepLimitError):
+            engine.run(steps.append, max_steps=engine.counts.steps + 1)
+        (step,) = steps
+        arrived = sum(one.arrival_step <= step.step for one in asked)
+        gone += len(step.finished)
+        held = {id(block) for state in engine.scheduler.running for block in state.blocks}
+        counted = sum(state.num_blocks for state in engine.scheduler.running)
+
+        assert step.free_blocks == capacity - (
+            len(held) if settings.get("enable_prefix_caching") else counted
+        )
+        assert arrived == step.running + step.waiting + gone
+        assert step.running <= settings["max_num_seqs"]
+        assert len({item.id for item in [*step.prefill, *step.decode]}) == len(step.prefill) + len(
+            step.decode
+        )
+
+
+@given(asked, st.fixed_dictionaries(token_budget))
+def test_no_step_exceeds_the_token_budget(asked: Sequence[Asked], settings: dict[str, Any]) -> None:
+    for step in steps_of(an_engine(records_of(asked), engine="vllm-v1", **settings)):
+        assert (
+            sum(item.tokens for item in [*step.prefill, *step.decode]) <= settings["max_num_batched_tokens"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"max_model_len": 8}, "leaves no room for output under max_model_len 8"),
+        (
+            {"num_gpu_blocks": 3, "block_size": 4},
+            "need 3 KV blocks of 4 tokens, more than the 2 that there are",
+        ),
+        (
+            {"max_num_batched_tokens": 9, "enable_chunked_prefill": False},
+            "more than max_num_batched_tokens 9",
+        ),
+    ],
+)
+def test_vllm_v1_refuses_at_the_door_what_could_never_run(settings: dict[str, Any], said: str) -> None:
+    engine = an_engine(engine="vllm-v1", **settings)
+    with pytest.raises(RequestError, match=said):
+        engine.add_record(a_record(prompt="8 tokens", response="abc"))
+
+    engine.add_record(a_record(prompt="8 token", response="a"))
+    assert [step.step for step in steps_of(engine)] == [0]
+
+
+def test_a_cached_prefix_is_told_and_its_last_token_computed() -> None:
+    records = [a_record("r1", prompt="01234567"), a_record("r2", prompt="01234567", arrival_step=9)]
+    engine = an_engine(records, engine="vllm-v1", block_size=4, enable_prefix_caching=True)
+    (step,) = [step for step in steps_of(engine) if step.step == 9]
+
+    assert step.prefill == [ScheduledTokens("r2", computed=4, tokens=4)]
+    assert step.cached == [CachedTokens("r2", tokens=4)]
+    assert (summarize(engine).cached_tokens, summarize(engine).prefix_cache_hit_rate) == (4, 0.25)
+
+
+def test_without_prefix_caching_nothing_is_said_of_it() -> None:
+    engine = an_engine([a_record()], engine="vllm-v1")
+
+    assert [step.cached for step in steps_of(engine)] == [None] * 6
+    assert summarize(engine).prefix_cache_hit_rate is None

@@ -333,7 +333,7 @@ def byte_of_letter() -> dict[str, int]:
 
 
 def ranked_tokens(tokenizer: Tokenizer) -> list[bytes]:
-    """GPT-2's alphabet, in which `tokenizers` writes bytes: the printable as themselves."""
+    """The tokens by rank: the 256 bytes in order, then the merges in the order of training."""
     alphabet = byte_of_letter()
     entries = tokenizer.get_vocab()
     tokens = (bytes(alphabet[c] for c in t) for t in sorted(entries, key=entries.__getitem__))

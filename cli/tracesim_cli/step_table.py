@@ -206,7 +206,7 @@ def _placed(parts: list[_Part], start: int, width: int) -> Iterator[Column]:
 
 
 def _prefill(record: StepRecord) -> Entries:
-    return len(record.prefill), map(_prefill_item, record.prefill)
+    return len(record.prefill), _prefill_items(record)
 
 
 def _decode(record: StepRecord) -> Entries:
@@ -214,7 +214,7 @@ def _decode(record: StepRecord) -> Entries:
 
 
 def _batch(record: StepRecord) -> Entries:
-    items = chain(map(_prefill_item, record.prefill), map(_decode_item, record.decode))
+    items = chain(_prefill_items(record), map(_decode_item, record.decode))
     return len(record.prefill) + len(record.decode), items
 
 
@@ -236,10 +236,13 @@ def _events(record: StepRecord) -> Entries:
     return total, chain(preempted, map(_finished_item, record.finished))
 
 
-def _prefill_item(entry: ScheduledTokens) -> Item:
-    """`r2:13`, or `r2:13@16` when 16 of its tokens were in the cache before."""
-    computed = f"@{entry.computed}" if entry.computed else ""
-    return _item(entry.id, "", f":{entry.tokens}{computed}", "cyan")
+def _prefill_items(record: StepRecord) -> Iterator[Item]:
+    """`r2:13`; `r2:13@16` after 16 tokens computed before, `r2:13~16` after 16 found in the cache."""
+    cached = {entry.id: entry.tokens for entry in record.cached or ()}
+    for entry in record.prefill:
+        mark = "~" if entry.id in cached else "@"
+        before = f"{mark}{entry.computed}" if entry.computed else ""
+        yield _item(entry.id, "", f":{entry.tokens}{before}", "cyan")
 
 
 def _decode_item(entry: ScheduledTokens) -> Item:

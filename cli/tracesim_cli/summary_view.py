@@ -90,6 +90,9 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
     yield "prefill batch", [(_sizes(summary.prefill_batch), "")]
     yield "decode batch", [(_sizes(summary.decode_batch), "")]
     yield "preemptions", [(f"{summary.preemptions:,}", "red" if summary.preemptions else "")]
+    if summary.cached_tokens is not None:
+        rate = f"{summary.prefix_cache_hit_rate or 0:.1%}"
+        yield "prefix cache", [(f"{summary.cached_tokens:,} prompt tokens cached: {rate}", "")]
     if elapsed:
         yield "speed", [(f"{summary.steps / elapsed:,.0f} steps/s ({elapsed:,.3f} s)", "")]
 

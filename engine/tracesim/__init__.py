@@ -15,6 +15,7 @@ from tracesim.errors import (
 )
 from tracesim.llm_engine import LLMEngine
 from tracesim.outputs import (
+    CachedTokens,
     CompletionOutput,
     EmittedToken,
     FinishedRequest,
@@ -28,6 +29,7 @@ from tracesim.tokenizer import Tokenizer, load_tokenizer
 from tracesim.trace import TraceRecord, read_trace
 
 __all__ = [
+    "CachedTokens",
     "CompletionOutput",
     "ConfigError",
     "Cursor",

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 
 from tracesim.errors import ConfigError
 
-EngineName = Literal["simple", "vllm-v0"]
+EngineName = Literal["simple", "vllm-v0", "vllm-v1"]
 SchedulingPolicy = Literal["fcfs", "priority"]
 
 ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
@@ -27,8 +27,24 @@ _PREFILL_FIRST: Final[Mapping[str, Any]] = MappingProxyType(
     }
 )
 
+_TOKEN_BUDGET: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "max_num_seqs": 256,
+        "max_num_batched_tokens": 2048,
+        "max_model_len": None,
+        "block_size": 16,
+        "num_gpu_blocks": None,
+        "watermark": 0.0,
+        "enable_prefix_caching": False,
+        "enable_chunked_prefill": True,
+        "scheduling_policy": "fcfs",
+        "long_prefill_token_threshold": 0,
+        "scheduler_reserve_full_isl": True,
+    }
+)
+
 DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
-    {"simple": _PREFILL_FIRST, "vllm-v0": _PREFILL_FIRST}
+    {"simple": _PREFILL_FIRST, "vllm-v0": _PREFILL_FIRST, "vllm-v1": _TOKEN_BUDGET}
 )
 """For each engine, the settings that it knows and what they are when nobody sets them."""
 
@@ -51,7 +67,10 @@ class EngineConfig:
     `max_num_seqs`: requests that may run at once. `max_num_batched_tokens`: tokens in one step's batch,
     `max_model_len`: prompt plus output tokens of a request (None: no limit). `block_size`: tokens in a KV
     block. `num_gpu_blocks`: KV blocks (None: endless). `watermark`: the fraction of the KV blocks that
-    admitting a request must leave free.
+    admitting a request must leave free. `enable_prefix_caching`: equal prefixes share blocks.
+    `enable_chunked_prefill`: a prompt may take several steps. `scheduling_policy`: who runs first.
+    `long_prefill_token_threshold`: the most tokens of one prompt in a step while others wait (0: no limit).
+    `scheduler_reserve_full_isl`: a request is admitted only where its whole prompt fits.
     """
 
     engine: EngineName = "simple"

@@ -63,15 +63,10 @@ class Cursor:
         spelled = self._spell()
         return None if spelled is None else spelled.text
 
-    def token_id(self, index: int) -> int | None:
-        """The id of output token `index`, counted from 0."""
-        token_ids = self._recording.token_ids
-        return None if token_ids is None else token_ids[index]
-
-    def token_ids(self, count: int) -> list[int] | None:
-        """The ids of the first `count` output tokens."""
-        token_ids = self._recording.token_ids
-        return None if token_ids is None else list(token_ids[:count])
+    @property
+    def token_ids(self) -> Sequence[int] | None:
+        """The ids of the recording's tokens, of which the first `num_tokens` are emitted."""
+        return self._recording.token_ids
 
     def piece(self, index: int) -> str | None:
         """What output token `index` added: "" inside a character, and where a stop string is cut."""

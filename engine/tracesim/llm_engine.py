@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tracesim.config import EngineArgs, EngineConfig
-from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitError, TraceError, TraceProblem
+from tracesim.errors import ConfigError, StalledError, StepLimitError, TraceError, TraceProblem
 from tracesim.outputs import (
+    CachedTokens,
     CompletionOutput,
     EmittedToken,
     FinishedRequest,
@@ -30,6 +31,16 @@ class _Step(NamedTuple):
     plan: StepPlan
     emitted: list[SimulatedToken]
     finished: list[RequestState]
+
+
+class _Asked(NamedTuple):
+    """What a request asks for, whether a client or a trace does."""
+
+    id: str
+    token_ids: Sequence[int] | None
+    params: SamplingParams | None
+    arrival_step: int
+    priority: int
 
 
 class LLMEngine:
@@ -85,14 +96,13 @@ class LLMEngine:
         recording itself carries. Raises UnknownPromptError, which names the nearest prompt, when no
         recording is left, and RequestError when the id is taken or the request can never run.
         """
-        self._refuse_taken(request_id)
         if isinstance(prompt, str):
             token_ids, record = self.simulator.encode(prompt), self.simulator.find(prompt)
         else:
             token_ids = tuple(prompt["prompt_token_ids"])
             record = self.simulator.find(token_ids)
-        record = record._replace(id=request_id, priority=priority, arrival_step=self.step_number)
-        self._add(record, token_ids, params or SamplingParams())
+        asked = _Asked(request_id, token_ids, params, self.step_number, priority)
+        self._add(asked, record)
 
     def add_record(self, record: TraceRecord, params: SamplingParams | None = None) -> None:
         """Add the request that `record` recorded, under its own id, at its own arrival step.
@@ -100,11 +110,11 @@ class LLMEngine:
         `params` wins over the record's own limits. Raises RequestError when the id is taken or the request
         can never run.
         """
-        self._refuse_taken(record.id)
         token_ids = record.prompt_token_ids
         if token_ids is None and record.prompt is not None:
             token_ids = self.simulator.encode(record.prompt)
-        self._add(record, token_ids, params or SamplingParams())
+        asked = _Asked(record.id, token_ids, params, record.arrival_step, record.priority or 0)
+        self._add(asked, record)
 
     def abort_request(self, request_id: str | Iterable[str]) -> None:
         """Drop one request or several, whether waiting, running or still to arrive; others are left alone.
@@ -194,27 +204,28 @@ class LLMEngine:
             self.requests[state.id].finish(ignored=state.status is RequestStatus.FINISHED_IGNORED)
         self._num_unfinished -= len(step.finished)
 
-    def _refuse_taken(self, request_id: str) -> None:
-        if request_id in self.requests:
-            raise RequestError(f"request id {request_id!r} is taken")
-
-    def _add(self, record: TraceRecord, token_ids: Sequence[int] | None, params: SamplingParams) -> None:
-        num_prompt_tokens = record.input_length if token_ids is None else len(token_ids)
+    def _add(self, asked: _Asked, record: TraceRecord) -> None:
+        num_prompt_tokens = record.input_length if asked.token_ids is None else len(asked.token_ids)
         assert num_prompt_tokens is not None
-        room = self.config.max_model_len
-        limit = None if room is None else max(1, room - num_prompt_tokens)
-        cursor = self.simulator.on_add_request(record.id, params=params, record=record, limit=limit)
+        longest = self.config.max_model_len
+        room = None if longest is None else max(1, longest - num_prompt_tokens)
+        cursor = self.simulator.cursor_of(record, asked.params, room)
         request = Request(
-            record.id,
+            asked.id,
             num_prompt_tokens,
             cursor.num_tokens,
-            arrival_step=record.arrival_step,
-            priority=record.priority or 0,
-            prompt_token_ids=token_ids,
+            arrival_step=asked.arrival_step,
+            priority=asked.priority,
+            order=len(self.requests),
+            prompt_token_ids=asked.token_ids,
+            output_token_ids=cursor.token_ids,
+            hash_ids=record.hash_ids,
         )
+        self.scheduler.check(request)
+        self.simulator.adopt(asked.id, cursor, record)
         progress = RequestProgress(request, cursor, record.prompt)
-        heapq.heappush(self._arrivals, (request.arrival_step, len(self.requests), progress))
-        self.requests[record.id] = progress
+        heapq.heappush(self._arrivals, (request.arrival_step, request.order, progress))
+        self.requests[asked.id] = progress
         self._num_unfinished += 1
 
     def _output(self, progress: RequestProgress) -> RequestOutput:
@@ -241,6 +252,9 @@ class LLMEngine:
             running=len(self.scheduler.running),
             waiting=self.scheduler.num_waiting,
             free_blocks=self.scheduler.num_free_blocks,
+            cached=[CachedTokens(state.id, tokens) for state, tokens in step.plan.cached]
+            if self.config.enable_prefix_caching
+            else None,
         )
 
     def _finished(self, state: RequestState) -> FinishedRequest:

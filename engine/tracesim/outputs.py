@@ -20,6 +20,14 @@ class ScheduledTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class CachedTokens:
+    """Request `id` was admitted with `tokens` tokens that it found in the prefix cache."""
+
+    id: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class EmittedToken:
     """A token that request `id` emitted, and what it added to the output text.
 
@@ -44,7 +52,8 @@ class FinishedRequest:
 class StepRecord:
     """All that one engine step did; lists are in the scheduler's order.
 
-    `running`, `waiting` (requests) and `free_blocks` (None when endless) are taken after the step.
+    `running`, `waiting` (requests) and `free_blocks` (None when endless) are taken after the step. `cached`
+    is None without prefix caching.
     This is a public format: see "Step records" in the README.
     """
 
@@ -57,6 +66,7 @@ class StepRecord:
     running: int
     waiting: int
     free_blocks: int | None
+    cached: Sequence[CachedTokens] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,7 @@ class CompletionOutput:
     @property
     def token_ids(self) -> list[int]:
         """The output token ids so far; empty when only the length is known."""
-        return self.cursor.token_ids(self.num_tokens) or []
+        return list(self.cursor.token_ids or ())[: self.num_tokens]
 
     def finished(self) -> bool:
         """Whether the completion is at its end."""

@@ -32,6 +32,16 @@ class RequestProgress:
         """How often it lost its KV cache."""
         return 0 if self.state is None else self.state.num_preemptions
 
+    @property
+    def was_admitted(self) -> bool:
+        """Whether a scheduler with a prefix cache has looked its prompt up."""
+        return self.state is not None and self.state.num_cached_tokens is not None
+
+    @property
+    def num_cached_tokens(self) -> int:
+        """Prompt tokens that it found in the prefix cache when it was first admitted."""
+        return 0 if self.state is None else self.state.num_cached_tokens or 0
+
     def emitted_at(self, step: int) -> None:
         """Note that a token came out of `step`."""
         if self.first_token_step is None:

@@ -20,7 +20,8 @@ class RequestReport:
     """What became of one request. Steps count from 0; what has not happened is None.
 
     `output_tokens` counts emitted tokens, `text` is the output they make (None when only ids or lengths are
-    known), `preemptions` how often the request lost its KV cache and was computed again.
+    known), `preemptions` how often the request lost its KV cache and was computed again. `cached_tokens` of
+    the prompt were in the prefix cache when the request was first admitted.
     """
 
     id: str
@@ -33,6 +34,7 @@ class RequestReport:
     first_token_step: int | None
     last_token_step: int | None
     preemptions: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,11 @@ class BatchSizes:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run at a glance. `steps` counts the steps that did something, idle ones left out."""
+    """A run at a glance. `steps` counts the steps that did something, idle ones left out.
+
+    `prefix_cache_hit_rate` is the fraction of the prompt tokens of all admitted requests that were in the
+    prefix cache, `cached_tokens` their number; both are None without prefix caching.
+    """
 
     requests: int
     finished: Mapping[str, int]
@@ -58,6 +64,8 @@ class Summary:
     prefill_batch: BatchSizes
     decode_batch: BatchSizes
     preemptions: int
+    cached_tokens: int | None = None
+    prefix_cache_hit_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,8 @@ def summarize(engine: LLMEngine) -> Summary:
     counts = engine.counts
     requests = engine.requests.values()
     finished = Counter(request.finish_reason for request in requests if request.finish_reason)
+    cached = sum(r.num_cached_tokens for r in requests) if engine.config.enable_prefix_caching else None
+    looked_up = sum(r.request.num_prompt_tokens for r in requests if r.was_admitted)
     return Summary(
         requests=len(requests),
         finished=dict(sorted(finished.items())),
@@ -91,6 +101,8 @@ def summarize(engine: LLMEngine) -> Summary:
         prefill_batch=_batch(counts.prefill_requests, counts.prefill_steps, counts.largest_prefill),
         decode_batch=_batch(counts.decode_requests, counts.decode_steps, counts.largest_decode),
         preemptions=sum(request.num_preemptions for request in requests),
+        cached_tokens=cached,
+        prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
     )
 
 
@@ -106,8 +118,11 @@ def report_to_json(report: RunReport) -> bytes:
 
 
 def step_to_json(record: StepRecord) -> bytes:
-    """A step record as one line of JSON, `STEP_SCHEMA`, with its newline."""
-    return b'{"schema":"%s",%s\n' % (STEP_SCHEMA.encode(), orjson.dumps(record)[1:])
+    """A step record as one line of JSON, `STEP_SCHEMA`; `cached` is there only with prefix caching."""
+    fields = orjson.dumps(record)[1:]
+    if record.cached is None:
+        fields = fields.removesuffix(b',"cached":null}') + b"}"
+    return b'{"schema":"%s",%s\n' % (STEP_SCHEMA.encode(), fields)
 
 
 def _report(progress: RequestProgress) -> RequestReport:
@@ -122,6 +137,7 @@ def _report(progress: RequestProgress) -> RequestReport:
         first_token_step=progress.first_token_step,
         last_token_step=progress.last_token_step,
         preemptions=progress.num_preemptions,
+        cached_tokens=progress.num_cached_tokens,
     )
 
 

@@ -23,7 +23,9 @@ class Request:
     """What a scheduler may know of a request; never its text.
 
     `num_output_tokens` is how many tokens the recording will give: it is known before the first step.
-    A lower `priority` runs earlier. `prompt_token_ids` is None when only the prompt's length is known.
+    A lower `priority` runs earlier. `order` counts the requests as they were added. Token ids are None when
+    only lengths are known; `hash_ids` then tell equal prompts, one id for each 512 tokens. Only prefix
+    caching looks at them.
     """
 
     id: str
@@ -31,21 +33,40 @@ class Request:
     num_output_tokens: int
     arrival_step: int = 0
     priority: int = 0
+    order: int = 0
     prompt_token_ids: Sequence[int] | None = None
+    output_token_ids: Sequence[int] | None = None
+    hash_ids: Sequence[int] | None = None
+
+
+class Block:
+    """A KV block with an identity: how many requests hold it, and the key of what it holds once full."""
+
+    __slots__ = ("key", "ref_count")
+
+    def __init__(self) -> None:
+        self.key: int | None = None
+        self.ref_count = 0
 
 
 class RequestState:
     """A request's counters, kept by its scheduler.
 
     `num_tokens` counts the prompt and the output so far, `num_computed_tokens` those of them in the KV
-    cache, and `num_blocks` the KV blocks held.
+    cache, and `num_blocks` the KV blocks held. With prefix caching `blocks` are those blocks, of which the
+    first `num_keyed_blocks` can be found by others, `prefix_keys` the keys that are worked out so far, and
+    `num_cached_tokens` what the request found in the cache when it was first admitted.
     """
 
     __slots__ = (
+        "blocks",
         "num_blocks",
+        "num_cached_tokens",
         "num_computed_tokens",
+        "num_keyed_blocks",
         "num_preemptions",
         "num_tokens",
+        "prefix_keys",
         "request",
         "status",
         "total_tokens",
@@ -59,6 +80,10 @@ class RequestState:
         self.num_computed_tokens = 0
         self.num_blocks = 0
         self.num_preemptions = 0
+        self.blocks: list[Block] = []
+        self.prefix_keys: list[int] = []
+        self.num_keyed_blocks = 0
+        self.num_cached_tokens: int | None = None
 
     @property
     def id(self) -> str:
@@ -69,6 +94,11 @@ class RequestState:
     def num_output_tokens(self) -> int:
         """Tokens emitted so far."""
         return self.num_tokens - self.request.num_prompt_tokens
+
+    @property
+    def urgency(self) -> tuple[int, int]:
+        """Sorts by priority: the most urgent first, then the one that was added first."""
+        return self.request.priority, self.request.order
 
     def __repr__(self) -> str:
         return (

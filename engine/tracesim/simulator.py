@@ -27,7 +27,8 @@ class SimulatedToken(NamedTuple):
     @property
     def token_id(self) -> int | None:
         """Its id; None when only lengths are known."""
-        return self.cursor.token_id(self.position)
+        token_ids = self.cursor.token_ids
+        return None if token_ids is None else token_ids[self.position]
 
     @property
     def text(self) -> str | None:
@@ -50,7 +51,8 @@ class TraceSimulator:
         """`tokenizer` may be None where every response is given by token ids or by its length."""
         self._records = list(records)
         self._tokenizer = tokenizer
-        self._unused: dict[Prompt, deque[TraceRecord]] | None = None
+        self._prompts: dict[Prompt, deque[TraceRecord]] | None = None
+        self._used: set[int] = set()
         self._cursors: dict[str, Cursor] = {}
         self._positions: dict[str, int] = {}
         self._prefilled: set[str] = set()
@@ -68,38 +70,52 @@ class TraceSimulator:
 
     def find(self, prompt: Prompt) -> TraceRecord:
         """The next unused recording of `prompt`. Raises UnknownPromptError, naming the nearest prompt."""
-        unused = self._by_prompt()
-        if not unused.get(prompt):
-            raise UnknownPromptError(_no_recording(prompt, unused))
-        return unused[prompt].popleft()
+        recordings = self._by_prompt()
+        unused = recordings.get(prompt)
+        while unused and id(unused[0]) in self._used:
+            unused.popleft()
+        if not unused:
+            raise UnknownPromptError(_no_recording(prompt, recordings))
+        return unused[0]
+
+    def cursor_of(
+        self, record: TraceRecord, params: SamplingParams | None = None, limit: int | None = None
+    ) -> Cursor:
+        """How the response of `record` would come out under `params`, which win over the record's own fields.
+
+        `limit` is how many tokens the model length leaves room for. Raises RequestError when there is a stop
+        string to look for and no text is known.
+        """
+        params = (params or SamplingParams()).over(record)
+        recording = self._recording(record)
+        if recording.spell is None and params.stop_strings:
+            raise RequestError("a stop string cannot be looked for: the recorded response has no text")
+        return Cursor(recording, params, limit)
 
     def on_add_request(
         self,
         request_id: str,
-        prompt: Prompt | None = None,
+        prompt: Prompt,
         params: SamplingParams | None = None,
         *,
-        record: TraceRecord | None = None,
         limit: int | None = None,
     ) -> Cursor:
-        """Give a request its recorded response: that of `record`, or the next unused one of `prompt`.
+        """Give a request the next unused recording of its prompt; see `cursor_of`.
 
-        `params` wins over the record's own fields; `limit` is how many tokens the model length leaves room
-        for. Raises RequestError when the id is taken or a stop string cannot be looked for (no text is
-        known), UnknownPromptError when no recording is left.
+        Raises RequestError when the id is taken, UnknownPromptError when no recording is left.
         """
+        record = self.find(prompt)
+        cursor = self.cursor_of(record, params, limit)
+        self.adopt(request_id, cursor, record)
+        return cursor
+
+    def adopt(self, request_id: str, cursor: Cursor, record: TraceRecord) -> None:
+        """Let a request emit what `cursor` says, and count `record` as used. Raises RequestError if taken."""
         if request_id in self._cursors:
             raise RequestError(f"request id {request_id!r} is taken")
-        if record is None:
-            record = self.find("" if prompt is None else prompt)
-        params = (params or SamplingParams()).over(record)
-        recording = self._recording(record)
-        if recording.spell is None and params.stop_strings:
-            raise RequestError(f"request {request_id!r} has stop strings, but its recording has no text")
-        cursor = Cursor(recording, params, limit)
         self._cursors[request_id] = cursor
         self._positions[request_id] = 0
-        return cursor
+        self._used.add(id(record))
 
     def simulate_prefill(self, request_ids: Iterable[str]) -> None:
         """Book the prompts of these requests as computed; nothing is emitted."""
@@ -148,12 +164,12 @@ class TraceSimulator:
         return b"".join(pieces) == record.response.encode()
 
     def _by_prompt(self) -> dict[Prompt, deque[TraceRecord]]:
-        if self._unused is None:
-            self._unused = {}
+        if self._prompts is None:
+            self._prompts = {}
             for record in self._records:
                 for prompt in _prompts_of(record):
-                    self._unused.setdefault(prompt, deque()).append(record)
-        return self._unused
+                    self._prompts.setdefault(prompt, deque()).append(record)
+        return self._prompts
 
 
 def _prompts_of(record: TraceRecord) -> list[Prompt]:

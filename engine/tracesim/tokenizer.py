@@ -25,8 +25,9 @@ DEFAULT: Final = "embedded"
 _FETCH_SECONDS: Final = 10.0
 """How long tiktoken may take to fetch a vocabulary of a few megabytes."""
 
-_LONGEST_RUN: Final = 4_096
-"""Characters of a run without (or of nothing but) white space that go to a foreign regex at once."""
+_LONGEST_RUN: Final = 65_536
+"""Characters without white space, or of nothing else, that go to a regex at once: tiktoken's own patterns
+exhaust its stack at some 700,000 blanks, and byte-pair merging takes longest in the longest run."""
 
 
 class Tokenizer(Protocol):
@@ -112,11 +113,7 @@ class TiktokenTokenizer:
         self._encoding = encoding
 
     def encode(self, text: str) -> Sequence[int]:
-        """The token ids of `text`.
-
-        Runs of over 4,096 characters without white space, or of nothing but white space, are cut there:
-        the time of byte-pair merging, and the depth of a regex, grow with the longest run.
-        """
+        """The token ids of `text`, in which runs of over 65,536 characters are cut."""
         encode = self._encoding.encode_ordinary
         if len(text) <= _LONGEST_RUN:
             return array("I", encode(text))

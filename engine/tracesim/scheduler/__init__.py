@@ -5,10 +5,13 @@ from __future__ import annotations
 from tracesim.config import EngineConfig
 from tracesim.scheduler.interface import Scheduled, Scheduler, StepPlan
 from tracesim.scheduler.prefill_first import PrefillFirstScheduler
+from tracesim.scheduler.token_budget import TokenBudgetScheduler
 
 __all__ = ["Scheduled", "Scheduler", "StepPlan", "make_scheduler"]
 
 
 def make_scheduler(config: EngineConfig) -> Scheduler:
     """The scheduler of the engine that `config` names."""
+    if config.engine == "vllm-v1":
+        return TokenBudgetScheduler(config)
     return PrefillFirstScheduler(config, prefill_samples=config.engine == "vllm-v0")

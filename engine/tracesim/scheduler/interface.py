@@ -21,12 +21,14 @@ class Scheduled(NamedTuple):
 class StepPlan:
     """One step, as scheduled; every list is in the scheduler's order.
 
-    `sampled` are the requests whose next token comes out of this step. `refused` can never be scheduled
-    and finish at once ("length"), with nothing emitted.
+    `cached` are the requests that were admitted with a prefix from the cache, and its tokens. `sampled` are
+    the requests whose next token comes out of this step. `refused` can never be scheduled and finish at once
+    ("length"), with nothing emitted.
     """
 
     prefill: list[Scheduled] = field(default_factory=list)
     decode: list[Scheduled] = field(default_factory=list)
+    cached: list[tuple[RequestState, int]] = field(default_factory=list)
     sampled: list[RequestState] = field(default_factory=list)
     preempted: list[RequestState] = field(default_factory=list)
     refused: list[RequestState] = field(default_factory=list)
@@ -52,6 +54,10 @@ class Scheduler(Protocol):
     @property
     def num_free_blocks(self) -> int | None:
         """KV blocks that nobody holds; None when they are endless."""
+        ...
+
+    def check(self, request: Request) -> None:
+        """Raise RequestError for a request that could never run, where vLLM refuses it at the door."""
         ...
 
     def add_request(self, request: Request) -> RequestState:
