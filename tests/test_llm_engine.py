@@ -329,12 +329,14 @@ def test_blocks_and_requests_are_conserved_in_every_step(
         (step,) = steps
         arrived = sum(one.arrival_step <= step.step for one in asked)
         gone += len(step.finished)
-        held = {id(block) for state in engine.scheduler.running for block in state.blocks}
-        counted = sum(state.num_blocks for state in engine.scheduler.running)
+        cache = engine.scheduler._cache  # type: ignore[attr-defined]
+        running = engine.scheduler.running
+        if settings.get("enable_prefix_caching"):
+            held = len({id(block) for state in running for block in cache.blocks_of(state)})
+        else:
+            held = sum(cache.blocks_for(state.current_num_computed_tokens) for state in running)
 
-        assert step.free_blocks == capacity - (
-            len(held) if settings.get("enable_prefix_caching") else counted
-        )
+        assert step.free_blocks == capacity - held
         assert arrived == step.running + step.waiting + gone
         assert step.running <= settings["max_num_seqs"]
         assert len({item.id for item in [*step.prefill, *step.decode]}) == len(step.prefill) + len(

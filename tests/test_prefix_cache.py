@@ -93,17 +93,18 @@ class PrefixCacheMachine(RuleBasedStateMachine):
     def finish(self, data: st.DataObject) -> None:
         state, blocks = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
         self.cache.release(state)
+        self.cache.forget(state)
         self.pool.release(blocks)
 
     @invariant()
     def blocks_are_conserved(self) -> None:
-        distinct = {id(block) for state, _ in self.held for block in state.blocks}
+        distinct = {id(block) for state, _ in self.held for block in self.cache.blocks_of(state)}
         assert self.cache.free + len(distinct) == NUM_BLOCKS
         assert self.cache.free == len(self.pool.queue)
 
     @invariant()
     def requests_share_the_same_blocks(self) -> None:
-        ours = [[block.ref_count for block in state.blocks] for state, _ in self.held]
+        ours = [[block.ref_count for block in self.cache.blocks_of(state)] for state, _ in self.held]
         assert ours == [[block[1] for block in blocks] for _, blocks in self.held]
 
 
@@ -111,8 +112,11 @@ TestPrefixCache = PrefixCacheMachine.TestCase
 
 
 def keys_of(block_size: int, *states: RequestState, count: int) -> list[list[int]]:
-    keys = PrefixKeys(block_size)
-    return [list(keys.of(state, count))[:count] for state in states]
+    numbers = PrefixKeys(block_size)
+    keys: list[list[int]] = [[] for _ in states]
+    for state, own in zip(states, keys, strict=True):
+        numbers.extend(own, state.request, count)
+    return keys
 
 
 def test_keys_are_equal_exactly_up_to_the_first_difference() -> None:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import sys
+from bisect import bisect_right
 from collections.abc import Sequence
 
-from tracesim.request import Block, RequestState
+from tracesim.decode_calendar import DecodeCalendar
+from tracesim.request import RequestState
 
 _ENDLESS = sys.maxsize
+
+
+class Block:
+    """A KV block with an identity: how many requests hold it, and the key of what it holds once full."""
+
+    __slots__ = ("key", "ref_count")
+
+    def __init__(self) -> None:
+        self.key: int | None = None
+        self.ref_count = 0
 
 
 class KVCache:
     """KV blocks without prefix caching: one is as good as another, so they are counted.
 
-    `free` blocks of `capacity` are held by nobody. `PrefixCache` is the same with identities.
+    A request holds the blocks that its computed tokens fill or begin. `free` blocks of `capacity` are held by
+    nobody. `PrefixCache` is the same with identities.
     """
 
     def __init__(self, num_blocks: int | None, block_size: int, *, reserved: int = 0) -> None:
@@ -37,18 +50,65 @@ class KVCache:
         return ()
 
     def blocks_needed(self, state: RequestState, num_tokens: int, prefix: Sequence[Block] = ()) -> int:
-        """Free blocks that it takes to give a request room for `num_tokens` tokens, `prefix` included."""
-        return max(0, self.blocks_for(num_tokens) - state.num_blocks)
+        """Free blocks that it takes to have `num_tokens` tokens of a request computed, `prefix` included."""
+        size = self.block_size
+        return -(-num_tokens // size) - -(-state.current_num_computed_tokens // size)
 
     def allocate(self, state: RequestState, num_tokens: int, prefix: Sequence[Block] = ()) -> None:
-        """Give a request room for `num_tokens` tokens; the caller has seen that the blocks are free."""
-        needed = max(0, self.blocks_for(num_tokens) - state.num_blocks)
-        assert needed <= self.free, f"{state!r} needs {needed} of {self.free} free blocks"
-        self.free -= needed
-        state.num_blocks += needed
+        """Give a request room to have `num_tokens` tokens computed; the caller has seen that there is."""
+        self.free -= self.blocks_needed(state, num_tokens, prefix)
 
-    def release(self, state: RequestState) -> None:
-        """Take back all blocks of a request."""
-        self.free += state.num_blocks
-        state.num_blocks = 0
+    def try_allocate(self, state: RequestState, num_tokens: int) -> bool:
+        """Give a running request room to have `num_tokens` tokens computed, if there is."""
+        needed = self.blocks_needed(state, num_tokens)
+        if needed > self.free:
+            return False
+        self.free -= needed
+        return True
+
+    def allocate_decode(self, state: RequestState) -> None:
+        """The same for the next token of a request that decodes."""
+        self.free -= state.current_num_tokens % self.block_size == 1 % self.block_size
+
+    def allocate_decodes(self, calendar: DecodeCalendar) -> None:
+        """The same for the next token of all that decode."""
+        self.free -= calendar.num_beginning()
+
+    def takers(self, calendar: DecodeCalendar) -> Sequence[RequestState]:
+        """Those of the decoding requests whose next token changes the cache, in the order of admission."""
+        return calendar.beginning()
+
+    def allocate_ticks(
+        self,
+        calendar: DecodeCalendar,
+        limit: int,
+        alone: RequestState | None = None,
+        chunk: int = 0,
+        spare: int = 0,
+    ) -> int:
+        """Give room for several ticks at once, `limit` at most; return for how many there was.
+
+        That is for all that decode and for `alone` with `chunk` more tokens a tick, with `spare` blocks left.
+        """
+
+        def taken(ticks: int) -> int:
+            blocks = calendar.num_beginning(ticks)
+            if alone is not None:
+                blocks += self.blocks_needed(alone, alone.num_computed_tokens + ticks * chunk)
+            return blocks
+
+        room = self.free - spare
+        blocks = taken(limit)
+        if blocks > room:
+            limit = bisect_right(range(1, limit), room, key=taken)
+            blocks = taken(limit)
+        self.free -= blocks
+        return limit
+
+    def release(self, state: RequestState, num_scheduled: int = 0) -> None:
+        """Take back all blocks of a request, those for tokens that are scheduled but not computed too."""
+        self.free += self.blocks_for(state.num_computed_tokens + num_scheduled)
         assert self.free <= self.capacity, f"{self.free} free blocks of {self.capacity}"
+
+    def forget(self, state: RequestState) -> None:
+        """Nothing more will be asked of this request."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from tracesim.arrivals import Arrivals
 from tracesim.config import EngineArgs, EngineConfig
 from tracesim.errors import ConfigError, StalledError, StepLimitError, TraceError, TraceProblem
 from tracesim.outputs import (
@@ -29,6 +30,7 @@ from tracesim.trace import TraceRecord, read_trace
 class _Step(NamedTuple):
     number: int
     plan: StepPlan
+    decodes: list[Scheduled]
     emitted: list[SimulatedToken]
     finished: list[RequestState]
 
@@ -63,8 +65,10 @@ class LLMEngine:
         self.step_number = 0
         self.requests: dict[str, RequestProgress] = {}
         self.counts = RunCounts()
-        self._arrivals: list[tuple[int, int, RequestProgress]] = []
+        self._arrivals = Arrivals()
         self._num_unfinished = 0
+        self._last_decode_step = -1
+        self._unwatched = False
 
     @classmethod
     def from_engine_args(cls, args: EngineArgs) -> LLMEngine:
@@ -126,7 +130,9 @@ class LLMEngine:
             progress = self.requests.get(each)
             if progress is None or progress.finish_reason is not None:
                 continue
-            if progress.state is not None:
+            if progress.state.status is RequestStatus.ARRIVING:
+                progress.state.status = RequestStatus.FINISHED
+            else:
                 self.scheduler.abort_request(progress.state)
             progress.finish_reason = "abort"
             self._num_unfinished -= 1
@@ -160,49 +166,85 @@ class LLMEngine:
         Raises StepLimitError when requests are unfinished after `max_steps` steps, idle ones not counted, and
         StalledError when the schedule can never move again.
         """
-        while self.has_unfinished_requests():
+        while self._num_unfinished:
             if max_steps is not None and self.counts.steps >= max_steps:
                 unfinished = f"{self._num_unfinished} of {len(self.requests)} requests"
                 raise StepLimitError(f"{unfinished} are unfinished after {max_steps} steps")
-            step = self._step()
-            if step is not None and on_step is not None:
+            if on_step is None:
+                self._run_unwatched(sys.maxsize if max_steps is None else max_steps - self.counts.steps)
+            elif step := self._step():
                 on_step(self._record(step))
 
     def _step(self) -> _Step | None:
-        """One step; None when the only requests left to arrive were aborted."""
+        """One step, with all that it did; None when the only requests left to arrive were aborted."""
         if not self._admit_arrivals():
             return None
         plan = self.scheduler.schedule()
+        decodes = self.scheduler.decodes(plan)
+        sampled = [*plan.sampled, *(entry.state for entry in decodes if entry.state.clock is not None)]
+        sampled.sort(key=lambda state: state.admission)
+        self._catch_up()
         self.simulator.simulate_prefill(entry.state.id for entry in plan.prefill)
-        emitted = self.simulator.simulate_decode(state.id for state in plan.sampled)
+        emitted = self.simulator.simulate_decode(state.id for state in sampled)
         finished = self.scheduler.update(plan)
-        step = _Step(self.step_number, plan, emitted, finished)
-        self._book(step)
-        self.step_number += 1
+        step = _Step(self.step_number, plan, decodes, emitted, finished)
+        self._book(plan, finished)
         return step
+
+    def _run_unwatched(self, limit: int) -> None:
+        """One step and the stride after it, `limit` steps in all: no token is made and no decode listed."""
+        if not self._admit_arrivals():
+            return
+        scheduler = self.scheduler
+        plan = scheduler.schedule()
+        self._book(plan, scheduler.update(plan))
+        limit -= 1
+        if (arrival := self._arrivals.next_step) is not None:
+            limit = min(limit, arrival - self.step_number)
+        stride = scheduler.stride(limit)
+        if stride.steps:
+            self.counts.add(stride.num_prefills, stride.num_decodes, stride.steps)
+            self.step_number += stride.steps
+            if stride.num_decodes:
+                self._last_decode_step = self.step_number - 1
+        self._unwatched = True
+
+    def _catch_up(self) -> None:
+        """Tell the simulator how far requests have come while nobody looked."""
+        if self._unwatched:
+            for progress in self.requests.values():
+                if progress.finish_reason is None:
+                    self.simulator.seek(progress.state.id, progress.state.num_output_tokens)
+            self._unwatched = False
 
     def _admit_arrivals(self) -> bool:
         """Hand the scheduler the requests whose time has come; whether it has any at all."""
-        if not self.scheduler.running and not self.scheduler.num_waiting and self._arrivals:
-            self.step_number = max(self.step_number, self._arrivals[0][0])
-        while self._arrivals and self._arrivals[0][0] <= self.step_number:
-            progress = heapq.heappop(self._arrivals)[2]
-            if progress.finish_reason is None:
-                progress.state = self.scheduler.add_request(progress.request)
-        return bool(self.scheduler.running or self.scheduler.num_waiting)
+        scheduler, next_step = self.scheduler, self._arrivals.next_step
+        if next_step is not None:
+            if not scheduler.running and not scheduler.num_waiting:
+                self.step_number = max(self.step_number, next_step)
+            for state in self._arrivals.take(self.step_number):
+                if state.status is RequestStatus.ARRIVING:
+                    scheduler.add_request(state)
+        return bool(scheduler.running or scheduler.num_waiting)
 
-    def _book(self, step: _Step) -> None:
-        if not step.plan:
+    def _book(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
+        if not plan:
             raise StalledError(
-                f"step {step.number} did nothing, with {self.scheduler.num_waiting} requests waiting and "
-                f"{self.scheduler.num_free_blocks} blocks free: a bug in the scheduler"
+                f"step {self.step_number} did nothing: {self.scheduler.num_waiting} requests wait and "
+                f"{self.scheduler.num_free_blocks} blocks are free, a bug in the scheduler"
             )
-        self.counts.add(step.plan)
-        for token in step.emitted:
-            self.requests[token.request_id].emitted_at(step.number)
-        for state in step.finished:
-            self.requests[state.id].finish(ignored=state.status is RequestStatus.FINISHED_IGNORED)
-        self._num_unfinished -= len(step.finished)
+        self.counts.add(len(plan.prefill), plan.num_decodes)
+        for state in plan.preempted:
+            self.requests[state.id].preempted_after(self._last_decode_step)
+        for state in plan.sampled:
+            self.requests[state.id].sampled_at(self.step_number)
+        for state in finished:
+            self.requests[state.id].finish_at(self.step_number)
+        if plan.num_decodes:
+            self._last_decode_step = self.step_number
+        self._num_unfinished -= len(finished)
+        self.step_number += 1
 
     def _add(self, asked: _Asked, record: TraceRecord) -> None:
         num_prompt_tokens = record.input_length if asked.token_ids is None else len(asked.token_ids)
@@ -223,9 +265,9 @@ class LLMEngine:
         )
         self.scheduler.check(request)
         self.simulator.adopt(asked.id, cursor, record)
-        progress = RequestProgress(request, cursor, record.prompt)
-        heapq.heappush(self._arrivals, (request.arrival_step, request.order, progress))
-        self.requests[asked.id] = progress
+        state = RequestState(request)
+        self._arrivals.add(state)
+        self.requests[asked.id] = RequestProgress(request, state, cursor, record.prompt)
         self._num_unfinished += 1
 
     def _output(self, progress: RequestProgress) -> RequestOutput:
@@ -234,7 +276,7 @@ class LLMEngine:
             finish_reason=progress.finish_reason,
             stop_reason=progress.stop_reason,
             cursor=progress.cursor,
-            num_tokens=progress.num_output_tokens,
+            num_tokens=progress.state.num_output_tokens,
         )
         request = progress.request
         return RequestOutput(
@@ -245,7 +287,7 @@ class LLMEngine:
         return StepRecord(
             step=step.number,
             prefill=[_scheduled(entry) for entry in step.plan.prefill],
-            decode=[_scheduled(entry) for entry in step.plan.decode],
+            decode=[_scheduled(entry) for entry in step.decodes],
             emitted=[EmittedToken(token.request_id, token.token_id, token.text) for token in step.emitted],
             finished=[self._finished(state) for state in step.finished],
             preempted=[state.id for state in step.plan.preempted],

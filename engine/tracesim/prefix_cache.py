@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 
-from tracesim.kv_cache import KVCache
+from tracesim.decode_calendar import DecodeCalendar, by_admission
+from tracesim.kv_cache import Block, KVCache
 from tracesim.prefix_keys import PrefixKeys
-from tracesim.request import Block, RequestState
+from tracesim.request import RequestState
+
+
+class _Holding:
+    """What a request holds: blocks, the first `num_keyed` of which can be found, and the keys known so far."""
+
+    __slots__ = ("blocks", "keys", "num_keyed")
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.keys: list[int] = []
+        self.num_keyed = 0
 
 
 class PrefixCache(KVCache):
@@ -22,17 +35,24 @@ class PrefixCache(KVCache):
     def __init__(self, num_blocks: int | None, block_size: int, *, reserved: int = 0) -> None:
         super().__init__(num_blocks, block_size, reserved=reserved)
         self._keys = PrefixKeys(block_size)
+        self._holdings: dict[RequestState, _Holding] = {}
         self._by_key: dict[int, Block] = {}
         self._copies: dict[int, list[Block]] = {}
         self._queue: OrderedDict[Block, None] = OrderedDict()
         if num_blocks is not None:
             self._queue.update((Block(), None) for _ in range(self.capacity))
 
+    def blocks_of(self, state: RequestState) -> Sequence[Block]:
+        """The blocks that a request holds, in the order of its tokens."""
+        return self._holding(state).blocks
+
     def find_prefix(self, state: RequestState) -> Sequence[Block]:
         """The longest cached prefix; at least the last token is always left to compute."""
         usable = (state.num_tokens - 1) // self.block_size
+        keys = self._holding(state).keys
+        self._keys.extend(keys, state.request, usable)
         found: list[Block] = []
-        for key in self._keys.of(state, usable):
+        for key in islice(keys, usable):
             block = self._by_key.get(key)
             if block is None:
                 break
@@ -41,32 +61,76 @@ class PrefixCache(KVCache):
 
     def blocks_needed(self, state: RequestState, num_tokens: int, prefix: Sequence[Block] = ()) -> int:
         """Free blocks that it takes: the new ones, and those of `prefix` that nobody holds."""
-        new = self.blocks_for(num_tokens) - state.num_blocks - len(prefix)
+        new = self.blocks_for(num_tokens) - len(self._holding(state).blocks) - len(prefix)
         return max(0, new) + sum(block.ref_count == 0 for block in prefix)
 
     def allocate(self, state: RequestState, num_tokens: int, prefix: Sequence[Block] = ()) -> None:
         """Take hold of `prefix` and of new blocks; from now each block that is full can be found."""
+        holding = self._holding(state)
         for block in prefix:
             if block.ref_count == 0:
                 self._leave_queue(block)
             block.ref_count += 1
-        state.blocks += prefix
-        state.num_keyed_blocks += len(prefix)
-        for _ in range(self.blocks_for(num_tokens) - len(state.blocks)):
-            state.blocks.append(self._new_block())
-        state.num_blocks = len(state.blocks)
-        self._publish(state, min(num_tokens, state.num_tokens) // self.block_size)
+        holding.blocks += prefix
+        holding.num_keyed += len(prefix)
+        for _ in range(self.blocks_for(num_tokens) - len(holding.blocks)):
+            holding.blocks.append(self._new_block())
+        self._publish(state, holding, num_tokens // self.block_size)
 
-    def release(self, state: RequestState) -> None:
+    def try_allocate(self, state: RequestState, num_tokens: int) -> bool:
+        """Give a running request room, if there is, and its full blocks their keys."""
+        if self.blocks_needed(state, num_tokens) > self.free:
+            return False
+        self.allocate(state, num_tokens)
+        return True
+
+    def allocate_decode(self, state: RequestState) -> None:
+        """Give a decoding request a block where it begins one, a key where it fills one."""
+        self.allocate(state, state.current_num_tokens)
+
+    def allocate_decodes(self, calendar: DecodeCalendar) -> None:
+        """The same for all that decode, in the order of their admission."""
+        for state in self.takers(calendar):
+            self.allocate_decode(state)
+
+    def takers(self, calendar: DecodeCalendar) -> Sequence[RequestState]:
+        """Who begins a block and who fills one, and so begins the next a tick later."""
+        if self.block_size == 1:
+            return calendar.beginning()
+        return sorted([*calendar.beginning(), *calendar.beginning(1)], key=by_admission)
+
+    def allocate_ticks(
+        self,
+        calendar: DecodeCalendar,
+        limit: int,
+        alone: RequestState | None = None,
+        chunk: int = 0,
+        spare: int = 0,
+    ) -> int:
+        """Only ticks in which nobody begins or fills a block: each block has its own place in the order."""
+        return 0 if alone is not None else max(0, calendar.ticks_to_beginning(limit + 1) - 1)
+
+    def release(self, state: RequestState, num_scheduled: int = 0) -> None:
         """Let go of all blocks of a request; what they hold can still be found."""
+        holding = self._holding(state)
         released = []
-        for block in reversed(state.blocks):
+        for block in reversed(holding.blocks):
             block.ref_count -= 1
             if block.ref_count == 0:
                 released.append(block)
         self._join_queue(released)
-        state.blocks = []
-        state.num_blocks = state.num_keyed_blocks = 0
+        holding.blocks = []
+        holding.num_keyed = 0
+
+    def forget(self, state: RequestState) -> None:
+        """Drop what was remembered of a request; what its blocks hold can still be found."""
+        self._holdings.pop(state, None)
+
+    def _holding(self, state: RequestState) -> _Holding:
+        holding = self._holdings.get(state)
+        if holding is None:
+            holding = self._holdings[state] = _Holding()
+        return holding
 
     def _new_block(self) -> Block:
         """The first block of the free queue; what it held is forgotten."""
@@ -77,7 +141,7 @@ class PrefixCache(KVCache):
         self.free -= 1
         block.ref_count = 1
         if block.key is not None:
-            self._forget(block)
+            self._unpublish(block)
         return block
 
     def _leave_queue(self, block: Block) -> None:
@@ -95,21 +159,21 @@ class PrefixCache(KVCache):
         if self.num_blocks is not None:
             self._queue.update((block, None) for block in blocks if block.key is not None)
 
-    def _publish(self, state: RequestState, num_full: int) -> None:
+    def _publish(self, state: RequestState, holding: _Holding, num_full: int) -> None:
         """Give the request's full blocks their keys."""
-        if num_full <= state.num_keyed_blocks:
+        if num_full <= holding.num_keyed:
             return
-        keys = self._keys.of(state, num_full)
-        for index in range(state.num_keyed_blocks, num_full):
-            block, key = state.blocks[index], keys[index]
+        self._keys.extend(holding.keys, state.request, num_full)
+        for index in range(holding.num_keyed, num_full):
+            block, key = holding.blocks[index], holding.keys[index]
             block.key = key
             if key in self._by_key:
                 self._copies.setdefault(key, []).append(block)
             else:
                 self._by_key[key] = block
-        state.num_keyed_blocks = num_full
+        holding.num_keyed = num_full
 
-    def _forget(self, block: Block) -> None:
+    def _unpublish(self, block: Block) -> None:
         """Take a block out of the index; of several with its key the next oldest is found from now."""
         assert block.key is not None
         copies = self._copies.get(block.key)

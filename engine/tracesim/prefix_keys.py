@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
-from tracesim.request import Request, RequestState
+from tracesim.request import Request
 
 TOKENS_PER_HASH_ID = 512
 """Prompt tokens that one of a trace's `hash_ids` stands for, as in the Mooncake traces."""
@@ -21,13 +21,11 @@ class PrefixKeys:
         self._block_size = block_size
         self._numbers: dict[tuple[int, Hashable], int] = {}
 
-    def of(self, state: RequestState, count: int) -> Sequence[int]:
-        """The keys of the request's first `count` blocks, or of more."""
-        keys = state.prefix_keys
+    def extend(self, keys: list[int], request: Request, count: int) -> None:
+        """Add to the keys of a request's first blocks those of the next, up to `count` in all."""
         while len(keys) < count:
-            link = (keys[-1] if keys else -1, self._content(state.request, len(keys)))
+            link = (keys[-1] if keys else -1, self._content(request, len(keys)))
             keys.append(self._numbers.setdefault(link, len(self._numbers)))
-        return keys
 
     def _content(self, request: Request, index: int) -> Hashable:
         """What block `index` holds, as told apart from all that a block after the same prefix may hold."""

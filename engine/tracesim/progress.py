@@ -5,53 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tracesim.cursor import Cursor
-from tracesim.request import Request, RequestState
-from tracesim.scheduler import StepPlan
+from tracesim.request import Request, RequestState, RequestStatus
 
 
 @dataclass(slots=True)
 class RequestProgress:
-    """How far one request has come. `state` is None before its arrival; steps are None until they happen."""
+    """How far one request has come. Steps are None until they happen."""
 
     request: Request
+    state: RequestState
     cursor: Cursor
     prompt: str | None
-    state: RequestState | None = None
     first_token_step: int | None = None
     last_token_step: int | None = None
     finish_reason: str | None = None
     stop_reason: str | None = None
+    _emitted_until: int | None = None
 
-    @property
-    def num_output_tokens(self) -> int:
-        """Tokens emitted so far."""
-        return 0 if self.state is None else self.state.num_output_tokens
+    def sampled_at(self, step: int) -> None:
+        """Note that it was scheduled by itself in `step`, and emitted a token if it has any."""
+        if self.request.num_output_tokens:
+            if self.first_token_step is None:
+                self.first_token_step = step
+            self._emitted_until = step
 
-    @property
-    def num_preemptions(self) -> int:
-        """How often it lost its KV cache."""
-        return 0 if self.state is None else self.state.num_preemptions
+    def preempted_after(self, step: int) -> None:
+        """Note that it was preempted, and that `step` was the last in which requests decoded."""
+        if self._emitted_until is not None:
+            self._emitted_until = max(self._emitted_until, step)
 
-    @property
-    def was_admitted(self) -> bool:
-        """Whether a scheduler with a prefix cache has looked its prompt up."""
-        return self.state is not None and self.state.num_cached_tokens is not None
-
-    @property
-    def num_cached_tokens(self) -> int:
-        """Prompt tokens that it found in the prefix cache when it was first admitted."""
-        return 0 if self.state is None else self.state.num_cached_tokens or 0
-
-    def emitted_at(self, step: int) -> None:
-        """Note that a token came out of `step`."""
-        if self.first_token_step is None:
-            self.first_token_step = step
-        self.last_token_step = step
-
-    def finish(self, *, ignored: bool) -> None:
+    def finish_at(self, step: int) -> None:
         """Note the end: the cursor's own, or "length" for a request that the scheduler had to ignore."""
-        self.finish_reason = "length" if ignored else self.cursor.finish_reason
-        self.stop_reason = None if ignored else self.cursor.stop_reason
+        if self.state.status is RequestStatus.FINISHED_IGNORED:
+            self.finish_reason = "length"
+            self.last_token_step = self._emitted_until
+        else:
+            self.finish_reason, self.stop_reason = self.cursor.finish_reason, self.cursor.stop_reason
+            self.last_token_step = step if self.request.num_output_tokens else None
 
 
 @dataclass(slots=True)
@@ -66,13 +56,14 @@ class RunCounts:
     largest_prefill: int = 0
     largest_decode: int = 0
 
-    def add(self, plan: StepPlan) -> None:
-        """Count one step."""
-        prefills, decodes = len(plan.prefill), len(plan.decode)
-        self.steps += 1
-        self.prefill_steps += prefills > 0
-        self.decode_steps += decodes > 0
-        self.prefill_requests += prefills
-        self.decode_requests += decodes
-        self.largest_prefill = max(self.largest_prefill, prefills)
-        self.largest_decode = max(self.largest_decode, decodes)
+    def add(self, num_prefills: int, num_decodes: int, steps: int = 1) -> None:
+        """Count `steps` steps with batches of these sizes."""
+        self.steps += steps
+        if num_prefills:
+            self.prefill_steps += steps
+            self.prefill_requests += steps * num_prefills
+            self.largest_prefill = max(self.largest_prefill, num_prefills)
+        if num_decodes:
+            self.decode_steps += steps
+            self.decode_requests += steps * num_decodes
+            self.largest_decode = max(self.largest_decode, num_decodes)

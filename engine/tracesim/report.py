@@ -87,20 +87,22 @@ def summarize(engine: LLMEngine) -> Summary:
     counts = engine.counts
     requests = engine.requests.values()
     finished = Counter(request.finish_reason for request in requests if request.finish_reason)
-    cached = sum(r.num_cached_tokens for r in requests) if engine.config.enable_prefix_caching else None
-    looked_up = sum(r.request.num_prompt_tokens for r in requests if r.was_admitted)
+    cached = (
+        sum(r.state.num_cached_tokens or 0 for r in requests) if engine.config.enable_prefix_caching else None
+    )
+    looked_up = sum(r.request.num_prompt_tokens for r in requests if r.state.num_cached_tokens is not None)
     return Summary(
         requests=len(requests),
         finished=dict(sorted(finished.items())),
         unfinished=engine.get_num_unfinished_requests(),
         steps=counts.steps,
         prompt_tokens=sum(request.request.num_prompt_tokens for request in requests),
-        output_tokens=sum(request.num_output_tokens for request in requests),
+        output_tokens=sum(request.state.num_output_tokens for request in requests),
         prefill_steps=counts.prefill_steps,
         decode_steps=counts.decode_steps,
         prefill_batch=_batch(counts.prefill_requests, counts.prefill_steps, counts.largest_prefill),
         decode_batch=_batch(counts.decode_requests, counts.decode_steps, counts.largest_decode),
-        preemptions=sum(request.num_preemptions for request in requests),
+        preemptions=sum(request.state.num_preemptions for request in requests),
         cached_tokens=cached,
         prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
     )
@@ -129,15 +131,15 @@ def _report(progress: RequestProgress) -> RequestReport:
     return RequestReport(
         id=progress.request.id,
         prompt_tokens=progress.request.num_prompt_tokens,
-        output_tokens=progress.num_output_tokens,
-        text=progress.cursor.text_after(progress.num_output_tokens),
+        output_tokens=progress.state.num_output_tokens,
+        text=progress.cursor.text_after(progress.state.num_output_tokens),
         finish_reason=progress.finish_reason,
         stop_reason=progress.stop_reason,
         arrival_step=progress.request.arrival_step,
         first_token_step=progress.first_token_step,
         last_token_step=progress.last_token_step,
-        preemptions=progress.num_preemptions,
-        cached_tokens=progress.num_cached_tokens,
+        preemptions=progress.state.num_preemptions,
+        cached_tokens=progress.state.num_cached_tokens or 0,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol
 
 
 class RequestStatus(Enum):
     """Where a request is in its life."""
 
+    ARRIVING = auto()
     WAITING = auto()
     RUNNING = auto()
     PREEMPTED = auto()
@@ -39,34 +41,30 @@ class Request:
     hash_ids: Sequence[int] | None = None
 
 
-class Block:
-    """A KV block with an identity: how many requests hold it, and the key of what it holds once full."""
+class Clock(Protocol):
+    """Counts the decodes that a decoding request takes part in."""
 
-    __slots__ = ("key", "ref_count")
-
-    def __init__(self) -> None:
-        self.key: int | None = None
-        self.ref_count = 0
+    tick: int
 
 
 class RequestState:
     """A request's counters, kept by its scheduler.
 
-    `num_tokens` counts the prompt and the output so far, `num_computed_tokens` those of them in the KV
-    cache, and `num_blocks` the KV blocks held. With prefix caching `blocks` are those blocks, of which the
-    first `num_keyed_blocks` can be found by others, `prefix_keys` the keys that are worked out so far, and
-    `num_cached_tokens` what the request found in the cache when it was first admitted.
+    `num_tokens` counts the prompt and the output so far, `num_computed_tokens` those of them in the KV cache.
+    While a request decodes, nobody moves them: they stand as they were when it entered its `clock`, and
+    `current_num_tokens` works out what they are now. `admission` numbers admissions, so that it sorts running
+    requests in the scheduler's order. `num_cached_tokens` is what was cached when it was first admitted.
     """
 
     __slots__ = (
-        "blocks",
-        "num_blocks",
+        "admission",
+        "clock",
+        "entered_at",
+        "id",
         "num_cached_tokens",
         "num_computed_tokens",
-        "num_keyed_blocks",
         "num_preemptions",
         "num_tokens",
-        "prefix_keys",
         "request",
         "status",
         "total_tokens",
@@ -74,26 +72,35 @@ class RequestState:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.status = RequestStatus.WAITING
+        self.id = request.id
+        self.status = RequestStatus.ARRIVING
         self.num_tokens = request.num_prompt_tokens
         self.total_tokens = request.num_prompt_tokens + request.num_output_tokens
         self.num_computed_tokens = 0
-        self.num_blocks = 0
+        self.clock: Clock | None = None
+        self.entered_at = 0
+        self.admission = 0
         self.num_preemptions = 0
-        self.blocks: list[Block] = []
-        self.prefix_keys: list[int] = []
-        self.num_keyed_blocks = 0
         self.num_cached_tokens: int | None = None
 
     @property
-    def id(self) -> str:
-        """The request's id."""
-        return self.request.id
+    def current_num_tokens(self) -> int:
+        """Tokens of the prompt and of the output as of now, decoding or not."""
+        if self.clock is None:
+            return self.num_tokens
+        return self.num_tokens + self.clock.tick - self.entered_at
+
+    @property
+    def current_num_computed_tokens(self) -> int:
+        """Tokens in the KV cache as of now: while decoding all but the newest."""
+        if self.clock is None:
+            return self.num_computed_tokens
+        return self.num_tokens + self.clock.tick - self.entered_at - 1
 
     @property
     def num_output_tokens(self) -> int:
         """Tokens emitted so far."""
-        return self.num_tokens - self.request.num_prompt_tokens
+        return self.current_num_tokens - self.request.num_prompt_tokens
 
     @property
     def urgency(self) -> tuple[int, int]:
@@ -101,6 +108,5 @@ class RequestState:
         return self.request.priority, self.request.order
 
     def __repr__(self) -> str:
-        return (
-            f"<{self.id} {self.status.name} {self.num_computed_tokens}/{self.num_tokens}/{self.total_tokens}>"
-        )
+        tokens = f"{self.num_computed_tokens}/{self.current_num_tokens}/{self.total_tokens}"
+        return f"<{self.id} {self.status.name} {tokens}>"

@@ -1,28 +1,35 @@
-"""What every policy shares: two queues, a KV cache, and how requests come, finish and make room."""
+"""What every policy shares: two queues, a KV cache, a calendar, and how requests come, decode and go."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tracesim.config import EngineConfig
+from tracesim.decode_calendar import DecodeCalendar, by_admission
 from tracesim.kv_cache import KVCache
-from tracesim.request import Request, RequestState, RequestStatus
-from tracesim.scheduler.interface import StepPlan
+from tracesim.request import RequestState, RequestStatus
+from tracesim.scheduler.interface import Scheduled, StepPlan
 from tracesim.waiting import WaitingQueue
 
 
 class BaseScheduler:
-    """The part of the `Scheduler` protocol that does not decide anything."""
+    """The part of the `Scheduler` protocol that does not decide anything.
+
+    Running requests either decode by the calendar or are `_alone`: scheduled one by one until they decode.
+    """
 
     def __init__(self, config: EngineConfig, cache: KVCache, waiting: WaitingQueue) -> None:
         self._config = config
         self._cache = cache
         self._waiting = waiting
-        self._running: list[RequestState] = []
+        self._running: dict[RequestState, None] = {}
+        self._alone: dict[RequestState, None] = {}
+        self._decoding = DecodeCalendar(config.block_size)
         self._watermark = int((config.watermark or 0) * (config.num_gpu_blocks or 0))
+        self._num_admissions = 0
 
     @property
-    def running(self) -> Sequence[RequestState]:
+    def running(self) -> Collection[RequestState]:
         """The requests that hold KV blocks, in the order of their admission."""
         return self._running
 
@@ -36,39 +43,87 @@ class BaseScheduler:
         """KV blocks that nobody holds; None when they are endless."""
         return self._cache.num_free_blocks
 
-    def add_request(self, request: Request) -> RequestState:
+    def add_request(self, state: RequestState) -> None:
         """Queue a request that has arrived."""
-        state = RequestState(request)
+        state.status = RequestStatus.WAITING
         self._waiting.add(state)
-        return state
 
     def abort_request(self, state: RequestState) -> None:
         """Drop a request, wherever it is, and free its blocks."""
         if state.status is RequestStatus.RUNNING:
-            self._running.remove(state)
+            self._stop(state)
             self._cache.release(state)
         else:
             self._waiting.remove(state)
+        self._cache.forget(state)
         state.status = RequestStatus.FINISHED
+
+    def decodes(self, plan: StepPlan) -> list[Scheduled]:
+        """The whole decode batch of a plan, in the order of admission; before `update`."""
+        if not plan.num_decodes:
+            return []
+        held = set(plan.held)
+        batch = [
+            Scheduled(state, state.current_num_tokens - 1, 1)
+            for state in self._running
+            if state.clock is not None and state not in held
+        ]
+        if plan.decode:
+            batch += plan.decode
+            batch.sort(key=lambda entry: entry.state.admission)
+        return batch
 
     def update(self, plan: StepPlan) -> list[RequestState]:
         """Book the emitted tokens; requests that emitted their last leave and free their blocks."""
-        finished = [*plan.refused]
+        finished = self._tick(plan.held) if plan.num_decodes > len(plan.decode) else []
         for state in plan.sampled:
+            del self._alone[state]
             if state.num_tokens < state.total_tokens:
                 state.num_tokens += 1
-            if state.num_tokens == state.total_tokens:
-                state.status = RequestStatus.FINISHED
-                self._cache.release(state)
-                state.prefix_keys = []
+            if state.num_tokens < state.total_tokens:
+                self._decoding.join(state)
+            else:
                 finished.append(state)
-        if len(finished) > len(plan.refused):
-            self._running = [state for state in self._running if state.status is RequestStatus.RUNNING]
-        return finished
+        if len(finished) > 1:
+            finished.sort(key=by_admission)
+        for state in finished:
+            del self._running[state]
+            self._cache.release(state)
+            self._cache.forget(state)
+            state.status = RequestStatus.FINISHED
+        return [*plan.refused, *finished] if plan.refused else finished
 
-    def _preempt(self, victim: RequestState) -> None:
-        """Take the blocks of a victim, which has left `running` and is not queued again yet."""
-        self._cache.release(victim)
+    def _tick(self, held: Sequence[RequestState]) -> list[RequestState]:
+        """Let all that decode emit a token, but for those held back; return who emitted its last."""
+        for state in held:
+            self._decoding.leave(state)
+        finishing = list(self._decoding.take_finishing())
+        self._decoding.tick += 1
+        for state in held:
+            self._decoding.join(state)
+        return finishing
+
+    def _admit(self, state: RequestState) -> None:
+        """Let the request that is next in the queue run."""
+        self._waiting.pop()
+        self._num_admissions += 1
+        state.admission = self._num_admissions
+        state.status = RequestStatus.RUNNING
+        self._running[state] = None
+        self._alone[state] = None
+
+    def _stop(self, state: RequestState) -> None:
+        """Take a request out of those that run."""
+        del self._running[state]
+        if state.clock is not None:
+            self._decoding.leave(state)
+        else:
+            del self._alone[state]
+
+    def _preempt(self, victim: RequestState, num_scheduled: int = 0) -> None:
+        """Take a running request's place and blocks; it waits to be computed again."""
+        self._stop(victim)
+        self._cache.release(victim, num_scheduled)
         victim.status = RequestStatus.PREEMPTED
         victim.num_computed_tokens = 0
         victim.num_preemptions += 1

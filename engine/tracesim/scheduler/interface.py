@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -21,28 +21,42 @@ class Scheduled(NamedTuple):
 class StepPlan:
     """One step, as scheduled; every list is in the scheduler's order.
 
-    `cached` are the requests that were admitted with a prefix from the cache, and its tokens. `sampled` are
-    the requests whose next token comes out of this step. `refused` can never be scheduled and finish at once
-    ("length"), with nothing emitted.
+    Requests that decode by the calendar are counted, not listed: `Scheduler.decodes` lists them. `prefill`
+    and `decode` are those that are scheduled one by one, `sampled` those of them that emit a token. `cached`
+    are the requests that were admitted with a prefix from the cache, and its tokens. `held` decode, but not
+    in this step. `refused` can never be scheduled and finish at once ("length"), with nothing emitted.
     """
 
+    num_decodes: int = 0
     prefill: list[Scheduled] = field(default_factory=list)
-    decode: list[Scheduled] = field(default_factory=list)
-    cached: list[tuple[RequestState, int]] = field(default_factory=list)
     sampled: list[RequestState] = field(default_factory=list)
-    preempted: list[RequestState] = field(default_factory=list)
-    refused: list[RequestState] = field(default_factory=list)
+    decode: Sequence[Scheduled] = ()
+    cached: Sequence[tuple[RequestState, int]] = ()
+    held: Sequence[RequestState] = ()
+    preempted: Sequence[RequestState] = ()
+    refused: Sequence[RequestState] = ()
 
     def __bool__(self) -> bool:
         """Whether anything happens in this step."""
-        return bool(self.prefill or self.decode or self.preempted or self.refused)
+        return bool(self.prefill or self.num_decodes or self.preempted or self.refused)
+
+
+class Stride(NamedTuple):
+    """Steps that were taken at once: each had the same batch, and nothing else happened in any of them."""
+
+    steps: int
+    num_prefills: int
+    num_decodes: int
+
+
+NO_STRIDE = Stride(0, 0, 0)
 
 
 class Scheduler(Protocol):
     """Decides, step by step, which requests get how many tokens computed."""
 
     @property
-    def running(self) -> Sequence[RequestState]:
+    def running(self) -> Collection[RequestState]:
         """The requests that hold KV blocks, in the scheduler's order."""
         ...
 
@@ -60,7 +74,7 @@ class Scheduler(Protocol):
         """Raise RequestError for a request that could never run, where vLLM refuses it at the door."""
         ...
 
-    def add_request(self, request: Request) -> RequestState:
+    def add_request(self, state: RequestState) -> None:
         """Queue a request that has arrived."""
         ...
 
@@ -72,6 +86,14 @@ class Scheduler(Protocol):
         """Plan the next step: who is computed, who makes room for it. Raises StalledError."""
         ...
 
+    def decodes(self, plan: StepPlan) -> list[Scheduled]:
+        """The whole decode batch of a plan, in order; before `update`."""
+        ...
+
     def update(self, plan: StepPlan) -> list[RequestState]:
-        """Book the tokens that the step's `sampled` requests emitted; return who finished, in order."""
+        """Book the tokens that the step emitted; return who finished, in order."""
+        ...
+
+    def stride(self, limit: int) -> Stride:
+        """Take at once the steps, `limit` at most, in which nothing but tokens would move; maybe none."""
         ...

@@ -7,13 +7,14 @@ differ in one thing: where a request's first token comes from.
 from __future__ import annotations
 
 import sys
+from enum import Enum, auto
 
 from tracesim.config import EngineConfig
 from tracesim.errors import StalledError
 from tracesim.kv_cache import KVCache
 from tracesim.request import Request, RequestState, RequestStatus
 from tracesim.scheduler.base import BaseScheduler
-from tracesim.scheduler.interface import Scheduled, StepPlan
+from tracesim.scheduler.interface import NO_STRIDE, Scheduled, StepPlan, Stride
 from tracesim.waiting import FCFSQueue
 
 
@@ -38,65 +39,93 @@ class PrefillFirstScheduler(BaseScheduler):
             self._schedule_decodes(plan)
         return plan
 
+    def stride(self, limit: int) -> Stride:
+        """Take the decode steps in which nobody can be prefilled and no request finishes or is preempted."""
+        if self._alone or not self._decoding.size or self._next_prefill(self._max_tokens) is not _Next.WAITS:
+            return NO_STRIDE
+        limit = self._decoding.ticks_to_finish(limit)
+        steps = self._cache.allocate_ticks(self._decoding, limit, spare=1) if limit > 0 else 0
+        if not steps:
+            return NO_STRIDE
+        self._decoding.tick += steps
+        return Stride(steps, 0, self._decoding.size)
+
     def _schedule_prefills(self, plan: StepPlan) -> None:
         tokens_left = self._max_tokens
-        while self._waiting:
+        while (found := self._next_prefill(tokens_left)) is not _Next.WAITS:
             state = self._waiting.peek()
-            needed = self._cache.blocks_for(state.num_tokens)
-            if state.num_tokens > self._longest_prefill or needed > self._cache.capacity - self._watermark:
+            if found is _Next.NEVER_FITS:
+                self._waiting.pop()
                 state.status = RequestStatus.FINISHED_IGNORED
-                plan.refused.append(self._waiting.pop())
-                continue
-            if needed > self._cache.free - self._watermark:
-                break
-            if state.num_tokens > tokens_left or len(self._running) >= self._config.max_num_seqs:
-                break
-            tokens_left -= state.num_tokens
-            self._prefill(self._waiting.pop(), plan)
+                plan.refused = [*plan.refused, state]
+            else:
+                tokens_left -= state.num_tokens
+                self._prefill(state, plan)
+
+    def _next_prefill(self, tokens_left: int) -> _Next:
+        """What is to become of the request that is next in the queue."""
+        if not self._waiting:
+            return _Next.WAITS
+        state = self._waiting.peek()
+        needed = self._cache.blocks_for(state.num_tokens)
+        if state.num_tokens > self._longest_prefill or needed > self._cache.capacity - self._watermark:
+            return _Next.NEVER_FITS
+        has_blocks = needed <= self._cache.free - self._watermark
+        has_seat = len(self._running) < self._config.max_num_seqs
+        fits = has_blocks and has_seat and state.num_tokens <= tokens_left
+        return _Next.FITS if fits else _Next.WAITS
 
     def _prefill(self, state: RequestState, plan: StepPlan) -> None:
         self._cache.allocate(state, state.num_tokens)
+        self._admit(state)
         state.num_computed_tokens = state.num_tokens
-        state.status = RequestStatus.RUNNING
-        self._running.append(state)
         plan.prefill.append(Scheduled(state, 0, state.num_tokens))
         if self._prefill_samples:
             plan.sampled.append(state)
 
     def _schedule_decodes(self, plan: StepPlan) -> None:
-        running = self._running
-        decoded = 0
-        while decoded < len(running):
-            state = running[decoded]
-            while self._cache.free < self._blocks_touched(state):
-                victim = running.pop()
+        """Let all that run decode; those whose prefill was only booked are `_alone` for their first token."""
+        if self._decoding.num_beginning() < self._cache.free:
+            self._cache.allocate_decodes(self._decoding)
+        else:
+            plan.preempted = self._make_room()
+            self._waiting.put_back(plan.preempted)
+        plan.decode = [Scheduled(state, state.num_computed_tokens, 1) for state in self._alone]
+        plan.sampled += self._alone
+        plan.num_decodes = len(self._running)
+
+    def _make_room(self) -> list[RequestState]:
+        """Serve all that run in order; where a block is wanted and none is free, the last admitted goes."""
+        preempted = []
+        for state in list(self._running):
+            while state in self._running and self._cache.free < self._blocks_touched(state):
+                victim = next(reversed(self._running))
                 self._refuse_to_stall(victim)
                 self._preempt(victim)
-                plan.preempted.append(victim)
-                if victim is state:
-                    break
-            else:
-                self._decode(state, plan)
-                decoded += 1
-        self._waiting.put_back(plan.preempted)
+                preempted.append(victim)
+            if state in self._running and state.clock is not None:
+                self._cache.allocate_decode(state)
+        return preempted
 
     def _blocks_touched(self, state: RequestState) -> int:
         """Free blocks that vLLM wants to see before a decode, even where the last block has room."""
+        if state.clock is not None:
+            return 1
         last_block_is_full = state.num_computed_tokens % self._cache.block_size == 0
-        nothing_to_append = state.num_computed_tokens == state.num_tokens
-        return 0 if last_block_is_full and nothing_to_append else 1
-
-    def _decode(self, state: RequestState, plan: StepPlan) -> None:
-        plan.decode.append(Scheduled(state, state.num_computed_tokens, 1))
-        plan.sampled.append(state)
-        state.num_computed_tokens = state.num_tokens
-        self._cache.allocate(state, state.num_tokens)
+        return 0 if last_block_is_full else 1
 
     def _refuse_to_stall(self, victim: RequestState) -> None:
         """A request that finds no room alone, before it decoded at all, would come back to this for ever."""
-        decoded_nothing = victim.num_computed_tokens == victim.num_tokens
-        if decoded_nothing and not self._running:
+        if len(self._running) == 1 and victim.clock is None:
             raise StalledError(
                 f"request {victim.id!r} cannot ever decode: its prefill of {victim.num_tokens} tokens fills "
                 f"all {self._cache.capacity} KV blocks, and a decode needs one free; raise num_gpu_blocks"
             )
+
+
+class _Next(Enum):
+    """What is to become of the request that is next in the queue."""
+
+    FITS = auto()
+    WAITS = auto()
+    NEVER_FITS = auto()

@@ -7,14 +7,16 @@ waiting ones; where a running request finds no KV block, another makes room and 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from itertools import islice
 
 from tracesim.config import EngineConfig
 from tracesim.errors import RequestError
-from tracesim.kv_cache import KVCache
+from tracesim.kv_cache import Block, KVCache
 from tracesim.prefix_cache import PrefixCache
 from tracesim.request import Request, RequestState, RequestStatus
 from tracesim.scheduler.base import BaseScheduler
-from tracesim.scheduler.interface import Scheduled, StepPlan
+from tracesim.scheduler.interface import NO_STRIDE, Scheduled, StepPlan, Stride
 from tracesim.waiting import make_queue
 
 _NULL_BLOCKS = 1
@@ -58,9 +60,44 @@ class TokenBudgetScheduler(BaseScheduler):
         batch = _Batch(self._budget)
         chunk = self._longest_chunk()
         self._schedule_running(batch, chunk)
-        if not batch.preempted:
+        if self._waiting and not batch.preempted:
             self._schedule_waiting(batch, chunk)
-        return batch.plan()
+        return self._plan(batch)
+
+    def stride(self, limit: int) -> Stride:
+        """Take the steps in which all decode and, at most, one prompt takes the rest of the budget.
+
+        In none of them is a request admitted, finished or preempted, or its prompt completed.
+        """
+        decoding = self._decoding
+        rest = self._budget - decoding.size
+        alone = next(iter(self._alone), None)
+        if alone is not None:
+            if not self._takes_all(alone, rest):
+                return NO_STRIDE
+            limit = min(limit, (alone.num_tokens - alone.num_computed_tokens - 1) // rest)
+        elif not decoding.size or rest < 0 or self._can_admit(rest):
+            return NO_STRIDE
+        limit = decoding.ticks_to_finish(limit)
+        steps = self._cache.allocate_ticks(decoding, limit, alone, rest) if limit > 0 else 0
+        if not steps:
+            return NO_STRIDE
+        decoding.tick += steps
+        if alone is not None:
+            alone.num_computed_tokens += steps * rest
+        return Stride(steps, int(alone is not None), decoding.size)
+
+    def _takes_all(self, alone: RequestState, rest: int) -> bool:
+        """Whether a prompt takes all the rest of the budget, and nobody comes after it."""
+        is_last = len(self._alone) == 1 and next(reversed(self._running)) is alone
+        return is_last and 0 < rest <= self._longest_chunk()
+
+    def _can_admit(self, rest: int) -> bool:
+        """Whether the next waiting request could start in a step with `rest` tokens left."""
+        if not self._waiting or rest == 0:
+            return False
+        state = self._waiting.peek()
+        return self._first_tokens(state, self._cache.find_prefix(state), rest, self._longest_chunk()) > 0
 
     def _longest_chunk(self) -> int:
         """The most tokens of one request in this step; a request that is alone has nobody to wait for."""
@@ -70,25 +107,63 @@ class TokenBudgetScheduler(BaseScheduler):
         return sys.maxsize
 
     def _schedule_running(self, batch: _Batch, chunk: int) -> None:
-        index = 0
-        while index < len(self._running) and batch.budget > 0:
-            state = self._running[index]
-            tokens = min(state.num_tokens - state.num_computed_tokens, chunk, batch.budget)
-            if not self._make_room(state, state.num_computed_tokens + tokens, batch):
-                break
-            self._cache.allocate(state, state.num_computed_tokens + tokens)
-            batch.add(state, tokens)
-            index = self._running.index(state, 0, index + 1) + 1
+        """Give running requests their tokens in order; all that decode at once where order is no matter."""
+        if self._is_crowded(chunk):
+            self._schedule_one_by_one(list(self._running), batch, chunk)
+            batch.held = [s for s in self._running if s.clock is not None and s not in batch.scheduled]
+            return
+        batch.budget -= self._decoding.size
+        if self._decoding.num_beginning() <= self._cache.free:
+            self._cache.allocate_decodes(self._decoding)
+        else:
+            takers = self._cache.takers(self._decoding)
+            batch.budget += len(takers)
+            self._schedule_one_by_one(takers, batch, chunk)
+        if self._alone:
+            self._schedule_one_by_one(list(self._alone), batch, chunk)
 
-    def _make_room(self, state: RequestState, num_tokens: int, batch: _Batch) -> bool:
-        """Preempt others until `state` has room for `num_tokens` tokens; False when it had to go itself."""
-        while self._cache.blocks_needed(state, num_tokens) > self._cache.free:
+    def _is_crowded(self, chunk: int) -> bool:
+        """Whether it may matter in which order the running requests get tokens and blocks.
+
+        It does not while prompts come after all that decode, and the budget is for all of these: then what
+        one gets takes nothing from another. Where blocks are short, the last admitted makes room, and has
+        not had its turn; by priority it may be anyone.
+        """
+        if self._decoding.size > self._budget:
+            return True
+        if not self._alone:
+            return self._by_priority and self._decoding.num_beginning() > self._cache.free
+        last = islice(reversed(self._running), len(self._alone))
+        if any(state.clock is not None for state in last):
+            return True
+        if not self._by_priority:
+            return False
+        wanted = sum(self._wanted_blocks(state, chunk) for state in self._alone)
+        return self._decoding.num_beginning() + wanted > self._cache.free
+
+    def _wanted_blocks(self, state: RequestState, chunk: int) -> int:
+        most = min(state.num_tokens, state.num_computed_tokens + min(chunk, self._budget))
+        return self._cache.blocks_needed(state, most)
+
+    def _schedule_one_by_one(self, states: Sequence[RequestState], batch: _Batch, chunk: int) -> None:
+        for state in states:
+            if batch.budget == 0:
+                break
+            if state.status is not RequestStatus.RUNNING:
+                continue
+            computed = state.current_num_computed_tokens
+            tokens = min(state.current_num_tokens - computed, chunk, batch.budget)
+            if not self._find_room(state, computed + tokens, batch):
+                break
+            batch.add(state, tokens)
+
+    def _find_room(self, state: RequestState, num_tokens: int, batch: _Batch) -> bool:
+        """Give `state` room for `num_tokens` tokens, by preempting others; False when it had to go."""
+        while not self._cache.try_allocate(state, num_tokens):
             victim = self._victim()
-            self._running.remove(victim)
-            batch.drop(victim)
-            self._preempt(victim)
+            self._preempt(victim, batch.drop(victim))
             self._waiting.put_back([victim])
-            batch.preempted.append(victim)
+            batch.preempted = [*batch.preempted, victim]
             if victim is state:
                 return False
         return True
@@ -97,63 +172,76 @@ class TokenBudgetScheduler(BaseScheduler):
         """The request admitted last; by priority, the last to arrive of the least urgent."""
         if self._by_priority:
             return max(self._running, key=lambda state: state.urgency)
-        return self._running[-1]
+        return next(reversed(self._running))
 
     def _schedule_waiting(self, batch: _Batch, chunk: int) -> None:
-        while self._waiting and batch.budget > 0 and len(self._running) < self._config.max_num_seqs:
-            if not self._try_admit(self._waiting.peek(), batch, chunk):
+        while self._waiting and batch.budget > 0:
+            state = self._waiting.peek()
+            prefix = self._cache.find_prefix(state)
+            tokens = self._first_tokens(state, prefix, batch.budget, chunk)
+            if not tokens:
                 break
+            computed = len(prefix) * self._cache.block_size
+            self._cache.allocate(state, computed + tokens, prefix)
+            self._admit(state)
+            state.num_computed_tokens = computed
+            batch.add(state, tokens)
+            if computed:
+                batch.cached = [*batch.cached, (state, computed)]
+            if state.num_cached_tokens is None:
+                state.num_cached_tokens = computed
 
-    def _try_admit(self, state: RequestState, batch: _Batch, chunk: int) -> bool:
-        prefix = self._cache.find_prefix(state)
+    def _first_tokens(self, state: RequestState, prefix: Sequence[Block], budget: int, chunk: int) -> int:
+        """How many tokens a waiting request would get after `prefix` in this step; 0 when it has to wait."""
+        if len(self._running) >= self._config.max_num_seqs:
+            return 0
         computed = len(prefix) * self._cache.block_size
         wanted = min(state.num_tokens - computed, chunk)
-        if wanted > batch.budget and not self._config.enable_chunked_prefill:
-            return False
-        tokens = min(wanted, batch.budget)
+        if wanted > budget and not self._config.enable_chunked_prefill:
+            return 0
+        tokens = min(wanted, budget)
         must_fit = state.num_tokens if self._config.scheduler_reserve_full_isl else computed + tokens
         headroom = self._watermark if self._running else 0
-        if self._cache.blocks_needed(state, must_fit, prefix) + headroom > self._cache.free:
-            return False
-        self._cache.allocate(state, computed + tokens, prefix)
-        self._running.append(self._waiting.pop())
-        state.status = RequestStatus.RUNNING
-        state.num_computed_tokens = computed
-        batch.add(state, tokens)
-        if computed:
-            batch.cached.append((state, computed))
-        if state.num_cached_tokens is None:
-            state.num_cached_tokens = computed
-        return True
+        needed = self._cache.blocks_needed(state, must_fit, prefix) + headroom
+        return tokens if needed <= self._cache.free else 0
+
+    def _plan(self, batch: _Batch) -> StepPlan:
+        """The step; from here on its tokens count as computed."""
+        prefill: list[Scheduled] = []
+        decode: list[Scheduled] = []
+        sampled: list[RequestState] = []
+        for state, tokens in batch.scheduled.items():
+            if state.clock is not None:
+                continue
+            computed = state.num_computed_tokens
+            state.num_computed_tokens = computed + tokens
+            completes = computed + tokens == state.num_tokens
+            if completes:
+                sampled.append(state)
+            decodes = completes and tokens == 1 and state.num_output_tokens > 0
+            (decode if decodes else prefill).append(Scheduled(state, computed, tokens))
+        num_decodes = self._decoding.size - len(batch.held) + len(decode)
+        return StepPlan(num_decodes, prefill, sampled, decode, batch.cached, batch.held, batch.preempted)
 
 
 class _Batch:
-    """A step in the making: what is scheduled so far, and the budget that is left."""
+    """A step in the making: who is scheduled one by one, who is held back, and the budget that is left."""
+
+    cached: Sequence[tuple[RequestState, int]] = ()
+    held: Sequence[RequestState] = ()
+    preempted: Sequence[RequestState] = ()
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self.cached: list[tuple[RequestState, int]] = []
-        self.preempted: list[RequestState] = []
-        self._scheduled: dict[RequestState, int] = {}
+        self.scheduled: dict[RequestState, int] = {}
 
     def add(self, state: RequestState, tokens: int) -> None:
         """Compute `tokens` more tokens of a request."""
-        self._scheduled[state] = tokens
+        self.scheduled[state] = tokens
         self.budget -= tokens
 
-    def drop(self, state: RequestState) -> None:
-        """Take a request out again, if it was in, and give its tokens back to the budget."""
-        self.budget += self._scheduled.pop(state, 0)
-
-    def plan(self) -> StepPlan:
-        """The step; from here on its tokens count as computed."""
-        plan = StepPlan(cached=self.cached, preempted=self.preempted)
-        for state, tokens in self._scheduled.items():
-            computed = state.num_computed_tokens
-            state.num_computed_tokens += tokens
-            is_last = state.num_computed_tokens == state.num_tokens
-            decodes = is_last and tokens == 1 and state.num_output_tokens > 0
-            (plan.decode if decodes else plan.prefill).append(Scheduled(state, computed, tokens))
-            if is_last:
-                plan.sampled.append(state)
-        return plan
+    def drop(self, state: RequestState) -> int:
+        """Take a request out again and give its tokens back to the budget; how many they were."""
+        tokens = self.scheduled.pop(state, 0)
+        self.budget += tokens
+        return tokens

@@ -1,0 +1,103 @@
+"""When each decoding request needs a KV block and when it finishes, known ahead and kept by the step.
+
+Every decode moves all decoding requests by one token. So none of them is touched: the calendar counts the
+decodes in `tick`, and a request's own counters are worked out from it when somebody asks.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from operator import attrgetter
+
+from tracesim.request import RequestState
+
+by_admission = attrgetter("admission")
+"""Sorts running requests in the scheduler's order."""
+
+
+class DecodeCalendar:
+    """The `size` requests that decode. All get one token at every tick, from the one at which they joined.
+
+    A request with n tokens, the newest not in the KV cache yet, begins a block at its next tick if n - 1 fill
+    whole blocks, and then at every `block_size`-th tick: one ring of `block_size` groups says who does.
+    """
+
+    def __init__(self, block_size: int) -> None:
+        self.tick = 0
+        self._block_size = block_size
+        self._beginning: list[dict[RequestState, None]] = [{} for _ in range(block_size)]
+        self._num_beginning = [0] * block_size
+        self._finishing: dict[int, dict[RequestState, None]] = {}
+        self._finish_ticks: list[int] = []
+        self.size = 0
+
+    def join(self, state: RequestState) -> None:
+        """Let a request that still has tokens to emit decode from the next tick on."""
+        tick = self.tick
+        state.clock = self
+        state.entered_at = tick
+        state.num_computed_tokens = state.num_tokens - 1
+        group = (tick + 1 - state.num_tokens) % self._block_size
+        self._beginning[group][state] = None
+        self._num_beginning[group] += 1
+        last = tick + state.total_tokens - state.num_tokens - 1
+        if last not in self._finishing:
+            self._finishing[last] = {}
+            heapq.heappush(self._finish_ticks, last)
+        self._finishing[last][state] = None
+        self.size += 1
+
+    def leave(self, state: RequestState) -> None:
+        """Take a request out; its counters are what they are now."""
+        del self._finishing[state.entered_at + state.total_tokens - state.num_tokens - 1][state]
+        self._exit(state, state.current_num_tokens)
+
+    def take_finishing(self) -> Sequence[RequestState]:
+        """Take out who emits the last token at the next tick; their counters are those after it."""
+        finishing = self._finishing.get(self.tick)
+        if not finishing:
+            return ()
+        for state in finishing:
+            self._exit(state, state.total_tokens)
+        self._finishing[self.tick] = {}
+        return list(finishing)
+
+    def _exit(self, state: RequestState, num_tokens: int) -> None:
+        group = (state.entered_at + 1 - state.num_tokens) % self._block_size
+        del self._beginning[group][state]
+        self._num_beginning[group] -= 1
+        state.clock = None
+        state.num_tokens = num_tokens
+        state.num_computed_tokens = num_tokens - 1
+        self.size -= 1
+
+    def beginning(self, ahead: int = 0) -> Sequence[RequestState]:
+        """Who begins a block at the next tick, or `ahead` ticks after it, in the order of admission."""
+        return sorted(self._beginning[(self.tick + ahead) % self._block_size], key=by_admission)
+
+    def num_beginning(self, ticks: int = 1) -> int:
+        """How many blocks are begun in the next `ticks` ticks."""
+        counts = self._num_beginning
+        first = self.tick % self._block_size
+        if ticks == 1:
+            return counts[first]
+        rounds, rest = divmod(ticks, self._block_size)
+        in_rest = sum(counts[first : first + rest]) + sum(counts[: max(0, first + rest - self._block_size)])
+        return rounds * self.size + in_rest
+
+    def ticks_to_finish(self, limit: int) -> int:
+        """How many ticks pass before the one at which a request finishes, `limit` at most."""
+        while self._finish_ticks:
+            first = self._finish_ticks[0]
+            if self._finishing[first]:
+                return min(limit, first - self.tick)
+            del self._finishing[heapq.heappop(self._finish_ticks)]
+        return limit
+
+    def ticks_to_beginning(self, limit: int) -> int:
+        """How many ticks pass before the one at which a request begins a block, `limit` at most."""
+        for ahead in range(min(limit, self._block_size)):
+            if self._num_beginning[(self.tick + ahead) % self._block_size]:
+                return ahead
+        return limit

@@ -1,0 +1,48 @@
+"""Striding is stepping: a run that nobody watches ends like one whose every step is looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from factories import an_engine, steps_of
+from hypothesis import given
+from test_golden_schedules import cases, engine_of
+from test_llm_engine import asked, engines, records_of
+from tracesim import LLMEngine, StepLimitError
+from tracesim.report import report_requests, summarize
+
+
+def end_of(engine: LLMEngine) -> tuple[Any, ...]:
+    return report_requests(engine), summarize(engine), engine.step_number, engine.scheduler.num_free_blocks
+
+
+@pytest.mark.parametrize("case", [*cases("v0.jsonl.gz"), *cases("v1.jsonl.gz")])
+def test_golden_cases_end_alike(case: dict[str, Any]) -> None:
+    stepped, strided = engine_of(case), engine_of(case)
+    steps_of(stepped)
+    strided.run()
+
+    assert end_of(strided) == end_of(stepped)
+
+
+@given(asked, engines)
+def test_random_cases_end_alike(asked: Any, settings: dict[str, Any]) -> None:
+    stepped, strided = an_engine(records_of(asked), **settings), an_engine(records_of(asked), **settings)
+    steps_of(stepped)
+    strided.run()
+
+    assert end_of(strided) == end_of(stepped)
+
+
+@given(asked, engines)
+def test_one_may_look_after_any_number_of_unwatched_steps(asked: Any, settings: dict[str, Any]) -> None:
+    """The steps from there on are those of a run that was watched from the start."""
+    watched = steps_of(an_engine(records_of(asked), **settings))
+    engine = an_engine(records_of(asked), **settings)
+    unwatched = len(watched) // 2
+    if unwatched:
+        with pytest.raises(StepLimitError):
+            engine.run(max_steps=unwatched)
+
+    assert steps_of(engine) == watched[unwatched:]
