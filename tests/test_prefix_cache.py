@@ -1,18 +1,16 @@
-"""The prefix cache against a naive model of vLLM's block pool, and the keys of blocks."""
+"""The prefix cache against a naive model of vLLM's block pool, and what makes blocks equal."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tracesim.prefix_cache import PrefixCache
-from tracesim.prefix_keys import PrefixKeys
+from tracesim.prefix_units import PrefixUnits
 from tracesim.request import Request, RequestState
-
-BLOCK_SIZE = 2
-NUM_BLOCKS = 9
 
 
 def a_state(tokens: list[int], **fields: Any) -> RequestState:
@@ -23,14 +21,14 @@ def a_state(tokens: list[int], **fields: Any) -> RequestState:
 class NaivePool:
     """vLLM's rules in plain lists. A block is [number, references, tokens up to its end or None]."""
 
-    def __init__(self) -> None:
-        self.queue = [[number, 0, None] for number in range(NUM_BLOCKS)]
-        self.blocks: list[Any] = list(self.queue)
+    def __init__(self, num_blocks: int, block_size: int) -> None:
+        self.block_size = block_size
+        self.queue: list[Any] = [[number, 0, None] for number in range(num_blocks)]
         self.cached_in_order: list[Any] = []
 
     def prefix(self, tokens: list[int]) -> list[Any]:
         found = []
-        for end in range(BLOCK_SIZE, len(tokens), BLOCK_SIZE):
+        for end in range(self.block_size, len(tokens), self.block_size):
             block = next((b for b in self.cached_in_order if b[2] == tokens[:end]), None)
             if block is None:
                 break
@@ -39,7 +37,7 @@ class NaivePool:
 
     def needed(self, tokens: list[int], prefix: list[Any]) -> int:
         free = [block for block in prefix if block[1] == 0]
-        return -(-len(tokens) // BLOCK_SIZE) - len(prefix) + len(free)
+        return -(-len(tokens) // self.block_size) - len(prefix) + len(free)
 
     def allocate(self, tokens: list[int], prefix: list[Any]) -> list[Any]:
         for block in prefix:
@@ -47,14 +45,14 @@ class NaivePool:
                 self.queue.remove(block)
             block[1] += 1
         held = list(prefix)
-        while len(held) * BLOCK_SIZE < len(tokens):
+        while len(held) * self.block_size < len(tokens):
             block = self.queue.pop(0)
             if block[2] is not None:
                 self.cached_in_order.remove(block)
             block[1], block[2] = 1, None
             held.append(block)
-        for index in range(len(prefix), len(tokens) // BLOCK_SIZE):
-            held[index][2] = tokens[: (index + 1) * BLOCK_SIZE]
+        for index in range(len(prefix), len(tokens) // self.block_size):
+            held[index][2] = tokens[: (index + 1) * self.block_size]
             self.cached_in_order.append(held[index])
         return held
 
@@ -69,23 +67,29 @@ class NaivePool:
 class PrefixCacheMachine(RuleBasedStateMachine):
     """Requests come with prompts that share prefixes, and go, in any order."""
 
+    num_blocks = 9
+    block_size = 2
+
     def __init__(self) -> None:
         super().__init__()
-        self.cache = PrefixCache(NUM_BLOCKS, BLOCK_SIZE)
-        self.pool = NaivePool()
+        self.cache = PrefixCache(self.num_blocks, self.block_size)
+        self.pool = NaivePool(self.num_blocks, self.block_size)
         self.held: list[tuple[RequestState, list[Any]]] = []
 
     @rule(tokens=st.lists(st.integers(0, 1), min_size=1, max_size=9))
     def admit(self, tokens: list[int]) -> None:
-        state = a_state(tokens)
+        self.admit_state(a_state(tokens), tokens)
+
+    def admit_state(self, state: RequestState, tokens: list[int]) -> None:
         prefix, expected = self.cache.find_prefix(state), self.pool.prefix(tokens)
-        assert len(prefix) == len(expected)
+        assert prefix.num_blocks == len(expected)
 
         needed = self.cache.blocks_needed(state, len(tokens), prefix)
         assert needed == self.pool.needed(tokens, expected)
 
         if needed <= self.cache.free:
             self.cache.allocate(state, len(tokens), prefix)
+            state.num_computed_tokens = len(tokens)
             self.held.append((state, self.pool.allocate(tokens, expected)))
 
     @precondition(lambda self: self.held)
@@ -98,53 +102,72 @@ class PrefixCacheMachine(RuleBasedStateMachine):
 
     @invariant()
     def blocks_are_conserved(self) -> None:
-        distinct = {id(block) for state, _ in self.held for block in self.cache.blocks_of(state)}
-        assert self.cache.free + len(distinct) == NUM_BLOCKS
-        assert self.cache.free == len(self.pool.queue)
+        held = self.cache.num_blocks_held([state for state, _ in self.held])
+        distinct = {id(block) for _, blocks in self.held for block in blocks}
 
-    @invariant()
-    def requests_share_the_same_blocks(self) -> None:
-        ours = [[block.ref_count for block in self.cache.blocks_of(state)] for state, _ in self.held]
-        assert ours == [[block[1] for block in blocks] for _, blocks in self.held]
+        assert held + self.cache.free == self.num_blocks
+        assert (held, self.cache.free) == (len(distinct), len(self.pool.queue))
+
+
+class HashIdsMachine(PrefixCacheMachine):
+    """The same with hash_ids: four blocks of a chunk move together, until something comes between them."""
+
+    num_blocks = 18
+    block_size = 128
+
+    @rule(hash_ids=st.lists(st.integers(0, 1), min_size=3, max_size=3), length=st.integers(1, 1536))
+    def admit(self, hash_ids: list[int], length: int) -> None:
+        tokens = [512 * hash_id + index for hash_id in hash_ids for index in range(512)][:length]
+        request = Request("r", length, 0, hash_ids=hash_ids[: -(-length // 512)])
+        self.admit_state(RequestState(request), tokens)
 
 
 TestPrefixCache = PrefixCacheMachine.TestCase
+TestPrefixCacheOfHashIds = HashIdsMachine.TestCase
+TestPrefixCacheOfHashIds.settings = settings(max_examples=40)
 
 
-def keys_of(block_size: int, *states: RequestState, count: int) -> list[list[int]]:
-    numbers = PrefixKeys(block_size)
-    keys: list[list[int]] = [[] for _ in states]
-    for state, own in zip(states, keys, strict=True):
-        numbers.extend(own, state.request, count)
-    return keys
+def places_of(block_size: int, *requests: Request, count: int) -> list[list[tuple[int, int]]]:
+    """For each request the units and offsets of its first `count` blocks."""
+    numbers = PrefixUnits(block_size)
+    places = []
+    for request in requests:
+        units: list[int] = []
+        places.append([numbers.locate(request, units, block)[:2] for block in range(count)])
+    return places
 
 
-def test_keys_are_equal_exactly_up_to_the_first_difference() -> None:
-    first, second = keys_of(2, a_state([1, 2, 3, 4, 5, 6]), a_state([1, 2, 3, 9, 5, 6]), count=3)
+def same(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> list[bool]:
+    return [a == b for a, b in zip(one, other, strict=True)]
 
-    assert [a == b for a, b in zip(first, second, strict=True)] == [True, False, False]
+
+def test_blocks_are_equal_exactly_up_to_the_first_difference() -> None:
+    requests = [a_state(tokens).request for tokens in ([1, 2, 3, 4, 5, 6], [1, 2, 3, 9, 5, 6])]
+
+    assert same(*places_of(2, *requests, count=3)) == [True, False, False]
 
 
 def test_hash_ids_stand_for_512_tokens_each() -> None:
-    """Blocks of 384 tokens: the second straddles the chunks, so a different second id tells it apart."""
-    states = [RequestState(Request("r", 1024, 0, hash_ids=hash_ids)) for hash_ids in ([7, 8], [7, 9])]
-    first, second = keys_of(384, *states, count=2)
+    requests = [Request("r", 1024, 0, hash_ids=hash_ids) for hash_ids in ([7, 8], [7, 9])]
 
-    assert [a == b for a, b in zip(first, second, strict=True)] == [True, False]
+    assert same(*places_of(256, *requests, count=4)) == [True, True, False, False]
+
+
+def test_a_block_that_straddles_two_hash_ids_is_told_apart_by_both() -> None:
+    requests = [Request("r", 1024, 0, hash_ids=hash_ids) for hash_ids in ([7, 8], [7, 9])]
+
+    assert same(*places_of(384, *requests, count=2)) == [True, False]
 
 
 def test_an_output_without_token_ids_equals_nothing_but_itself() -> None:
-    one, other = (RequestState(Request(name, 2, 4, hash_ids=[7])) for name in ("one", "other"))
-    first, second, again = keys_of(2, one, other, RequestState(one.request), count=3)
+    one, other = (Request(name, 2, 4, hash_ids=[7]) for name in ("one", "other"))
 
-    assert first[0] == second[0]
-    assert first[1] != second[1]
-    assert first == again
+    assert same(*places_of(2, one, other, count=3)) == [True, False, False]
+    assert same(*places_of(2, one, one, count=3)) == [True, True, True]
 
 
 def test_an_output_is_found_by_a_prompt_that_repeats_it() -> None:
     """The second turn of a chat starts with the first turn's prompt and response."""
-    first = RequestState(Request("1", 3, 3, prompt_token_ids=[1, 2, 3], output_token_ids=[4, 5, 6]))
-    turns = keys_of(2, first, a_state([1, 2, 3, 4, 5, 6]), count=3)
+    first = Request("1", 3, 3, prompt_token_ids=[1, 2, 3], output_token_ids=[4, 5, 6])
 
-    assert turns[0] == turns[1]
+    assert same(*places_of(2, first, a_state([1, 2, 3, 4, 5, 6]).request, count=3)) == [True, True, True]

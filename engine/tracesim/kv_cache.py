@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from tracesim.decode_calendar import DecodeCalendar
 from tracesim.request import RequestState
@@ -12,14 +13,15 @@ from tracesim.request import RequestState
 _ENDLESS = sys.maxsize
 
 
-class Block:
-    """A KV block with an identity: how many requests hold it, and the key of what it holds once full."""
+class Prefix(NamedTuple):
+    """Cached blocks that a waiting request could start from; others hold `num_held` of them already."""
 
-    __slots__ = ("key", "ref_count")
+    num_blocks: int
+    num_held: int
+    parts: Sequence[Any]
 
-    def __init__(self) -> None:
-        self.key: int | None = None
-        self.ref_count = 0
+
+NO_PREFIX = Prefix(0, 0, ())
 
 
 class KVCache:
@@ -45,16 +47,16 @@ class KVCache:
         """Blocks that `num_tokens` tokens fill or begin."""
         return -(-num_tokens // self.block_size)
 
-    def find_prefix(self, state: RequestState) -> Sequence[Block]:
+    def find_prefix(self, state: RequestState) -> Prefix:
         """The cached blocks that a waiting request could start from."""
-        return ()
+        return NO_PREFIX
 
-    def blocks_needed(self, state: RequestState, num_tokens: int, prefix: Sequence[Block] = ()) -> int:
+    def blocks_needed(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> int:
         """Free blocks that it takes to have `num_tokens` tokens of a request computed, `prefix` included."""
         size = self.block_size
-        return -(-num_tokens // size) - -(-state.current_num_computed_tokens // size)
+        return -(-num_tokens // size) - -(-state.current_num_computed_tokens // size) - prefix.num_held
 
-    def allocate(self, state: RequestState, num_tokens: int, prefix: Sequence[Block] = ()) -> None:
+    def allocate(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> None:
         """Give a request room to have `num_tokens` tokens computed; the caller has seen that there is."""
         self.free -= self.blocks_needed(state, num_tokens, prefix)
 
@@ -66,12 +68,8 @@ class KVCache:
         self.free -= needed
         return True
 
-    def allocate_decode(self, state: RequestState) -> None:
-        """The same for the next token of a request that decodes."""
-        self.free -= state.current_num_tokens % self.block_size == 1 % self.block_size
-
     def allocate_decodes(self, calendar: DecodeCalendar) -> None:
-        """The same for the next token of all that decode."""
+        """Give all that decode room for their next token."""
         self.free -= calendar.num_beginning()
 
     def takers(self, calendar: DecodeCalendar) -> Sequence[RequestState]:
@@ -112,3 +110,7 @@ class KVCache:
 
     def forget(self, state: RequestState) -> None:
         """Nothing more will be asked of this request."""
+
+    def num_blocks_held(self, states: Sequence[RequestState]) -> int:
+        """How many blocks these requests hold in all."""
+        return sum(self.blocks_for(state.current_num_computed_tokens) for state in states)

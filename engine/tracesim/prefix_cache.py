@@ -1,103 +1,108 @@
-"""Prefix caching as vLLM's V1 does it: blocks with identities, shared by requests with equal prefixes."""
+"""Prefix caching as vLLM's V1 does it: what blocks hold is found, and shared by later requests."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import islice
+from typing import NamedTuple
 
 from tracesim.decode_calendar import DecodeCalendar, by_admission
-from tracesim.kv_cache import Block, KVCache
-from tracesim.prefix_keys import PrefixKeys
+from tracesim.kv_cache import NO_PREFIX, KVCache, Prefix
+from tracesim.prefix_units import PrefixUnits
 from tracesim.request import RequestState
 
 
-class _Holding:
-    """What a request holds: blocks, the first `num_keyed` of which can be found, and the keys known so far."""
+class _Run:
+    """Blocks `start` to `end` of a unit, next to each other and always held, and let go, together."""
 
-    __slots__ = ("blocks", "keys", "num_keyed")
+    __slots__ = ("end", "holders", "start", "unit")
+
+    def __init__(self, unit: int, start: int, end: int, holders: list[_Holding]) -> None:
+        self.unit = unit
+        self.start = start
+        self.end = end
+        self.holders = holders
+
+
+class _Holding:
+    """What a request holds that can be found, `num_found` blocks in runs, and its units so far."""
+
+    __slots__ = ("num_found", "runs", "units")
 
     def __init__(self) -> None:
-        self.blocks: list[Block] = []
-        self.keys: list[int] = []
-        self.num_keyed = 0
+        self.runs: list[_Run] = []
+        self.num_found = 0
+        self.units: list[int] = []
+
+
+class _Part(NamedTuple):
+    """Blocks `start` to `end` of a unit, all in one run."""
+
+    unit: int
+    start: int
+    end: int
 
 
 class PrefixCache(KVCache):
     """KV blocks that keep what they hold after they are freed, until they are handed out again.
 
-    A full block is found by its key, which stands for all tokens up to its end. The free queue has the
-    blocks that nobody holds in the order in which they will be handed out: those without a key in front, the
-    last freed first, then those with a key, the least recently used first; of one request's, its last block
-    first. These are the rules of `BlockPool` and `FullAttentionManager` in vLLM 0.32.
+    A block can be found from when it is full. Blocks that can be found and that nobody holds wait in a queue
+    to be handed out, after all other free blocks, the least recently used first and of one request's the
+    last first. Of equal blocks the one that could be found first is found. These are the rules of `BlockPool`
+    and `FullAttentionManager` in vLLM 0.32. Nothing depends on which block is which, so blocks are counted as
+    in `KVCache`, and those that move together are one run.
     """
 
     def __init__(self, num_blocks: int | None, block_size: int, *, reserved: int = 0) -> None:
         super().__init__(num_blocks, block_size, reserved=reserved)
-        self._keys = PrefixKeys(block_size)
+        self._units = PrefixUnits(block_size)
         self._holdings: dict[RequestState, _Holding] = {}
-        self._by_key: dict[int, Block] = {}
-        self._copies: dict[int, list[Block]] = {}
-        self._queue: OrderedDict[Block, None] = OrderedDict()
-        if num_blocks is not None:
-            self._queue.update((Block(), None) for _ in range(self.capacity))
+        self._runs: dict[int, list[_Run]] = {}
+        self._queue: OrderedDict[_Run, None] = OrderedDict()
+        self._num_queued = 0
+        self._knows_outputs = False
 
-    def blocks_of(self, state: RequestState) -> Sequence[Block]:
-        """The blocks that a request holds, in the order of its tokens."""
-        return self._holding(state).blocks
-
-    def find_prefix(self, state: RequestState) -> Sequence[Block]:
+    def find_prefix(self, state: RequestState) -> Prefix:
         """The longest cached prefix; at least the last token is always left to compute."""
         usable = (state.num_tokens - 1) // self.block_size
-        keys = self._holding(state).keys
-        self._keys.extend(keys, state.request, usable)
-        found: list[Block] = []
-        for key in islice(keys, usable):
-            block = self._by_key.get(key)
-            if block is None:
+        units = self._holding(state).units
+        parts: list[_Part] = []
+        num_blocks = num_held = 0
+        while num_blocks < usable:
+            place = self._units.locate(state.request, units, num_blocks)
+            run, end = self._first_run(place.unit, place.offset)
+            if run is None:
                 break
-            found.append(block)
-        return found
+            end = min(end, place.end, place.offset + usable - num_blocks)
+            parts.append(_Part(place.unit, place.offset, end))
+            num_blocks += end - place.offset
+            num_held += end - place.offset if run.holders else 0
+        return Prefix(num_blocks, num_held, parts) if parts else NO_PREFIX
 
-    def blocks_needed(self, state: RequestState, num_tokens: int, prefix: Sequence[Block] = ()) -> int:
-        """Free blocks that it takes: the new ones, and those of `prefix` that nobody holds."""
-        new = self.blocks_for(num_tokens) - len(self._holding(state).blocks) - len(prefix)
-        return max(0, new) + sum(block.ref_count == 0 for block in prefix)
-
-    def allocate(self, state: RequestState, num_tokens: int, prefix: Sequence[Block] = ()) -> None:
+    def allocate(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> None:
         """Take hold of `prefix` and of new blocks; from now each block that is full can be found."""
+        super().allocate(state, num_tokens, prefix)
         holding = self._holding(state)
-        for block in prefix:
-            if block.ref_count == 0:
-                self._leave_queue(block)
-            block.ref_count += 1
-        holding.blocks += prefix
-        holding.num_keyed += len(prefix)
-        for _ in range(self.blocks_for(num_tokens) - len(holding.blocks)):
-            holding.blocks.append(self._new_block())
-        self._publish(state, holding, num_tokens // self.block_size)
+        for part in prefix.parts:
+            self._take_hold(holding, part)
+        self._hand_out()
+        self._publish(state, num_tokens)
 
     def try_allocate(self, state: RequestState, num_tokens: int) -> bool:
-        """Give a running request room, if there is, and its full blocks their keys."""
-        if self.blocks_needed(state, num_tokens) > self.free:
+        """Give a running request room, if there is; from now each block that is full can be found."""
+        if not super().try_allocate(state, num_tokens):
             return False
-        self.allocate(state, num_tokens)
+        self._hand_out()
+        self._publish(state, num_tokens)
         return True
 
-    def allocate_decode(self, state: RequestState) -> None:
-        """Give a decoding request a block where it begins one, a key where it fills one."""
-        self.allocate(state, state.current_num_tokens)
-
     def allocate_decodes(self, calendar: DecodeCalendar) -> None:
-        """The same for all that decode, in the order of their admission."""
-        for state in self.takers(calendar):
-            self.allocate_decode(state)
-
-    def takers(self, calendar: DecodeCalendar) -> Sequence[RequestState]:
-        """Who begins a block and who fills one, and so begins the next a tick later."""
-        if self.block_size == 1:
-            return calendar.beginning()
-        return sorted([*calendar.beginning(), *calendar.beginning(1)], key=by_admission)
+        """Give all that decode room. Outputs that equal nothing else are published when they are let go."""
+        super().allocate_decodes(calendar)
+        self._hand_out()
+        if self._knows_outputs:
+            for state in calendar.beginning(1):
+                self._publish(state, state.current_num_tokens)
 
     def allocate_ticks(
         self,
@@ -107,83 +112,129 @@ class PrefixCache(KVCache):
         chunk: int = 0,
         spare: int = 0,
     ) -> int:
-        """Only ticks in which nobody begins or fills a block: each block has its own place in the order."""
-        return 0 if alone is not None else max(0, calendar.ticks_to_beginning(limit + 1) - 1)
+        """Give room for several ticks; where outputs can be found, those in which nobody fills a block."""
+        if self._knows_outputs:
+            limit = calendar.ticks_to_beginning(limit + 1) - 1
+        if limit <= 0:
+            return 0
+        ticks = super().allocate_ticks(calendar, limit, alone, chunk, spare)
+        self._hand_out()
+        if alone is not None and ticks:
+            self._publish(alone, alone.num_computed_tokens + ticks * chunk)
+        return ticks
+
+    def takers(self, calendar: DecodeCalendar) -> Sequence[RequestState]:
+        """Who begins a block; where outputs can be found, also who fills one and begins another next."""
+        if not self._knows_outputs or self.block_size == 1:
+            return calendar.beginning()
+        return sorted([*calendar.beginning(), *calendar.beginning(1)], key=by_admission)
 
     def release(self, state: RequestState, num_scheduled: int = 0) -> None:
         """Let go of all blocks of a request; what they hold can still be found."""
+        self._publish(state, state.num_computed_tokens + num_scheduled)
+        super().release(state, num_scheduled)
         holding = self._holding(state)
-        released = []
-        for block in reversed(holding.blocks):
-            block.ref_count -= 1
-            if block.ref_count == 0:
-                released.append(block)
-        self._join_queue(released)
-        holding.blocks = []
-        holding.num_keyed = 0
+        for run in reversed(holding.runs):
+            run.holders.remove(holding)
+            size = run.end - run.start
+            if run.holders:
+                self.free -= size
+            else:
+                self._queue[run] = None
+                self._num_queued += size
+        holding.runs = []
+        holding.num_found = 0
 
     def forget(self, state: RequestState) -> None:
         """Drop what was remembered of a request; what its blocks hold can still be found."""
         self._holdings.pop(state, None)
 
+    def num_blocks_held(self, states: Sequence[RequestState]) -> int:
+        """How many blocks these requests hold in all; those that they share count once."""
+        shared = {run for state in states for run in self._holding(state).runs}
+        own = sum(self.blocks_for(s.current_num_computed_tokens) - self._holding(s).num_found for s in states)
+        return own + sum(run.end - run.start for run in shared)
+
     def _holding(self, state: RequestState) -> _Holding:
         holding = self._holdings.get(state)
         if holding is None:
             holding = self._holdings[state] = _Holding()
+            self._knows_outputs = self._knows_outputs or state.request.output_token_ids is not None
         return holding
 
-    def _new_block(self) -> Block:
-        """The first block of the free queue; what it held is forgotten."""
-        if self.num_blocks is None and not self._queue:
-            block = Block()
-        else:
-            block, _ = self._queue.popitem(last=False)
-        self.free -= 1
-        block.ref_count = 1
-        if block.key is not None:
-            self._unpublish(block)
-        return block
+    def _first_run(self, unit: int, offset: int) -> tuple[_Run | None, int]:
+        """The run in which a block is found, and up to where the blocks after it are found there too."""
+        end = None
+        for run in self._runs.get(unit, ()):
+            if run.start <= offset < run.end:
+                return run, run.end if end is None else min(end, run.end)
+            if run.start > offset:
+                end = run.start if end is None else min(end, run.start)
+        return None, 0
 
-    def _leave_queue(self, block: Block) -> None:
-        if self.num_blocks is not None:
-            del self._queue[block]
-        self.free -= 1
+    def _take_hold(self, holding: _Holding, part: _Part) -> None:
+        run, _ = self._first_run(part.unit, part.start)
+        assert run is not None, f"{part} was found and is gone"
+        if run.start < part.start:
+            run = self._split(run, part.start)
+        if part.end < run.end:
+            self._split(run, part.end)
+        if not run.holders:
+            del self._queue[run]
+            self._num_queued -= run.end - run.start
+        run.holders.append(holding)
+        holding.runs.append(run)
+        holding.num_found += run.end - run.start
 
-    def _join_queue(self, blocks: Sequence[Block]) -> None:
-        """An endless cache never hands out a block with a key again, so there those need no place."""
-        self.free += len(blocks)
-        for block in reversed(blocks):
-            if block.key is None:
-                self._queue[block] = None
-                self._queue.move_to_end(block, last=False)
-        if self.num_blocks is not None:
-            self._queue.update((block, None) for block in blocks if block.key is not None)
+    def _split(self, run: _Run, at: int) -> _Run:
+        """Cut a run in two; the second half is the new one, and the first to be handed out."""
+        rest = _Run(run.unit, at, run.end, list(run.holders))
+        run.end = at
+        runs = self._runs[run.unit]
+        runs.insert(runs.index(run) + 1, rest)
+        for holder in rest.holders:
+            holder.runs.insert(holder.runs.index(run) + 1, rest)
+        if not rest.holders:
+            queue = list(self._queue)
+            queue.insert(queue.index(run), rest)
+            self._queue = OrderedDict.fromkeys(queue)
+        return rest
 
-    def _publish(self, state: RequestState, holding: _Holding, num_full: int) -> None:
-        """Give the request's full blocks their keys."""
-        if num_full <= holding.num_keyed:
-            return
-        self._keys.extend(holding.keys, state.request, num_full)
-        for index in range(holding.num_keyed, num_full):
-            block, key = holding.blocks[index], holding.keys[index]
-            block.key = key
-            if key in self._by_key:
-                self._copies.setdefault(key, []).append(block)
+    def _hand_out(self) -> None:
+        """Forget as much of the queue as is no longer free: what was last let go, last."""
+        excess = self._num_queued - self.free
+        while excess > 0:
+            run = next(iter(self._queue))
+            size = min(excess, run.end - run.start)
+            run.end -= size
+            excess -= size
+            self._num_queued -= size
+            if run.start == run.end:
+                del self._queue[run]
+                self._unpublish(run)
+
+    def _publish(self, state: RequestState, num_tokens: int) -> None:
+        """Let the blocks that a request's first `num_tokens` tokens fill be found."""
+        num_full = num_tokens // self.block_size
+        holding = self._holding(state)
+        while holding.num_found < num_full:
+            unit, offset, end = self._units.locate(state.request, holding.units, holding.num_found)
+            end = min(end, offset + num_full - holding.num_found)
+            runs = self._runs.setdefault(unit, [])
+            if runs and self._may_grow(runs, holding, offset):
+                runs[0].end = end
             else:
-                self._by_key[key] = block
-        holding.num_keyed = num_full
+                run = _Run(unit, offset, end, [holding])
+                runs.append(run)
+                holding.runs.append(run)
+            holding.num_found += end - offset
 
-    def _unpublish(self, block: Block) -> None:
-        """Take a block out of the index; of several with its key the next oldest is found from now."""
-        assert block.key is not None
-        copies = self._copies.get(block.key)
-        if copies is None:
-            del self._by_key[block.key]
-        else:
-            if self._by_key[block.key] is block:
-                self._by_key[block.key] = copies.pop(0)
-            else:
-                copies.remove(block)
-            if not copies:
-                del self._copies[block.key]
-        block.key = None
+    def _may_grow(self, runs: list[_Run], holding: _Holding, offset: int) -> bool:
+        """Whether the only run of a unit ends before `offset` and is the holder's alone."""
+        return len(runs) == 1 and runs[0].end == offset and runs[0].holders == [holding]
+
+    def _unpublish(self, run: _Run) -> None:
+        runs = self._runs[run.unit]
+        runs.remove(run)
+        if not runs:
+            del self._runs[run.unit]

@@ -104,7 +104,7 @@ class PrefillFirstScheduler(BaseScheduler):
                 self._preempt(victim)
                 preempted.append(victim)
             if state in self._running and state.clock is not None:
-                self._cache.allocate_decode(state)
+                self._cache.try_allocate(state, state.current_num_tokens)
         return preempted
 
     def _blocks_touched(self, state: RequestState) -> int:

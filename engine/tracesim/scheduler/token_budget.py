@@ -12,7 +12,7 @@ from itertools import islice
 
 from tracesim.config import EngineConfig
 from tracesim.errors import RequestError
-from tracesim.kv_cache import Block, KVCache
+from tracesim.kv_cache import KVCache, Prefix
 from tracesim.prefix_cache import PrefixCache
 from tracesim.request import Request, RequestState, RequestStatus
 from tracesim.scheduler.base import BaseScheduler
@@ -181,7 +181,7 @@ class TokenBudgetScheduler(BaseScheduler):
             tokens = self._first_tokens(state, prefix, batch.budget, chunk)
             if not tokens:
                 break
-            computed = len(prefix) * self._cache.block_size
+            computed = prefix.num_blocks * self._cache.block_size
             self._cache.allocate(state, computed + tokens, prefix)
             self._admit(state)
             state.num_computed_tokens = computed
@@ -191,11 +191,11 @@ class TokenBudgetScheduler(BaseScheduler):
             if state.num_cached_tokens is None:
                 state.num_cached_tokens = computed
 
-    def _first_tokens(self, state: RequestState, prefix: Sequence[Block], budget: int, chunk: int) -> int:
+    def _first_tokens(self, state: RequestState, prefix: Prefix, budget: int, chunk: int) -> int:
         """How many tokens a waiting request would get after `prefix` in this step; 0 when it has to wait."""
         if len(self._running) >= self._config.max_num_seqs:
             return 0
-        computed = len(prefix) * self._cache.block_size
+        computed = prefix.num_blocks * self._cache.block_size
         wanted = min(state.num_tokens - computed, chunk)
         if wanted > budget and not self._config.enable_chunked_prefill:
             return 0
