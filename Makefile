@@ -1,14 +1,15 @@
-# make demo, make test: each sets up what it needs from a bare python3 >= 3.10, and is quick when run again.
+# make demo, make test, make bench: each sets up what it needs from a bare python3 >= 3.10, quick when run again.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test svg clean
+.PHONY: help demo test bench svg clean
 
 help:
 	@echo "make demo   replay a small trace and show its table"
 	@echo "make test   ruff, mypy and pytest"
+	@echo "make bench  speed and memory; TRACESIM_TRACES=DIR names real traces"
 	@echo "make svg    make docs/replay.svg anew, from a real run"
 	@echo "make clean  remove the virtual environment and caches"
 
@@ -21,6 +22,9 @@ test: $(VENV)/.development
 	@$(BIN)/mypy
 	@$(BIN)/pytest
 
+bench: $(VENV)/.development
+	@$(BIN)/pytest --quiet --benchmark-quiet tests/benchmarks/bench_speed.py
+
 svg: $(VENV)/.development
 	@$(BIN)/python tools/make_screenshot.py
 
@@ -31,12 +35,19 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("tracesim needs Python 3.10 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: pyproject.toml | $(BIN)/python
+# PYTHON=... is for making the environment: one that is there already has its own.
+same-python: $(BIN)/python
+ifneq ($(origin PYTHON),file)
+	@test "$$($(PYTHON) -V)" = "$$($(BIN)/python -V)" || { \
+	    echo "$(VENV) has $$($(BIN)/python -V), and $(PYTHON) is $$($(PYTHON) -V): make clean first" >&2; exit 2; }
+endif
+
+$(VENV)/.runtime: pyproject.toml | same-python
 	@echo "Setting up $(VENV) ..."
 	@$(PIP) -e .
 	@touch $@
 
-$(VENV)/.development: pyproject.toml | $(BIN)/python
+$(VENV)/.development: pyproject.toml | same-python
 	@echo "Setting up $(VENV) for development ..."
 	@$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.runtime

@@ -64,6 +64,9 @@ class WordTokenizer:
     def encode(self, text: str) -> list[int]:
         return list(range(len(self.pieces)))
 
+    def encode_batch(self, texts: Any) -> list[Any]:
+        return [self.encode(text) for text in texts]
+
     def decode_tokens_bytes(self, token_ids: Any) -> list[bytes]:
         return [self.pieces[token_id] for token_id in token_ids]
 

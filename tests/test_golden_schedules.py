@@ -81,6 +81,9 @@ def with_batches(case: dict[str, Any]) -> list[dict[str, Any]]:
     return steps
 
 
-@pytest.mark.parametrize("case", [*cases("v0.jsonl.gz"), *cases("v1.jsonl.gz")])
+ALL = [*cases("v0.jsonl.gz"), *cases("v1.jsonl.gz"), *cases("v1_victims.jsonl.gz")]
+
+
+@pytest.mark.parametrize("case", ALL)
 def test_the_schedule_is_vllms(case: dict[str, Any]) -> None:
     assert run_as_golden(case) == with_batches(case)

@@ -216,6 +216,17 @@ def test_the_footer_shows_where_the_run_is(width: int) -> None:
     ]
 
 
+def test_a_narrow_footer_shortens_words_before_figures() -> None:
+    """The speed is still there where the numbers are long."""
+    footer = Footer(20_000, 20_000)
+    clock = Clock()
+    footer.start(clock)
+    footer.count(StepRecord(0, [], [], [], [], [], 1_024, 18_976, 200))
+    clock.now = 0.0001
+
+    assert plain_text(footer.lines(57)[1]) == "run 1,024  wait 18,976  KV 99%  10,000 steps/s"
+
+
 def test_the_footer_says_when_blocks_are_endless() -> None:
     """Without a limit there is no use to show."""
     assert "KV endless" in plain_text(Footer(4, None).lines(100)[0])

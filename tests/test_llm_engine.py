@@ -330,11 +330,7 @@ def test_blocks_and_requests_are_conserved_in_every_step(
         arrived = sum(one.arrival_step <= step.step for one in asked)
         gone += len(step.finished)
         cache = engine.scheduler._cache  # type: ignore[attr-defined]
-        running = engine.scheduler.running
-        if settings.get("enable_prefix_caching"):
-            held = len({id(block) for state in running for block in cache.blocks_of(state)})
-        else:
-            held = sum(cache.blocks_for(state.current_num_computed_tokens) for state in running)
+        held = cache.num_blocks_held(list(engine.scheduler.running))
 
         assert step.free_blocks == capacity - held
         assert arrived == step.running + step.waiting + gone

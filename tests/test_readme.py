@@ -77,5 +77,15 @@ def test_every_command_has_help_and_is_in_the_readme() -> None:
 
 
 def test_every_option_has_help() -> None:
+    """A note in brackets says something: an engine that knows the setting, a default."""
     for command in get_command(app).commands.values():  # type: ignore[attr-defined]
-        assert [option.name for option in command.params if not option.help] == []
+        for option in command.params:
+            assert option.help, option.name
+            for note in re.findall(r"\[(.*?)\]", option.help):
+                assert re.fullmatch(r"(\w[^;]* only; )?default: \S.*", note), option.name
+
+
+def test_the_exit_codes_are_in_the_help() -> None:
+    command = get_command(app).commands["replay"]  # type: ignore[attr-defined]
+
+    assert "Exit codes: 0 done" in command.epilog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -127,6 +128,28 @@ def test_a_trace_with_nothing_valid_left_is_refused() -> None:
     assert run("-", "--skip-invalid", input="nonsense\n").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "helps"),
+    [(["-"], True), (["-", "--skip-invalid"], False), (["no/such/file"], False), ([str(SAMPLES)], False)],
+)
+def test_leaving_records_out_is_advised_where_it_helps(arguments: list[str], helps: bool) -> None:
+    result = run(*arguments, input="nonsense\n")
+
+    assert ("leave invalid records out with --skip-invalid" in result.stderr) == helps
+    assert "nothing was replayed" in result.stderr
+
+
+def test_a_file_that_ends_early_is_no_invalid_record(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl.gz"
+    record = b'{"prompt": "a", "response": "b"}\n'
+    trace.write_bytes(gzip.compress(record) + gzip.compress(record)[:-9])
+    result = run(trace, "--tokenizer", "char", "--skip-invalid")
+
+    assert result.exit_code == 0
+    assert "the packed data ends early" in result.stderr
+    assert "left out" not in result.stderr
+
+
 def test_limit_takes_the_first_records() -> None:
     assert [r["id"] for r in report_of(MILESTONE, "--tokenizer", "char", "--limit", "2")["requests"]] == [
         "r1",
@@ -144,12 +167,18 @@ def test_stop_strings_without_text_are_an_input_error_that_says_where() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--engine", "warp"], "warp"),
-        (["--max-tokens", "0"], "max_tokens is 0; must be an integer >= 1"),
+        (["--engine", "warp"], "Invalid value for '--engine': 'warp' is not one of"),
+        (["--max-tokens", "0"], "error: --max-tokens: max_tokens is 0; must be an integer >= 1"),
         (["--max-tokens", "2", "--min-tokens", "3"], "min_tokens is 3; must be at most max_tokens, 2"),
         (["--stop", ""], "stop has an empty string"),
         (["--watermark", "7"], "watermark is 7.0"),
         (["--scheduling-policy", "priority"], "scheduling_policy is not a setting of engine 'simple'"),
+        (["--delay", "inf"], "inf is not accepted; must be 0 to 3600 seconds"),
+        (["--delay", "nan"], "nan is not accepted; must be 0 to 3600 seconds"),
+        (["--save-steps", "-"], "takes a file; use --format jsonl for standard output"),
+        (["--save-steps", "q", "--save-report", "q"], "error: --save-steps and --save-report would both be"),
+        (["--tokenizer", ""], "is empty; a name is needed"),
+        ([""], "is empty; a name is needed"),
         (["--tokenizer", "embeded"], "did you mean 'embedded'?"),
         (["--tokenizer", "no/such.tiktoken"], "cannot read no/such.tiktoken"),
         (["--save-steps", "no/such/folder/steps.jsonl"], "no/such/folder/steps.jsonl"),

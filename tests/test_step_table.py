@@ -217,6 +217,13 @@ def test_a_long_id_leaves_room_for_what_happened() -> None:
     assert re.search(r"chat\w*… length$", line)
 
 
+def test_a_short_id_is_never_cut() -> None:
+    """Where an entry is cut, what happened gives way to an id that would say nothing without its end."""
+    line = row(60, finite_blocks=True, preempted=["r1234", "r1235"])
+
+    assert re.search(r"r1234 p\w*… \+1$", line)
+
+
 @pytest.mark.parametrize(
     ("text", "room", "expected"),
     [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("漢字", 3, "漢…"), ("漢字", 2, "…"), ("a", 0, "")],

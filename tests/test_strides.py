@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from factories import an_engine, steps_of
 from hypothesis import given
-from test_golden_schedules import cases, engine_of
+
+from factories import an_engine, steps_of
+from test_golden_schedules import ALL, engine_of
 from test_llm_engine import asked, engines, records_of
 from tracesim import LLMEngine, StepLimitError
 from tracesim.report import report_requests, summarize
@@ -17,7 +18,7 @@ def end_of(engine: LLMEngine) -> tuple[Any, ...]:
     return report_requests(engine), summarize(engine), engine.step_number, engine.scheduler.num_free_blocks
 
 
-@pytest.mark.parametrize("case", [*cases("v0.jsonl.gz"), *cases("v1.jsonl.gz")])
+@pytest.mark.parametrize("case", ALL)
 def test_golden_cases_end_alike(case: dict[str, Any]) -> None:
     stepped, strided = engine_of(case), engine_of(case)
     steps_of(stepped)

@@ -107,6 +107,11 @@ def test_a_tiktoken_file_is_read_from_its_path(tmp_path: Path) -> None:
     [
         (b"not base64 at all\n", "bad.tiktoken:1: not a base64 token, a space and its rank"),
         (b"IQ== 0\nIg== x\n", "bad.tiktoken:2: not a base64 token"),
+        (b"IQ== 0\nIg== 0\n", "bad.tiktoken:2: an earlier line has the same rank, 0, already"),
+        (b"IQ== 0\nIQ== 1\n", "bad.tiktoken:2: an earlier line has the same token already"),
+        (b"IQ== -1\n", "bad.tiktoken:1: not a base64 token, a space and its rank, an integer from 0"),
+        (b"IQ== 4294967295\n", "bad.tiktoken:1: not .* an integer from 0 to 4294967294"),
+        (b"==== 0\n", "bad.tiktoken:1: not a base64 token"),
         (b"IQ== 0\n", "lacks 255 of the 256 single bytes"),
     ],
 )
@@ -137,9 +142,32 @@ def test_a_broken_tokenizer_json_is_an_error(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path / "other.json"))
 
 
+def test_without_the_package_tokenizers_the_error_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+
+    with pytest.raises(TokenizerError, match=r"needs the package tokenizers: pip install 'tracesim\[hf\]'"):
+        load_tokenizer("tokenizer.json")
+
+
+def test_the_embedded_vocabulary_measures_up_to_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """English and code of this repository, against Mistral's tekken; `tools` has the whole comparison."""
+    pytest.importorskip("mistral_common")
+    root = Path(__file__).parent.parent
+    monkeypatch.syspath_prepend(str(root))
+    from tools.compare_tokenizer import tekken
+
+    for pattern in ("*.md", "cli/tracesim_cli/*.py"):
+        text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(root.glob(pattern)))
+
+        assert len(SHIPPED[0].encode(text)) <= 1.1 * len(tekken().encode_ordinary(text)), pattern
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
+        ("", "name is empty. Accepted: embedded"),
         ("embeded", "did you mean 'embedded'"),
         ("o200k_bse", "did you mean 'o200k_base'"),
         ("no/such.tiktoken", "cannot read no/such.tiktoken"),

@@ -63,13 +63,20 @@ def test_warnings_fail_only_when_strict(options: list[str], code: int) -> None:
 
 
 def test_counts_stay_true_when_the_report_is_capped() -> None:
-    result = run("faulty.jsonl", "--format", "json", "--max-problems", "2")
+    result = run("faulty.jsonl", "--format", "json", "--max-problems", "1")
 
     report = json.loads(result.stdout)
-    found = [problem["severity"] for problem in report["problems"]]
-    assert (found.count("error"), found.count("warning")) == (2, 2)
+    assert [problem["severity"] for problem in report["problems"]] == ["warning", "error"]
     assert report["shown"] + report["omitted"] == report["errors"] + report["warnings"]
     assert report["omitted"] > 0
+
+
+def test_many_warnings_do_not_hide_an_error() -> None:
+    result = run("-", stdin=b'{"prompt": "Hello", "response": ""}\n' * 870 + b"{\n")
+
+    assert result.stdout.count("[duplicate-prompt]") == 50
+    assert "<stdin>:871: error" in result.stdout
+    assert "... and 819 more warnings (--max-problems 0 shows all)" in result.stdout
 
 
 def test_zero_shows_all_problems() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
+import re
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from types import FrameType
 from typing import NoReturn, ParamSpec
@@ -16,15 +16,20 @@ import typer
 
 from tracesim.errors import ConfigError, StalledError, StepLimitError, TraceError, TracesimError
 from tracesim_cli.safe_text import visible_message
+from tracesim_cli.streams import close_stdout
 
 P = ParamSpec("P")
 
 
 class ExitCode(IntEnum):
-    """What a script can rely on. A closed pipe (`| head`) is no failure."""
+    """What a script can rely on: 1 says that the input was read and is not what it should be.
+
+    A trace is invalid, or steps differ from those expected. A closed pipe (`| head`) is no failure.
+    """
 
     DONE = 0
     INVALID_TRACE = 1
+    DIFFERENT = 1
     USAGE = 2
     STOPPED = 3
     INTERRUPTED = 130
@@ -32,7 +37,7 @@ class ExitCode(IntEnum):
 
 
 EPILOG = (
-    "Exit codes: 0 done, 1 the trace is invalid, 2 wrong usage, "
+    "Exit codes: 0 done, 1 the trace is invalid or steps differ, 2 wrong usage, "
     "3 stopped before the end (--max-steps, or a schedule that cannot move), 130 interrupted."
 )
 
@@ -46,7 +51,7 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:
-            _close_stdout()
+            close_stdout()
             raise typer.Exit(ExitCode.DONE) from None
         except KeyboardInterrupt:
             fail("interrupted", ExitCode.INTERRUPTED)
@@ -54,21 +59,31 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
             fail(f"stopped: {error}", ExitCode.STOPPED)
         except TraceError as error:
             fail(f"error: {error}", ExitCode.INVALID_TRACE)
+        except ConfigError as error:
+            fail(f"error: {_by_flag(str(error))}", ExitCode.USAGE)
         except TracesimError as error:
-            fail(f"error: {error}{_hint(error)}", ExitCode.USAGE)
+            fail(f"error: {error}", ExitCode.USAGE)
         except OSError as error:
-            name = f"{error.filename}: " if error.filename else ""
-            fail(f"error: {name}{error.strerror or error}", ExitCode.USAGE)
+            fail(f"error: {_os_error(error)}", ExitCode.USAGE)
 
     return wrapper
 
 
 def fail(message: str, code: ExitCode) -> NoReturn:
     """Say `message` on standard error and end with `code`."""
-    with suppress(BrokenPipeError):
-        for line in message.splitlines():
-            print(f"tracesim: {visible_message(line)}", file=sys.stderr)  # noqa: T201
+    _say(message)
     raise typer.Exit(code)
+
+
+@contextmanager
+def unwritable_help() -> Iterator[None]:
+    """Let `--help` and `--version` end as commands do where standard output cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        close_stdout()
+        _say(f"error: {_os_error(error)}")
+        sys.exit(ExitCode.USAGE)
 
 
 def end_on_sigterm() -> None:
@@ -80,11 +95,20 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, end)
 
 
-def _hint(error: TracesimError) -> str:
-    return " (tracesim replay --help lists the settings)" if isinstance(error, ConfigError) else ""
+def _say(message: str) -> None:
+    with suppress(OSError):
+        for line in message.splitlines():
+            print(f"tracesim: {visible_message(line)}", file=sys.stderr)  # noqa: T201
 
 
-def _close_stdout() -> None:
-    """Nobody reads any more: let what is still buffered go nowhere, without a word at exit."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _by_flag(message: str) -> str:
+    """A message about a setting begins with its name; here it is known by its flag too."""
+    setting = re.match(r"[a-z_]+(?= (is|has) )", message)
+    if setting is None:
+        return message
+    return f"--{setting[0].replace('_', '-')}: {message} (tracesim replay --help lists the settings)"
+
+
+def _os_error(error: OSError) -> str:
+    """What went wrong where; files carry their names, so that what has none is standard output."""
+    return f"{error.filename or 'standard output'}: {error.strerror or error}"

@@ -274,29 +274,34 @@ class Footer:
     def lines(self, width: int) -> list[list[Fragment]]:
         """Return the footer for a terminal of `width` cells: two lines where one has no room."""
         progress = f" {self._finished:,}/{self._requests:,} requests"
-        state = "  ".join(self._state())
         if width < _ONE_LINE_FROM:
             bar = self._bar(width - len(progress))
-            return [[*bar, (clip(progress, width), "")], [(clip(state, width), "dim")]]
+            return [[*bar, (clip(progress, width), "")], [(self._state(width), "dim")]]
+        state = self._state(width - len(progress) - 2)
         bar = self._bar(width - len(progress) - len(state) - 2)
-        return [[*bar, (progress, ""), (clip("  " + state, width - len(progress)), "dim")]]
+        return [[*bar, (progress, ""), (f"  {state}", "dim")]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         for line in self.lines(options.max_width - 3):  # room for the ^C that a terminal echoes
             yield rich_text([*line, ("\n", "")])
 
-    def _state(self) -> list[str]:
+    def _state(self, room: int) -> str:
+        """What the engine holds, in shorter words where `room` cells are too few."""
         running, waiting = (self._last.running, self._last.waiting) if self._last else (0, self._requests)
         elapsed = self._clock() - self._started_at
-        speed = f"{self._steps / elapsed:,.0f}" if elapsed > 0 else "-"
-        return [f"running {running:,}", f"waiting {waiting:,}", f"KV {self._kv_use()}", f"{speed} steps/s"]
+        speed = f"{self._steps / elapsed:,.0f} steps/s" if elapsed > 0 else "- steps/s"
+        blocks, share = self._kv_use()
+        long = f"running {running:,}  waiting {waiting:,}  KV {blocks}  {speed}"
+        short = f"run {running:,}  wait {waiting:,}  KV {share}  {speed}"
+        return long if len(long) <= room else clip(short, room)
 
-    def _kv_use(self) -> str:
+    def _kv_use(self) -> tuple[str, str]:
+        """The blocks in use: how many, and the share of them."""
         if self.blocks is None:
-            return "endless"
+            return "endless", "endless"
         free = self._last.free_blocks if self._last else None
         used = 0 if free is None else self.blocks - free
-        return f"{used:,}/{self.blocks:,} blocks"
+        return f"{used:,}/{self.blocks:,} blocks", f"{used / self.blocks:.0%}"
 
     def _bar(self, room: int) -> list[Fragment]:
         length = max(0, min(room, _LONGEST_BAR))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
-from tracesim.config import EngineConfig
-from tracesim.errors import RequestError, TraceProblem
+from tracesim.errors import TraceProblem
 from tracesim.llm_engine import LLMEngine
 from tracesim.sampling import SamplingParams
-from tracesim.simulator import TraceSimulator
-from tracesim.tokenizer import load_tokenizer
 from tracesim.trace import TraceRecord, read_trace
 from tracesim_cli.exits import ExitCode, fail
-from tracesim_cli.problem_text import format_problem
+from tracesim_cli.problem_text import counted, format_problem
+from tracesim_cli.status import with_status
 
 MOST_SHOWN = 10
 """How many problems a refused replay shows; `tracesim validate` shows them all."""
@@ -23,92 +21,98 @@ _NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
 """Problems that leave nothing to go on with, so that `--skip-invalid` does not cover them."""
 
 
-@dataclass(slots=True)
-class Loaded:
-    """The valid records of a trace, and the problems of all others."""
-
-    records: list[TraceRecord] = field(default_factory=list)
-    problems: list[TraceProblem] = field(default_factory=list)
-    typos: list[TraceProblem] = field(default_factory=list)
+_BATCH = 256
+"""Records that are tokenized together."""
 
 
-def load_trace(paths: Sequence[str], limit: int | None) -> Loaded:
-    """Read the trace, or as much of it as has its first `limit` valid records."""
-    loaded = Loaded()
-    if limit == 0:
-        return loaded
-    for item in read_trace(paths):
-        if isinstance(item, TraceRecord):
-            loaded.records.append(item)
-            if len(loaded.records) == limit:
-                break
-        elif item.severity == "error":
-            loaded.problems.append(item)
-        elif item.code == "likely-typo":
-            loaded.typos.append(item)
-    return loaded
+class Loader:
+    """Reads a trace into an engine, batch by batch, and keeps the problems on the way.
 
-
-def load_engine(
-    loaded: Loaded, config: EngineConfig, tokenizer: str, params: SamplingParams, *, skip_invalid: bool
-) -> LLMEngine:
-    """An engine to which every record has been added.
-
-    Without `skip_invalid` any problem ends the command before the first step, with the first problems on
-    standard error; with it, standard error says how many records were left out.
+    Texts are let go as soon as they are tokens: a trace may be larger than the memory.
     """
-    if not skip_invalid:
-        _refuse(loaded.problems)
-    needed = any(_needs_tokenizer(record) for record in loaded.records)
-    engine = LLMEngine(config, TraceSimulator([], load_tokenizer(tokenizer) if needed else None))
-    for record in loaded.records:
-        try:
-            engine.add_record(record, params)
-        except RequestError as error:
-            loaded.problems.append(
-                TraceProblem("cannot-run", "error", record.file, record.line, None, str(error))
+
+    def __init__(self, engine: LLMEngine, params: SamplingParams, *, skip_invalid: bool) -> None:
+        self._engine = engine
+        self._params = params
+        self._skip_invalid = skip_invalid
+        self._problems: list[TraceProblem] = []
+        self._typos: list[TraceProblem] = []
+        self._num_silent = 0
+
+    def load(self, paths: Sequence[str], limit: int | None) -> None:
+        """Add every request of the trace, or of its first `limit` valid records.
+
+        Without `skip_invalid` any problem ends the command before the first step, with the first problems on
+        standard error; with it, standard error says how many records were left out.
+        """
+        reading = f"reading {paths[0]}" if len(paths) == 1 else f"reading {len(paths)} files"
+        records = self._valid_records(with_status(read_trace(paths), reading))
+        with_limit = islice(records, limit)
+        while batch := list(islice(with_limit, _BATCH)):
+            self._add(batch)
+        if not self._skip_invalid:
+            _refuse(self._problems)
+        _refuse([problem for problem in self._problems if problem.code in _NO_RECORDS])
+        if not self._engine.requests:
+            _refuse(self._problems, skipped=True)
+        self._note_what_was_left_out()
+
+    def _valid_records(self, items: Iterable[TraceRecord | TraceProblem]) -> Iterator[TraceRecord]:
+        for item in items:
+            if isinstance(item, TraceRecord):
+                yield item
+            elif item.severity == "error":
+                self._problems.append(item)
+            elif item.code == "likely-typo":
+                self._typos.append(item)
+
+    def _add(self, batch: Sequence[TraceRecord]) -> None:
+        if self._problems and not self._skip_invalid:
+            return  # it will be refused: what is left to find is problems
+        refused = self._engine.add_records(batch, self._params)
+        self._problems += [
+            TraceProblem("cannot-run", "error", record.file, record.line, None, str(error))
+            for record, error in refused
+        ]
+        both = [r for r in batch if r.response_token_ids is not None and r.response is not None]
+        added = [r for r in both if r.id in self._engine.requests]
+        self._num_silent += sum(not self._engine.requests[r.id].cursor.has_text for r in added)
+
+    def _note_what_was_left_out(self) -> None:
+        of_files = [problem for problem in self._problems if _is_of_file(problem)]
+        of_records = [problem for problem in self._problems if not _is_of_file(problem)]
+        for problem in [*of_files, *self._typos][:MOST_SHOWN]:
+            _note(format_problem(problem))
+        if of_records:
+            left_out = len({(problem.file, problem.line) for problem in of_records})
+            total = counted(left_out + len(self._engine.requests), "record")
+            _note(f"left out {left_out:,} invalid of {total}; the first: {format_problem(of_records[0])}")
+        if self._num_silent:
+            _note(
+                f"{counted(self._num_silent, 'record')} replayed without text: response_token_ids do not "
+                "spell the response; name the tokenizer that made them with --tokenizer"
             )
-    if not skip_invalid:
-        _refuse(loaded.problems)
-    _refuse([problem for problem in loaded.problems if problem.code in _NO_RECORDS])
-    if not engine.requests:
-        _refuse(loaded.problems)
-    _note_what_was_left_out(loaded, engine)
-    return engine
 
 
-def _needs_tokenizer(record: TraceRecord) -> bool:
-    return record.response is not None or (record.prompt is not None and record.prompt_token_ids is None)
-
-
-def _refuse(problems: Sequence[TraceProblem]) -> None:
+def _refuse(problems: Sequence[TraceProblem], *, skipped: bool = False) -> None:
+    """End the command if there are problems; what to do is said as far as it helps."""
     if not problems:
         return
     shown = [format_problem(problem) for problem in problems[:MOST_SHOWN]]
     if len(problems) > MOST_SHOWN:
         shown.append(f"... and {len(problems) - MOST_SHOWN:,} more; tracesim validate shows them all")
-    shown.append("nothing was replayed; mend the trace, or leave invalid records out with --skip-invalid")
+    if any(problem.code in _NO_RECORDS for problem in problems):
+        shown.append("nothing was replayed")
+    elif skipped:
+        shown.append("nothing was replayed: no valid record is left")
+    else:
+        shown.append("nothing was replayed; mend the trace, or leave invalid records out with --skip-invalid")
     fail("\n".join(shown), ExitCode.INVALID_TRACE)
 
 
-def _note_what_was_left_out(loaded: Loaded, engine: LLMEngine) -> None:
-    for typo in loaded.typos[:MOST_SHOWN]:
-        _note(format_problem(typo))
-    if loaded.problems:
-        lines = {(problem.file, problem.line) for problem in loaded.problems}
-        first = format_problem(loaded.problems[0])
-        left_out, total = len(lines), len(lines) + len(engine.requests)
-        _note(f"left out {left_out:,} invalid of {total:,} records; the first: {first}")
-    silent = sum(
-        record.response is not None and not engine.simulator.cursor(record.id).has_text
-        for record in loaded.records
-        if record.id in engine.requests
-    )
-    if silent:
-        _note(
-            f"{silent:,} records carry response_token_ids that do not spell their response; replayed "
-            "without text: name the tokenizer that made the ids with --tokenizer"
-        )
+def _is_of_file(problem: TraceProblem) -> bool:
+    """Whether it is no single record that is at fault."""
+    return problem.line is None or problem.code == "truncated-file"
 
 
 def _note(message: str) -> None:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from tracesim_cli.exits import end_on_sigterm
+from tracesim_cli.diff import diff
+from tracesim_cli.exits import EPILOG, end_on_sigterm, unwritable_help
 from tracesim_cli.replay import replay
+from tracesim_cli.streams import prepare_streams
 from tracesim_cli.validate import validate
+
+
+class Command(TyperCommand):
+    """A command whose usage errors are told in words of its own, not in those of Typer's validator."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the command line apart. Raises BadParameter."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
 
 app = typer.Typer(
     name="tracesim",
@@ -18,8 +34,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("replay")(replay)
-app.command("validate")(validate)
+app.command("replay", cls=Command, epilog=EPILOG)(replay)
+app.command("validate", cls=Command)(validate)
+app.command("diff", cls=Command)(diff)
 
 
 def _print_version(asked: bool) -> None:
@@ -41,6 +58,8 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; `tracesim` and `python -m tracesim_cli` come here."""
+    """Run the command line; see `__main__.py`."""
+    prepare_streams()
     end_on_sigterm()
-    app()
+    with unwritable_help():
+        app()

@@ -8,12 +8,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tracesim.config import DEFAULTS, EngineName, SchedulingPolicy
+from tracesim.step_diff import IGNORABLE
 
 OutputFormat = Literal["table", "jsonl", "json", "summary"]
 
 
-def _option(panel: str, text: str, *names: str, **more: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
+LONGEST_DELAY = 3600.0
+
+
+def _option(text: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=text, **more)
 
 
 def _setting(name: str, text: str, *names: str) -> Any:
@@ -23,7 +27,7 @@ def _setting(name: str, text: str, *names: str) -> Any:
     notes = [f"default: {' or '.join(said)}"]
     if len(defaults) < len(DEFAULTS):
         notes.insert(0, f"{', '.join(defaults)} only")
-    return _option("Engine", f"{text} [{'; '.join(notes)}]", *names)
+    return _option(f"{text} [{'; '.join(notes)}]", *names)
 
 
 def _said(default: object) -> str:
@@ -32,28 +36,63 @@ def _said(default: object) -> str:
     return "no limit" if default is None else str(default)
 
 
+def _some_seconds(seconds: float) -> float:
+    if not 0 <= seconds <= LONGEST_DELAY:
+        raise typer.BadParameter(f"{seconds:g} is not accepted; must be 0 to {LONGEST_DELAY:g} seconds")
+    return seconds
+
+
+def _named(name: str) -> str:
+    if not name:
+        raise typer.BadParameter("is empty; a name is needed")
+    return name
+
+
+def _all_named(names: list[str]) -> list[str]:
+    return [_named(name) for name in names]
+
+
+def _saved(text: str, output_format: OutputFormat) -> Any:
+    """A file to write what `output_format` writes to standard output."""
+
+    def no_stream(path: Path | None) -> Path | None:
+        if str(path) == "-":
+            raise typer.BadParameter(f"takes a file; use --format {output_format} for standard output")
+        return path
+
+    return _option(text, metavar="FILE", callback=no_stream)
+
+
+def _known_fields(names: list[str] | None) -> list[str] | None:
+    for name in names or ():
+        if name not in IGNORABLE:
+            raise typer.BadParameter(f"{name!r} is no field of a step; known are {', '.join(IGNORABLE)}")
+    return names
+
+
 Traces = Annotated[
-    list[str], typer.Argument(metavar="TRACE", help="JSONL files, .gz and .zst too; - is standard input.")
+    list[str],
+    typer.Argument(
+        metavar="TRACE", help="JSONL files, .gz and .zst too; - is standard input.", callback=_all_named
+    ),
 ]
 TokenizerName = Annotated[
     str,
     _option(
-        "Trace",
         "embedded, char, byte, a tiktoken encoding or model name, or the path of a .tiktoken file, "
         "a tokenizer.json or its folder.",
+        callback=_named,
     ),
 ]
-Limit = Annotated[int | None, _option("Trace", "Replay the first N records only.", metavar="N", min=1)]
-SkipInvalid = Annotated[bool, _option("Trace", "Leave invalid records out.", "--skip-invalid")]
+Limit = Annotated[int | None, _option("Replay the first N records only.", metavar="N", min=1)]
+SkipInvalid = Annotated[bool, _option("Leave invalid records out.", "--skip-invalid")]
 
-MaxTokens = Annotated[int | None, _option("Responses", "Most output tokens of a request.")]
-MinTokens = Annotated[int | None, _option("Responses", "Output tokens before a stop string may end it.")]
-Stop = Annotated[list[str] | None, _option("Responses", "A stop string; may be repeated.", metavar="TEXT")]
-IncludeStop = Annotated[
-    bool, _option("Responses", "Keep the stop string in the output.", "--include-stop-str-in-output")
-]
+MaxTokens = Annotated[int | None, _option("Most output tokens of a request.")]
+MinTokens = Annotated[int | None, _option("Output tokens before a stop string may end it.")]
+Stop = Annotated[list[str] | None, _option("A stop string; may be repeated.", metavar="TEXT")]
+IncludeStop = Annotated[bool, _option("Keep the stop string in the output.", "--include-stop-str-in-output")]
 
-Engine = Annotated[EngineName, _option("Engine", "Whose scheduler decides.")]
+Engine = Annotated[EngineName, _option("Whose scheduler decides.")]
 MaxNumSeqs = Annotated[int | None, _setting("max_num_seqs", "Requests that may run at once.")]
 MaxNumBatchedTokens = Annotated[int | None, _setting("max_num_batched_tokens", "Tokens in one step's batch.")]
 MaxModelLen = Annotated[int | None, _setting("max_model_len", "Prompt plus output tokens of a request.")]
@@ -79,12 +118,27 @@ ReserveFullIsl = Annotated[
     bool | None, _setting("scheduler_reserve_full_isl", "Admit a request only where its whole prompt fits.")
 ]
 MaxSteps = Annotated[
-    int | None, _option("Engine", "Stop, with exit code 3, before step N.", metavar="N", min=1)
+    int | None, _option("Stop, with exit code 3, after N steps, idle ones not counted.", metavar="N", min=1)
 ]
 
-Format = Annotated[OutputFormat, _option("Output", "What goes to standard output.", "--format")]
-Delay = Annotated[float, _option("Output", "Pause after each step, to watch.", metavar="SECONDS", min=0)]
-SaveSteps = Annotated[
-    Path | None, _option("Output", "Write the step records to a JSONL file.", metavar="FILE")
+Format = Annotated[OutputFormat, _option("What goes to standard output.", "--format")]
+Delay = Annotated[
+    float,
+    _option("Pause after each step, to watch; at most 3600.", metavar="SECONDS", callback=_some_seconds),
 ]
-SaveReport = Annotated[Path | None, _option("Output", "Write the JSON report to a file.", metavar="FILE")]
+SaveSteps = Annotated[Path | None, _saved("Write the step records to a JSONL file.", "jsonl")]
+SaveReport = Annotated[Path | None, _saved("Write the JSON report to a file.", "json")]
+
+Expect = Annotated[
+    str | None,
+    _option("A step log that the run is to be equal to; it stops where it is not.", metavar="FILE"),
+]
+Ignore = Annotated[
+    list[str] | None,
+    _option(
+        "Compare without a field, such as free_blocks or emitted.text; may be repeated.",
+        metavar="FIELD",
+        callback=_known_fields,
+    ),
+]
+Case = Annotated[str | None, _option("Which case of a golden file is meant.", metavar="NAME")]

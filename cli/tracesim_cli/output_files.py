@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -16,21 +17,36 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open `path` for writing; it gets its new content when the block ends well, and keeps the old if not.
 
     The content is written to a hidden file beside it. Devices and pipes are written directly, and a link
-    stays a link. What cannot be written raises OSError on entry, with the name that was given.
+    stays a link. What cannot be written raises OSError with the name that was given: on entry, or as soon
+    as a disk is full.
     """
     if _is_special(path):
-        with Path(path).open("wb") as direct:
+        with io.BufferedWriter(_NamedFile(path, "wb", path)) as direct:
             yield direct
         return
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".tracesim-{secrets.token_hex(8)}.tmp")
     try:
-        with _open_beside(temporary, target, path) as file:
+        with io.BufferedWriter(_open_beside(temporary, target, path)) as file:
             yield file
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+class _NamedFile(io.FileIO):
+    """A file whose errors carry the name that was given for it, also those of a later write."""
+
+    def __init__(self, path: str | os.PathLike[str], mode: str, given: str | os.PathLike[str]) -> None:
+        super().__init__(os.fspath(path), mode)
+        self._given = os.fspath(given)
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._given) from None
 
 
 def _is_special(path: str | os.PathLike[str]) -> bool:
@@ -46,11 +62,11 @@ def _is_special(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _open_beside(temporary: Path, target: Path, given: str | os.PathLike[str]) -> BinaryIO:
+def _open_beside(temporary: Path, target: Path, given: str | os.PathLike[str]) -> _NamedFile:
     """Create `temporary` with the permissions that `target` has or would get."""
     try:
         mode = _mode_to_keep(target)
-        file = temporary.open("xb")
+        file = _NamedFile(temporary, "xb", given)
         if mode is not None:
             temporary.chmod(mode)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A problem of a trace in one line."""
+"""A problem of a trace in one line, and how many there are."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ def sentence(problem: TraceProblem) -> str:
     """`field: message`, safe to show on a terminal."""
     message = visible_message(problem.message)
     return message if problem.field is None else f"{visible(problem.field)}: {message}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 record`, `2,000 records`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

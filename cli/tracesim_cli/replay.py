@@ -6,12 +6,18 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from tracesim.config import EngineArgs
 from tracesim.errors import ConfigError
+from tracesim.llm_engine import LLMEngine
 from tracesim.sampling import SamplingParams
+from tracesim.simulator import TraceSimulator
+from tracesim.tokenizer import LazyTokenizer
 from tracesim_cli import options
 from tracesim_cli.exits import with_exit_codes
-from tracesim_cli.loading import load_engine, load_trace
+from tracesim_cli.expectation import Expectation
+from tracesim_cli.loading import Loader
 from tracesim_cli.run import Output, run
 
 
@@ -42,6 +48,9 @@ def replay(
     delay: options.Delay = 0.0,
     save_steps: options.SaveSteps = None,
     save_report: options.SaveReport = None,
+    expect: options.Expect = None,
+    ignore: options.Ignore = None,
+    case: options.Case = None,
 ) -> None:
     """Replay recorded responses through an engine, one token a request a step.
 
@@ -62,7 +71,10 @@ def replay(
         scheduler_reserve_full_isl=scheduler_reserve_full_isl,
     ).create_engine_config()
     params = SamplingParams(max_tokens, min_tokens, stop or None, include_stop_str_in_output)
-    _check_targets(traces, [path for path in (save_steps, save_report) if path])
+    expectation = _expectation(
+        expect, ignore, case, prefix_caching=bool(config.enable_prefix_caching), traces=traces
+    )
+    _check_targets([*traces, *([expect] if expect else [])], save_steps, save_report)
     settings = {
         **config.known(),
         "tokenizer": tokenizer,
@@ -71,16 +83,44 @@ def replay(
         "stop": stop or None,
         "include_stop_str_in_output": include_stop_str_in_output,
     }
-    loaded = load_trace(traces, limit)
-    llm_engine = load_engine(loaded, config, tokenizer, params, skip_invalid=skip_invalid)
-    run(llm_engine, Output(output_format, delay, save_steps, save_report), settings, max_steps)
+    llm_engine = LLMEngine(config, TraceSimulator([], LazyTokenizer(tokenizer)))
+    Loader(llm_engine, params, skip_invalid=skip_invalid).load(traces, limit)
+    run(llm_engine, Output(output_format, delay, save_steps, save_report), settings, max_steps, expectation)
 
 
-def _check_targets(traces: Sequence[str], targets: Sequence[Path]) -> None:
+def _expectation(
+    path: str | None,
+    ignore: list[str] | None,
+    case: str | None,
+    *,
+    prefix_caching: bool,
+    traces: Sequence[str],
+) -> Expectation | None:
+    """What the run is to be equal to, if anything. Options that say nothing without it are wrong usage."""
+    if path is None:
+        if ignore or case is not None:
+            raise typer.BadParameter("needs --expect", param_hint="--ignore" if ignore else "--case")
+        return None
+    if path == "-" and "-" in traces:
+        raise typer.BadParameter(
+            "only one of trace and step log can be standard input", param_hint="--expect"
+        )
+    expectation = Expectation(path, case, ignore or (), prefix_caching=prefix_caching)
+    if case is not None and not expectation.is_golden:
+        raise typer.BadParameter(f"{path} is no golden file", param_hint="--case")
+    return expectation
+
+
+def _check_targets(read: Sequence[str], save_steps: Path | None, save_report: Path | None) -> None:
     """Raise ConfigError where saving one file would destroy another."""
-    taken = {os.path.realpath(trace): trace for trace in traces if trace != "-"}
+    sources = {os.path.realpath(path) for path in read if path != "-"}
+    targets = [target for target in (save_steps, save_report) if target and not _is_device(target)]
     for target in targets:
-        real = os.path.realpath(target)
-        if real in taken and not real.startswith("/dev/"):
-            raise ConfigError(f"{target} would be written over {taken[real]}; name another file")
-        taken[real] = str(target)
+        if os.path.realpath(target) in sources:
+            raise ConfigError(f"{target} is read and would be written over; name another file")
+    if len(targets) == 2 and len(set(map(os.path.realpath, targets))) == 1:
+        raise ConfigError(f"--save-steps and --save-report would both be written to {save_report}")
+
+
+def _is_device(path: Path) -> bool:
+    return os.path.realpath(path).startswith("/dev/")

@@ -9,15 +9,20 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
+
+import typer
 
 from tracesim.errors import TracesimError
 from tracesim.llm_engine import LLMEngine
 from tracesim.outputs import StepRecord
 from tracesim.report import RunReport, report_requests, report_to_json, step_to_json, summarize
+from tracesim_cli.exits import ExitCode
+from tracesim_cli.expectation import Expectation, UnexpectedStepError
 from tracesim_cli.live_view import StepView, choose_display, open_view
 from tracesim_cli.options import OutputFormat
 from tracesim_cli.output_files import atomic_writer
+from tracesim_cli.streams import outliving_the_reader
 from tracesim_cli.summary_view import MOST_TEXTS, print_summary
 
 StepSink = Callable[[StepRecord], object]
@@ -35,29 +40,46 @@ class Output:
     save_report: Path | None
 
 
-def run(engine: LLMEngine, output: Output, settings: Mapping[str, object], max_steps: int | None) -> None:
+def run(
+    engine: LLMEngine,
+    output: Output,
+    settings: Mapping[str, object],
+    max_steps: int | None,
+    expectation: Expectation | None = None,
+) -> None:
     """Run the engine to its end. Files are written whole or, where the run ends early, not at all.
 
     A run that is interrupted or stopped still shows the summary of what it did, and raises what ended it.
+    One that is not as expected stops at the first step that differs, and shows that. Where there are files to
+    write, or steps to compare, it goes on to its end also when nobody reads standard output any more.
     """
     started = time.perf_counter()
     with ExitStack() as files:
+        if output.save_steps or output.save_report or expectation:
+            files.enter_context(outliving_the_reader())
         steps_file = files.enter_context(atomic_writer(output.save_steps)) if output.save_steps else None
         report_file = files.enter_context(atomic_writer(output.save_report)) if output.save_report else None
         try:
             with ExitStack() as view:
-                engine.run(_all(_sinks(engine, output, steps_file, view)), max_steps=max_steps)
+                sinks = _sinks(engine, output, steps_file, view)
+                if expectation:
+                    sinks.append(expectation.on_step)
+                engine.run(_all(sinks), max_steps=max_steps)
+                if expectation:
+                    expectation.finish()
+        except UnexpectedStepError:
+            _show_difference(expectation, output)
+            sys.stdout.flush()
+            raise typer.Exit(ExitCode.DIFFERENT) from None
         except (KeyboardInterrupt, TracesimError):
             _show_summary(engine, output, time.perf_counter() - started)
             raise
         if output.format in _WITH_SUMMARY:
             _show_summary(engine, output, time.perf_counter() - started)
-        if output.format == "json" or report_file:
-            report = report_to_json(RunReport(settings, summarize(engine), report_requests(engine)))
-            if output.format == "json":
-                sys.stdout.buffer.write(report)
-            if report_file:
-                report_file.write(report)
+            if expectation:
+                sys.stdout.write("\n")
+                expectation.print_equal(sys.stdout, choose_display(os.environ, sys.stdout))
+        _write_report(engine, output, settings, report_file)
 
 
 def _sinks(engine: LLMEngine, output: Output, steps_file: BinaryIO | None, view: ExitStack) -> list[StepSink]:
@@ -96,9 +118,34 @@ def _view(engine: LLMEngine, delay: float) -> StepView:
     return open_view(sys.stdout, display, requests=len(engine.requests), blocks=blocks, delay=delay)
 
 
+def _write_report(
+    engine: LLMEngine, output: Output, settings: Mapping[str, object], report_file: BinaryIO | None
+) -> None:
+    """The JSON report, wherever it was asked for."""
+    files = [sys.stdout.buffer] if output.format == "json" else []
+    files += [report_file] if report_file else []
+    if files:
+        report = report_to_json(RunReport(settings, summarize(engine), report_requests(engine)))
+        for file in files:
+            file.write(report)
+
+
+def _show_difference(expectation: Expectation | None, output: Output) -> None:
+    """The step that differs, on standard output unless that is for a machine to read."""
+    assert expectation is not None
+    stream = _for_people(output)
+    if output.format == "table":
+        stream.write("\n")
+    expectation.print_difference(stream, choose_display(os.environ, stream))
+
+
+def _for_people(output: Output) -> TextIO:
+    return sys.stdout if output.format in _WITH_SUMMARY else sys.stderr
+
+
 def _show_summary(engine: LLMEngine, output: Output, elapsed: float) -> None:
     """The summary, on standard output unless that is for a machine to read."""
-    stream = sys.stdout if output.format in _WITH_SUMMARY else sys.stderr
+    stream = _for_people(output)
     if output.format == "table":
         stream.write("\n")
     requests = report_requests(engine) if len(engine.requests) <= MOST_TEXTS else []

@@ -29,6 +29,7 @@ _GAP = 2
 _NARROWEST = 40
 _MERGED_BELOW = 80
 _PREEMPTED_FROM = 120
+_SHORT_LABEL = 5  # cells that an id keeps: of a short one the rest would tell nothing
 _LONGEST = 512  # characters of one id or text that are looked at; no cell is as wide
 
 
@@ -268,7 +269,8 @@ def _item(request_id: str, label_style: str, tail: str = "", tail_style: str = "
 
 def _shortened(item: Item, room: int) -> Item:
     """Cut an item to `room` cells: a long label first, to no less than a third of them, then the tail."""
-    shown = clip(item.label, max(room - cell_len(item.tail), room // 3))
+    kept = max(room - cell_len(item.tail), room // 3, _SHORT_LABEL)
+    shown = clip(item.label, min(kept, room))
     tail = clip(item.tail, room - cell_len(shown))
     return item._replace(label=shown, tail=tail, cells=cell_len(shown) + cell_len(tail))
 

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from tracesim.errors import Severity, TraceProblem
 from tracesim.trace import TraceRecord, read_trace
 from tracesim_cli.exits import with_exit_codes
-from tracesim_cli.problem_text import format_problem, sentence
+from tracesim_cli.options import Traces
+from tracesim_cli.problem_text import counted, format_problem, sentence
 from tracesim_cli.safe_text import visible
+from tracesim_cli.status import with_status
 
 VALIDATE_SCHEMA = "tracesim.validate/1"
+MAX_PROBLEMS = 50
+"""Errors, and warnings, that are shown."""
 
 
-class OutputFormat(str, Enum):
-    """How the report is written."""
-
-    TEXT = "text"
-    JSON = "json"
-    GITHUB = "github"
+OutputFormat = Literal["text", "json", "github"]
 
 
 @dataclass(slots=True)
@@ -48,13 +45,13 @@ class Counts:
 
 
 class Report:
-    """Counts by file, and the first problems: at most `max_problems` of each severity, 0 for all."""
+    """Counts by file, and the first problems: `max_problems` errors and as many warnings, 0 for all."""
 
     def __init__(self, files: Sequence[str], max_problems: int) -> None:
         self.files = {name: Counts() for name in files}
         self.problems: list[TraceProblem] = []
-        room = max_problems or math.inf
-        self._room: dict[Severity, float] = {"error": room, "warning": room}
+        self._max_problems = max_problems
+        self._found: Counter[str] = Counter()
 
     @property
     def total(self) -> Counts:
@@ -79,47 +76,42 @@ class Report:
 
     def add(self, problem: TraceProblem) -> None:
         """Count a problem, and keep it while there is room."""
-        severity = problem.severity
-        self.files[problem.file].add(severity)
-        if self._room[severity]:
-            self._room[severity] -= 1
+        self.files[problem.file].add(problem.severity)
+        self._found[problem.severity] += 1
+        if not self._max_problems or self._found[problem.severity] <= self._max_problems:
             self.problems.append(problem)
 
 
 @with_exit_codes
 def validate(
-    traces: Annotated[
-        list[str],
-        typer.Argument(metavar="TRACE", help="JSONL files, also .gz and .zst; - is standard input."),
-    ],
+    traces: Traces,
     max_problems: Annotated[
         int, typer.Option(min=0, metavar="N", help="Show at most N errors and N warnings; 0 shows all.")
-    ] = 50,
+    ] = MAX_PROBLEMS,
     strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
     output_format: Annotated[
         OutputFormat, typer.Option("--format", help="How to write the report; github: workflow annotations.")
-    ] = OutputFormat.TEXT,
+    ] = "text",
 ) -> None:
     """Check traces and report every problem with its file, line and field.
 
     Exit code 0: no errors; 1: errors, or warnings with --strict; 2: wrong usage.
     """
-    gc.freeze()  # what is imported stays: the collector need not look through it again and again
     report = collect(traces, max_problems=max_problems, strict=strict)
     lines = {
-        OutputFormat.TEXT: lambda: format_text(report, color=_wants_color()),
-        OutputFormat.JSON: lambda: format_json(report),
-        OutputFormat.GITHUB: lambda: format_github(report),
+        "text": lambda: format_text(report, color=_wants_color()),
+        "json": lambda: format_json(report),
+        "github": lambda: format_github(report),
     }[output_format]()
     sys.stdout.writelines(f"{line}\n" for line in lines)
     if report.total.errors:
         raise typer.Exit(1)
 
 
-def collect(traces: Sequence[str], *, max_problems: int = 50, strict: bool = False) -> Report:
+def collect(traces: Sequence[str], *, max_problems: int = MAX_PROBLEMS, strict: bool = False) -> Report:
     """Read `traces` to the end, as one trace, and keep what a report shows."""
     report = Report([_file_name(path) for path in traces], max_problems)
-    for item in read_trace(traces):
+    for item in with_status(read_trace(traces), "checking"):
         if isinstance(item, TraceRecord):
             report.files[item.file].records += 1
         else:
@@ -131,8 +123,8 @@ def format_text(report: Report, *, color: bool = False) -> Iterator[str]:
     """A line for each problem shown, then a line for each file, and a total of several."""
     for problem in report.problems:
         yield format_problem(problem, color=color)
-    if omitted := _in_words(report.omitted):
-        yield f"... and {omitted} more (--max-problems 0 shows all)"
+    if omitted := _in_words(report.omitted, "more "):
+        yield f"... and {omitted} (--max-problems 0 shows all)"
     for name, counts in report.files.items():
         yield _summary(visible(name), counts)
     if len(report.files) > 1:
@@ -160,8 +152,8 @@ def format_github(report: Report) -> Iterator[str]:
         line = "" if problem.line is None else f",line={problem.line}"
         place = f"file={_property(problem.file)}{line},title={problem.code} in trace"
         yield f"::{problem.severity} {place}::{_command_data(sentence(problem))}"
-    if omitted := _in_words(report.omitted):
-        yield f"::notice::{omitted} more (--max-problems 0 shows all)"
+    if omitted := _in_words(report.omitted, "more "):
+        yield f"::notice::{omitted} (--max-problems 0 shows all)"
 
 
 def _file_name(path: str) -> str:
@@ -171,19 +163,15 @@ def _file_name(path: str) -> str:
 def _summary(name: str, counts: Counts) -> str:
     problems = _in_words(counts)
     if not problems:
-        return f"{name}: {_count(counts.records, 'record')}, no problems"
-    return f"{name}: {_count(counts.records, 'valid record')}, {problems}"
+        return f"{name}: {counted(counts.records, 'record')}, no problems"
+    return f"{name}: {counted(counts.records, 'valid record')}, {problems}"
 
 
-def _in_words(counts: Counts) -> str:
+def _in_words(counts: Counts, more: str = "") -> str:
     """`2 errors, 1 warning`; an empty string when there are none."""
-    words = [_count(counts.errors, "error")] if counts.errors else []
-    words += [_count(counts.warnings, "warning")] if counts.warnings else []
+    words = [counted(counts.errors, f"{more}error")] if counts.errors else []
+    words += [counted(counts.warnings, f"{more}warning")] if counts.warnings else []
     return ", ".join(words)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _command_data(text: str) -> str:

@@ -60,9 +60,16 @@ _AT_LEAST: Final[Mapping[str, int]] = MappingProxyType(
 )
 
 
+_UNSAID: Final[Any] = None
+"""A setting before its engine's default takes its place."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """The checked settings of one engine. A setting that the engine does not know is None.
+    """The settings of one engine, checked once.
+
+    A setting that is not given, or given as None, has the engine's default. One that the engine does not
+    know is None, and an error where it is given.
 
     `max_num_seqs`: requests that may run at once. `max_num_batched_tokens`: tokens in one step's batch,
     `max_model_len`: prompt plus output tokens of a request (None: no limit). `block_size`: tokens in a KV
@@ -71,24 +78,45 @@ class EngineConfig:
     `enable_chunked_prefill`: a prompt may take several steps. `scheduling_policy`: who runs first.
     `long_prefill_token_threshold`: the most tokens of one prompt in a step while others wait (0: no limit).
     `scheduler_reserve_full_isl`: a request is admitted only where its whole prompt fits.
+
+    Raises ConfigError, naming setting and engine.
     """
 
     engine: EngineName = "simple"
-    max_num_seqs: int = 256
+    max_num_seqs: int = _UNSAID
     max_num_batched_tokens: int | None = None
     max_model_len: int | None = None
-    block_size: int = 16
+    block_size: int = _UNSAID
     num_gpu_blocks: int | None = None
-    watermark: float | None = None
+    watermark: float = _UNSAID
     enable_prefix_caching: bool | None = None
     enable_chunked_prefill: bool | None = None
     scheduling_policy: SchedulingPolicy | None = None
     long_prefill_token_threshold: int | None = None
     scheduler_reserve_full_isl: bool | None = None
 
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise ConfigError(f"engine is {self.engine!r}; known engines are {', '.join(ENGINES)}")
+        known = DEFAULTS[self.engine]
+        for name in SETTINGS:
+            value = getattr(self, name)
+            if value is None:
+                object.__setattr__(self, name, known.get(name))
+            elif name not in known:
+                raise ConfigError(
+                    f"{name} is not a setting of engine {self.engine!r}; it knows {', '.join(known)}"
+                )
+            else:
+                _check(name, value)
+
     def known(self) -> dict[str, Any]:
         """The engine's name and the settings that it knows, for a report."""
         return {"engine": self.engine, **{name: getattr(self, name) for name in DEFAULTS[self.engine]}}
+
+
+SETTINGS: Final = tuple(field.name for field in fields(EngineConfig) if field.name != "engine")
+"""Every setting of any engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,31 +144,31 @@ class EngineArgs:
     scheduler_reserve_full_isl: bool | None = None
 
     def create_engine_config(self) -> EngineConfig:
-        """Check the settings against what the engine knows. Raises ConfigError, naming setting and engine."""
-        if self.engine not in DEFAULTS:
-            raise ConfigError(f"engine is {self.engine!r}; known engines are {', '.join(ENGINES)}")
-        known = DEFAULTS[self.engine]
-        given = {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
-        for name, value in given.items():
-            if name not in known:
-                raise ConfigError(
-                    f"{name} is not a setting of engine {self.engine!r}; it knows {', '.join(known)}"
-                )
-            _check(name, value)
-        return EngineConfig(engine=self.engine, **{**known, **given})  # type: ignore[arg-type]
+        """The settings, checked. Raises ConfigError, naming setting and engine."""
+        settings: dict[str, Any] = {name: getattr(self, name) for name in ("engine", *SETTINGS)}
+        return EngineConfig(**settings)
 
 
-SETTINGS: Final = tuple(field.name for field in fields(EngineConfig) if field.name != "engine")
-"""Every setting of any engine."""
+def check_integer(name: str, value: object, least: int) -> None:
+    """Raise ConfigError unless `value` is an integer of at least `least`; True is none."""
+    if type(value) is not int or value < least:
+        raise ConfigError(f"{name} is {value!r}; must be an integer >= {least}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise ConfigError unless `value` is True or False."""
+    if type(value) is not bool:
+        raise ConfigError(f"{name} is {value!r}; must be True or False")
 
 
 def _check(name: str, value: object) -> None:
     if name in _AT_LEAST:
-        least = _AT_LEAST[name]
-        if type(value) is not int or value < least:
-            raise ConfigError(f"{name} is {value!r}; must be an integer >= {least}")
+        check_integer(name, value, _AT_LEAST[name])
     elif name == "watermark":
-        if not isinstance(value, (int, float)) or not 0 <= value < 1:
+        if type(value) not in (int, float) or not 0 <= value < 1:  # type: ignore[operator]
             raise ConfigError(f"watermark is {value!r}; must be a fraction: 0 <= watermark < 1")
-    elif name == "scheduling_policy" and value not in POLICIES:
-        raise ConfigError(f"scheduling_policy is {value!r}; must be one of {', '.join(POLICIES)}")
+    elif name == "scheduling_policy":
+        if value not in POLICIES:
+            raise ConfigError(f"scheduling_policy is {value!r}; must be one of {', '.join(POLICIES)}")
+    else:
+        check_flag(name, value)

@@ -3,6 +3,7 @@
     TracesimError
     ├── ConfigError           a setting is out of range, unknown to the engine, or in conflict
     ├── TraceError            trace records cannot be used; carries their problems, each with file and line
+    ├── StepLogError          a step log cannot be read or is none; with its file and line
     ├── TokenizerError        a tokenizer cannot be loaded or lacks what is asked of it
     ├── RequestError          a request cannot be added: its id is taken, or it can never run
     │   └── UnknownPromptError    no recorded response has its prompt; names the nearest that there is
@@ -57,6 +58,18 @@ class TraceError(TracesimError, ValueError):
     def __init__(self, problems: Sequence[TraceProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+class StepLogError(TracesimError, ValueError):
+    """A step log cannot be read, or is none. `line` is None when the file as a whole is meant.
+
+    The message may quote the file, so it is untrusted text.
+    """
+
+    def __init__(self, file: str, line: int | None, message: str) -> None:
+        self.file, self.line = file, line
+        place = file if line is None else f"{file}:{line}"
+        super().__init__(f"{place}: {message}")
 
 
 class TokenizerError(TracesimError):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tracesim.arrivals import Arrivals
 from tracesim.config import EngineArgs, EngineConfig
-from tracesim.errors import ConfigError, StalledError, StepLimitError, TraceError, TraceProblem
+from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitError, TraceError, TraceProblem
 from tracesim.outputs import (
     CachedTokens,
     CompletionOutput,
@@ -22,7 +22,7 @@ from tracesim.progress import RequestProgress, RunCounts
 from tracesim.request import Request, RequestState, RequestStatus
 from tracesim.sampling import SamplingParams
 from tracesim.scheduler import Scheduled, StepPlan, make_scheduler
-from tracesim.simulator import SimulatedToken, TraceSimulator
+from tracesim.simulator import SimulatedToken, TokenizedRecord, TraceSimulator
 from tracesim.tokenizer import load_tokenizer
 from tracesim.trace import TraceRecord, read_trace
 
@@ -39,7 +39,6 @@ class _Asked(NamedTuple):
     """What a request asks for, whether a client or a trace does."""
 
     id: str
-    token_ids: Sequence[int] | None
     params: SamplingParams | None
     arrival_step: int
     priority: int
@@ -100,13 +99,11 @@ class LLMEngine:
         recording itself carries. Raises UnknownPromptError, which names the nearest prompt, when no
         recording is left, and RequestError when the id is taken or the request can never run.
         """
-        if isinstance(prompt, str):
-            token_ids, record = self.simulator.encode(prompt), self.simulator.find(prompt)
-        else:
-            token_ids = tuple(prompt["prompt_token_ids"])
-            record = self.simulator.find(token_ids)
-        asked = _Asked(request_id, token_ids, params, self.step_number, priority)
-        self._add(asked, record)
+        key = prompt if isinstance(prompt, str) else tuple(prompt["prompt_token_ids"])
+        (tokenized,) = self.simulator.tokenize([self.simulator.find(key)])
+        asked = _Asked(request_id, params, self.step_number, priority)
+        self._add(asked, tokenized, keep_prompt=True)
+        self.simulator.use(tokenized.record)
 
     def add_record(self, record: TraceRecord, params: SamplingParams | None = None) -> None:
         """Add the request that `record` recorded, under its own id, at its own arrival step.
@@ -114,11 +111,22 @@ class LLMEngine:
         `params` wins over the record's own limits. Raises RequestError when the id is taken or the request
         can never run.
         """
-        token_ids = record.prompt_token_ids
-        if token_ids is None and record.prompt is not None:
-            token_ids = self.simulator.encode(record.prompt)
-        asked = _Asked(record.id, token_ids, params, record.arrival_step, record.priority or 0)
-        self._add(asked, record)
+        for _, error in self.add_records([record], params):
+            raise error
+
+    def add_records(
+        self, records: Sequence[TraceRecord], params: SamplingParams | None = None
+    ) -> list[tuple[TraceRecord, RequestError]]:
+        """Add many requests as `add_record` does, tokenized together; return which were refused, and why."""
+        refused = []
+        for tokenized in self.simulator.tokenize(records):
+            record = tokenized.record
+            asked = _Asked(record.id, params, record.arrival_step, record.priority or 0)
+            try:
+                self._add(asked, tokenized, keep_prompt=False)
+            except RequestError as error:
+                refused.append((record, error))
+        return refused
 
     def abort_request(self, request_id: str | Iterable[str]) -> None:
         """Drop one request or several, whether waiting, running or still to arrive; others are left alone.
@@ -246,12 +254,13 @@ class LLMEngine:
         self._num_unfinished -= len(finished)
         self.step_number += 1
 
-    def _add(self, asked: _Asked, record: TraceRecord) -> None:
-        num_prompt_tokens = record.input_length if asked.token_ids is None else len(asked.token_ids)
-        assert num_prompt_tokens is not None
+    def _add(self, asked: _Asked, tokenized: TokenizedRecord, *, keep_prompt: bool) -> None:
+        """Add a request; a prompt's text and token ids are kept where a client or the prefix cache looks."""
+        record, num_prompt_tokens = tokenized.record, tokenized.num_prompt_tokens
         longest = self.config.max_model_len
         room = None if longest is None else max(1, longest - num_prompt_tokens)
-        cursor = self.simulator.cursor_of(record, asked.params, room)
+        cursor = self.simulator.cursor_of(tokenized, asked.params, room)
+        caching = bool(self.config.enable_prefix_caching)
         request = Request(
             asked.id,
             num_prompt_tokens,
@@ -259,15 +268,16 @@ class LLMEngine:
             arrival_step=asked.arrival_step,
             priority=asked.priority,
             order=len(self.requests),
-            prompt_token_ids=asked.token_ids,
-            output_token_ids=cursor.token_ids,
-            hash_ids=record.hash_ids,
+            prompt_token_ids=tokenized.prompt_token_ids if keep_prompt or caching else None,
+            output_token_ids=cursor.token_ids if caching else None,
+            hash_ids=record.hash_ids if caching else None,
         )
         self.scheduler.check(request)
-        self.simulator.adopt(asked.id, cursor, record)
+        self.simulator.adopt(asked.id, cursor)
         state = RequestState(request)
         self._arrivals.add(state)
-        self.requests[asked.id] = RequestProgress(request, state, cursor, record.prompt)
+        prompt = record.prompt if keep_prompt else None
+        self.requests[asked.id] = RequestProgress(request, state, cursor, prompt)
         self._num_unfinished += 1
 
     def _output(self, progress: RequestProgress) -> RequestOutput:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field, fields
+from typing import TYPE_CHECKING
 
 from tracesim.cursor import Cursor
 
@@ -69,40 +70,72 @@ class StepRecord:
     cached: Sequence[CachedTokens] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionOutput:
-    """One completion as it stands after a step, with vLLM's field names.
+class _Lazy:
+    """A base for dataclasses with costly fields, worked out when first asked for.
 
-    `text` and `token_ids` hold all the output so far; they are cut from the recording when asked for.
+    A step makes an output for every request that moved, and few of them are looked into.
+    """
+
+    def _later(self, **fields: Callable[[], object]) -> None:
+        object.__setattr__(self, "_unasked", fields)
+
+    if not TYPE_CHECKING:  # the fields are declared: mypy is to know no others
+
+        def __getattr__(self, name: str) -> object:
+            unasked = self.__dict__.get("_unasked", {})
+            if name not in unasked:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            value = unasked[name]()
+            object.__setattr__(self, name, value)
+            return value
+
+    def __getstate__(self) -> dict[str, object]:
+        """Copies and pickles have the values."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class CompletionOutput(_Lazy):
+    """One completion as it stands after a step, with vLLM's fields.
+
+    `text` and `token_ids` hold all the output so far: "" when the text is not known, [] when only the length
+    is. A recording has no logprobs: both fields of that name are None.
     """
 
     index: int
+    text: str = field(init=False)
+    token_ids: list[int] = field(init=False)
+    cumulative_logprob: float | None = field(init=False, default=None)
+    logprobs: None = field(init=False, default=None)
     finish_reason: str | None
     stop_reason: str | None
-    cursor: Cursor = field(repr=False)
-    num_tokens: int = field(repr=False)
+    cursor: InitVar[Cursor]
+    num_tokens: InitVar[int]
 
-    @property
-    def text(self) -> str:
-        """The output text so far; "" when the text is not known."""
-        return self.cursor.text_after(self.num_tokens) or ""
-
-    @property
-    def token_ids(self) -> list[int]:
-        """The output token ids so far; empty when only the length is known."""
-        return list(self.cursor.token_ids or ())[: self.num_tokens]
+    def __post_init__(self, cursor: Cursor, num_tokens: int) -> None:
+        self._later(
+            text=lambda: cursor.text_after(num_tokens) or "",
+            token_ids=lambda: list((cursor.token_ids or ())[:num_tokens]),
+        )
 
     def finished(self) -> bool:
         """Whether the completion is at its end."""
         return self.finish_reason is not None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOutput:
-    """A request as it stands after a step that moved it, with vLLM's field names."""
+@dataclass(frozen=True)
+class RequestOutput(_Lazy):
+    """A request as it stands after a step that moved it, with vLLM's fields.
+
+    `prompt` and `prompt_token_ids` are None where the trace does not have them.
+    """
 
     request_id: str
     prompt: str | None
-    prompt_token_ids: Sequence[int] | None
+    prompt_token_ids: list[int] | None = field(init=False)
+    prompt_tokens: InitVar[Sequence[int] | None]
     outputs: list[CompletionOutput]
     finished: bool
+
+    def __post_init__(self, prompt_tokens: Sequence[int] | None) -> None:
+        self._later(prompt_token_ids=lambda: None if prompt_tokens is None else list(prompt_tokens))

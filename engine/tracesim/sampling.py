@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tracesim.config import check_flag, check_integer
 from tracesim.errors import ConfigError
 from tracesim.trace import TraceRecord
 
@@ -17,7 +18,7 @@ class SamplingParams:
     where one first completes. The output is cut before it, or after it with `include_stop_str_in_output`.
     A recording cannot be made longer, so `min_tokens` can only hold back stop strings.
 
-    Raises ConfigError for a limit out of range or an empty stop string.
+    Raises ConfigError for a limit out of range, an empty stop string, or a value of another type.
     """
 
     max_tokens: int | None = None
@@ -26,16 +27,12 @@ class SamplingParams:
     include_stop_str_in_output: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, str):
-            object.__setattr__(self, "stop", (self.stop,))
-        elif self.stop is not None:
-            object.__setattr__(self, "stop", tuple(self.stop))
-        if not all(self.stop_strings):
-            raise ConfigError("stop has an empty string; a stop string needs at least one character")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise ConfigError(f"max_tokens is {self.max_tokens}; must be an integer >= 1")
-        if self.min_tokens is not None and self.min_tokens < 0:
-            raise ConfigError(f"min_tokens is {self.min_tokens}; must be an integer >= 0")
+        object.__setattr__(self, "stop", _stop_strings(self.stop))
+        check_flag("include_stop_str_in_output", self.include_stop_str_in_output)
+        if self.max_tokens is not None:
+            check_integer("max_tokens", self.max_tokens, 1)
+        if self.min_tokens is not None:
+            check_integer("min_tokens", self.min_tokens, 0)
         if self.max_tokens is not None and (self.min_tokens or 0) > self.max_tokens:
             raise ConfigError(
                 f"min_tokens is {self.min_tokens}; must be at most max_tokens, {self.max_tokens}"
@@ -61,3 +58,17 @@ class SamplingParams:
             stop=record.stop if self.stop is None else self.stop,
             include_stop_str_in_output=self.include_stop_str_in_output,
         )
+
+
+def _stop_strings(stop: object) -> tuple[str, ...] | None:
+    if stop is None:
+        return None
+    if not isinstance(stop, Sequence):
+        raise ConfigError(f"stop is {stop!r}; must be a string or a list of strings")
+    strings = (stop,) if isinstance(stop, str) else tuple(stop)
+    for string in strings:
+        if not isinstance(string, str):
+            raise ConfigError(f"stop has {string!r}; must be a string or a list of strings")
+        if not string:
+            raise ConfigError("stop has an empty string; a stop string needs at least one character")
+    return strings

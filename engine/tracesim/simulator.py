@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from tracesim.cursor import Cursor, Recording
 from tracesim.errors import RequestError, TokenizerError, UnknownPromptError
@@ -15,6 +14,9 @@ from tracesim.trace import TraceRecord
 
 Prompt: TypeAlias = "str | tuple[int, ...]"
 """A prompt to look a recording up by: its text, or its token ids."""
+
+_COMPARED: Final = 2_000  # characters of two prompts
+_PIECES: Final = 12  # of the one that is looked for, about
 
 
 class SimulatedToken(NamedTuple):
@@ -34,6 +36,21 @@ class SimulatedToken(NamedTuple):
     def text(self) -> str | None:
         """What it added to the output text; None when the text is not known."""
         return self.cursor.piece(self.position)
+
+
+class TokenizedRecord(NamedTuple):
+    """A record and its tokens; `prompt_token_ids` is None when only the prompt's length is known."""
+
+    record: TraceRecord
+    prompt_token_ids: Sequence[int] | None
+    recording: Recording
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens of the prompt."""
+        if self.prompt_token_ids is None:
+            return self.record.input_length or 0
+        return len(self.prompt_token_ids)
 
 
 class TraceSimulator:
@@ -62,12 +79,6 @@ class TraceSimulator:
         """The trace, in its own order."""
         return self._records
 
-    def encode(self, text: str) -> Sequence[int]:
-        """The token ids of `text`. Raises TokenizerError without a tokenizer."""
-        if self._tokenizer is None:
-            raise TokenizerError("there is text to tokenize, and no tokenizer was given")
-        return self._tokenizer.encode(text)
-
     def find(self, prompt: Prompt) -> TraceRecord:
         """The next unused recording of `prompt`. Raises UnknownPromptError, naming the nearest prompt."""
         recordings = self._by_prompt()
@@ -78,18 +89,37 @@ class TraceSimulator:
             raise UnknownPromptError(_no_recording(prompt, recordings))
         return unused[0]
 
+    def tokenize(self, records: Sequence[TraceRecord]) -> list[TokenizedRecord]:
+        """The prompts and responses of many records in tokens; their own ids come before a tokenizer's.
+
+        Texts are tokenized in one batch. Raises TokenizerError where there is text and no tokenizer.
+        """
+        prompts = [r.prompt if r.prompt_token_ids is None else None for r in records]
+        responses = [r.response if r.response_token_ids is None else None for r in records]
+        texts = [text for text in (*prompts, *responses) if text is not None]
+        encoded = iter(self._encode_batch(texts))
+        prompt_ids = [
+            record.prompt_token_ids if text is None else next(encoded)
+            for record, text in zip(records, prompts, strict=True)
+        ]
+        recordings = [
+            self._recording(record, None if text is None else next(encoded))
+            for record, text in zip(records, responses, strict=True)
+        ]
+        return list(map(TokenizedRecord, records, prompt_ids, recordings))
+
     def cursor_of(
-        self, record: TraceRecord, params: SamplingParams | None = None, limit: int | None = None
+        self, tokenized: TokenizedRecord, params: SamplingParams | None = None, limit: int | None = None
     ) -> Cursor:
-        """How the response of `record` would come out under `params`, which win over the record's own fields.
+        """How a recorded response would come out under `params`, which win over the record's own fields.
 
         `limit` is how many tokens the model length leaves room for. Raises RequestError when there is a stop
         string to look for and no text is known.
         """
+        record, recording = tokenized.record, tokenized.recording
         params = (params or SamplingParams()).over(record)
-        recording = self._recording(record)
         if recording.spell is None and params.stop_strings:
-            raise RequestError("a stop string cannot be looked for: the recorded response has no text")
+            raise RequestError(_no_text_to_search(record))
         return Cursor(recording, params, limit)
 
     def on_add_request(
@@ -105,16 +135,20 @@ class TraceSimulator:
         Raises RequestError when the id is taken, UnknownPromptError when no recording is left.
         """
         record = self.find(prompt)
-        cursor = self.cursor_of(record, params, limit)
-        self.adopt(request_id, cursor, record)
+        cursor = self.cursor_of(self.tokenize([record])[0], params, limit)
+        self.adopt(request_id, cursor)
+        self.use(record)
         return cursor
 
-    def adopt(self, request_id: str, cursor: Cursor, record: TraceRecord) -> None:
-        """Let a request emit what `cursor` says, and count `record` as used. Raises RequestError if taken."""
+    def adopt(self, request_id: str, cursor: Cursor) -> None:
+        """Let a request emit what `cursor` says. Raises RequestError when the id is taken."""
         if request_id in self._cursors:
             raise RequestError(f"request id {request_id!r} is taken")
         self._cursors[request_id] = cursor
         self._positions[request_id] = 0
+
+    def use(self, record: TraceRecord) -> None:
+        """Count a recording as used: `find` passes it over from now."""
         self._used.add(id(record))
 
     def simulate_prefill(self, request_ids: Iterable[str]) -> None:
@@ -137,21 +171,30 @@ class TraceSimulator:
                 self._positions[request_id] = position + 1
         return emitted
 
+    def seek(self, request_id: str, position: int) -> None:
+        """Go on with output token `position` of a request: what comes before it was emitted unseen."""
+        self._prefilled.add(request_id)
+        self._positions[request_id] = position
+
     def cursor(self, request_id: str) -> Cursor:
         """The recorded response that this request got. Raises KeyError for an unknown request."""
         return self._cursors[request_id]
 
-    def _recording(self, record: TraceRecord) -> Recording:
-        """The response of a record in tokens; its own ids come before those that a tokenizer would give."""
+    def _encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        if not texts:
+            return ()
+        if self._tokenizer is None:
+            raise TokenizerError("there is text to tokenize, and no tokenizer was given")
+        return self._tokenizer.encode_batch(texts)
+
+    def _recording(self, record: TraceRecord, encoded: Sequence[int] | None) -> Recording:
         if record.output_length is not None:
             return Recording(record.output_length)
-        if record.response_token_ids is not None:
-            spell = self._tokenizer.decode_tokens_bytes if self._tokenizer and self._spells(record) else None
-            return Recording(len(record.response_token_ids), record.response_token_ids, spell)
-        assert record.response is not None, f"{record.file}:{record.line} has no response"
-        token_ids = self.encode(record.response)
-        assert self._tokenizer is not None
-        return Recording(len(token_ids), token_ids, self._tokenizer.decode_tokens_bytes)
+        spell = None if self._tokenizer is None else self._tokenizer.decode_tokens_bytes
+        if encoded is not None:
+            return Recording(len(encoded), encoded, spell)
+        token_ids = record.response_token_ids or ()
+        return Recording(len(token_ids), token_ids, spell if self._spells(record) else None)
 
     def _spells(self, record: TraceRecord) -> bool:
         """Whether the tokenizer spells the record's own text with the record's own ids."""
@@ -172,6 +215,15 @@ class TraceSimulator:
         return self._prompts
 
 
+def _no_text_to_search(record: TraceRecord) -> str:
+    if record.response is None:
+        return "a stop string cannot be looked for: the recorded response has no text"
+    return (
+        "a stop string cannot be looked for: response_token_ids do not spell response with this tokenizer; "
+        "name the one that made them with --tokenizer, or leave the ids out"
+    )
+
+
 def _prompts_of(record: TraceRecord) -> list[Prompt]:
     prompts: list[Prompt] = []
     if record.prompt is not None:
@@ -186,10 +238,24 @@ def _no_recording(prompt: Prompt, known: dict[Prompt, deque[TraceRecord]]) -> st
         return f"every recorded response to the prompt {_shortened(prompt)} has been used"
     if isinstance(prompt, tuple):
         return f"no recorded response has the prompt {_shortened(prompt)}"
-    texts = [text for text in known if isinstance(text, str)]
-    nearest = difflib.get_close_matches(prompt[:200], [text[:200] for text in texts], n=1, cutoff=0.0)
-    hint = f"; the nearest is {_shortened(nearest[0])}" if nearest else ""
+    nearest = _nearest(prompt, [text for text in known if isinstance(text, str)])
+    hint = f"; the nearest is {_shortened(nearest)}" if nearest else ""
     return f"no recorded response has the prompt {_shortened(prompt)}{hint}"
+
+
+def _nearest(wanted: str, texts: Sequence[str]) -> str | None:
+    """The text that has most pieces of `wanted`, and about its length: cheap, and right for a slip or two."""
+    wanted = wanted[:_COMPARED]
+    size = 2 if len(wanted) < 32 else 6
+    step = max(1, len(wanted) // _PIECES)
+    pieces = {wanted[at : at + size] for at in range(0, max(1, len(wanted) - size + 1), step)}
+
+    def likeness(text: str) -> float:
+        head = text[:_COMPARED]
+        shared = sum(map(head.__contains__, pieces)) / len(pieces)
+        return shared - abs(len(head) - len(wanted)) / (len(head) + len(wanted) + 1)
+
+    return max(texts, key=likeness, default=None)
 
 
 def _shortened(prompt: Prompt) -> str:

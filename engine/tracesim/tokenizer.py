@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import binascii
 import difflib
+import os
 import re
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -25,9 +27,14 @@ DEFAULT: Final = "embedded"
 _FETCH_SECONDS: Final = 10.0
 """How long tiktoken may take to fetch a vocabulary of a few megabytes."""
 
+_OTHERS: Final = "an OpenAI model name, or the path of a .tiktoken file, a tokenizer.json or its folder"
+
 _LONGEST_RUN: Final = 65_536
 """Characters without white space, or of nothing else, that go to a regex at once: tiktoken's own patterns
 exhaust its stack at some 700,000 blanks, and byte-pair merging takes longest in the longest run."""
+
+_HIGHEST_RANK: Final = 2**32 - 2
+"""tiktoken keeps ranks in 32 bits, and the highest of them for itself."""
 
 
 class Tokenizer(Protocol):
@@ -37,6 +44,10 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> Sequence[int]:
         """The token ids of `text`."""
+        ...
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """The token ids of each text, worked out on all cores where the tokenizer can."""
         ...
 
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
@@ -55,6 +66,8 @@ def load_tokenizer(name: str = DEFAULT) -> Tokenizer:
 
     Raises TokenizerError when there is no such thing or it cannot be read, with the ways out.
     """
+    if not name:
+        raise TokenizerError(f"a tokenizer's name is empty. Accepted: {DEFAULT}, char, byte, {_OTHERS}")
     if name == "embedded":
         return TiktokenTokenizer(_encoding_from_file(name, vocabulary.path()))
     if name == "char":
@@ -71,6 +84,29 @@ def load_tokenizer(name: str = DEFAULT) -> Tokenizer:
     return TiktokenTokenizer(_encoding_by_name(name))
 
 
+class LazyTokenizer:
+    """The tokenizer called `name`, loaded when it is first used: many a trace has no text."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @cached_property
+    def _loaded(self) -> Tokenizer:
+        return load_tokenizer(self.name)
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The token ids of `text`. Raises TokenizerError when the tokenizer cannot be loaded."""
+        return self._loaded.encode(text)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """The token ids of each text. Raises TokenizerError when the tokenizer cannot be loaded."""
+        return self._loaded.encode_batch(texts)
+
+    def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
+        """The bytes of each token. Raises TokenizerError."""
+        return self._loaded.decode_tokens_bytes(token_ids)
+
+
 class CharTokenizer:
     """One token a character; its id is the code point."""
 
@@ -79,6 +115,10 @@ class CharTokenizer:
     def encode(self, text: str) -> Sequence[int]:
         """The code points of `text`."""
         return array("I", map(ord, text))
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """The code points of each text."""
+        return [self.encode(text) for text in texts]
 
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
         """Each code point in UTF-8."""
@@ -96,6 +136,10 @@ class ByteTokenizer:
     def encode(self, text: str) -> Sequence[int]:
         """The bytes of `text`."""
         return text.encode()
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """The bytes of each text."""
+        return [self.encode(text) for text in texts]
 
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
         """Each byte by itself."""
@@ -121,6 +165,13 @@ class TiktokenTokenizer:
         for part in _cut_long_runs(text):
             token_ids.extend(encode(part))
         return token_ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """The token ids of each text; tiktoken lets other threads run while it encodes."""
+        if max(map(len, texts), default=0) > _LONGEST_RUN:
+            return [self.encode(text) for text in texts]
+        batch = self._encoding.encode_ordinary_batch(list(texts), num_threads=os.cpu_count() or 1)
+        return [array("I", token_ids) for token_ids in batch]
 
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
         """The vocabulary's bytes of each token."""
@@ -160,6 +211,11 @@ class HuggingFaceTokenizer:
         """The token ids of `text`, without those that the tokenizer would put around it."""
         return array("I", self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """The token ids of each text; the library has threads of its own."""
+        batch = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [array("I", encoding.ids) for encoding in batch]
+
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
         """What a stream of these tokens shows with each; a split character comes with its last token."""
         stream = self._new_stream(skip_special_tokens=False)
@@ -190,18 +246,32 @@ def _encoding_from_file(name: str, path: Path) -> tiktoken.Encoding:
     except OSError as error:
         raise TokenizerError(f"tokenizer {name!r}: cannot read {path}: {error.strerror}") from error
     ranks: dict[bytes, int] = {}
+    taken: set[int] = set()
     for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                token, rank = line.split()
-                ranks[binascii.a2b_base64(token)] = int(rank)
-            except ValueError as error:
-                raise TokenizerError(
-                    f"tokenizer {name!r}: {path}:{number}: not a base64 token, a space and its rank"
-                ) from error
+        if not line.strip():
+            continue
+        try:
+            token, rank = _token_and_rank(line)
+        except ValueError:
+            say = f"not a base64 token, a space and its rank, an integer from 0 to {_HIGHEST_RANK}"
+            raise TokenizerError(f"tokenizer {name!r}: {path}:{number}: {say}") from None
+        if token in ranks or rank in taken:
+            say = "the same token" if token in ranks else f"the same rank, {rank},"
+            raise TokenizerError(f"tokenizer {name!r}: {path}:{number}: an earlier line has {say} already")
+        ranks[token] = rank
+        taken.add(rank)
     if missing := [byte for byte in range(256) if bytes((byte,)) not in ranks]:
         raise TokenizerError(f"tokenizer {name!r}: {path} lacks {len(missing)} of the 256 single bytes")
     return tiktoken.Encoding(name, pat_str=vocabulary.SPLIT_PATTERN, mergeable_ranks=ranks, special_tokens={})
+
+
+def _token_and_rank(line: bytes) -> tuple[bytes, int]:
+    """What a line of a `.tiktoken` file says. Raises ValueError where it is none."""
+    encoded, digits = line.split()
+    token, rank = binascii.a2b_base64(encoded), int(digits)
+    if not token or not 0 <= rank <= _HIGHEST_RANK:
+        raise ValueError
+    return token, rank
 
 
 def _encoding_by_name(name: str) -> tiktoken.Encoding:
@@ -228,10 +298,7 @@ def _unknown(name: str, encodings: Sequence[str]) -> str:
     known = [DEFAULT, "char", "byte", *encodings]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return (
-        f"there is no tokenizer {name!r}{hint}. Accepted: {', '.join(known)}, an OpenAI model name, "
-        "or the path of a .tiktoken file, a tokenizer.json or its folder"
-    )
+    return f"there is no tokenizer {name!r}{hint}. Accepted: {', '.join(known)}, {_OTHERS}"
 
 
 def _within(seconds: float, function: Any, argument: str) -> object:

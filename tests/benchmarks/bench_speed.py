@@ -1,0 +1,245 @@
+"""How fast tracesim is and how much memory it takes, beside yardsticks that are measured in the same run.
+
+    make bench                                  # what needs no real traces
+    make bench TRACESIM_TRACES=path/to/traces   # everything
+
+A benchmark fails where a result is wrong, never for being slow: the table at the end tells.
+"""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.measuring import (
+    BARE_TOKENS,
+    Figure,
+    Table,
+    Times,
+    bare_loop,
+    in_turns,
+    output_of,
+    peak_megabytes,
+    seconds_of,
+)
+from benchmarks.workloads import Workload, w1, w1_long, w1_wide, w2, w3, w3_cached, w3_path
+from tracesim import LLMEngine, vocabulary
+
+TRACESIM = str(Path(sys.executable).with_name("tracesim"))
+SUMMARY = (TRACESIM, "replay", "--format", "summary")
+MILESTONE = Path(__file__).parents[2] / "sample_traces" / "milestone.jsonl"
+
+PYTHON = (sys.executable, "-c")
+IMPORTS = (*PYTHON, "import typer, rich")
+PARSES = """
+import gzip, sys, orjson
+with (gzip.open if sys.argv[1].endswith(".gz") else open)(sys.argv[1], "rb") as file:
+    for line in file:
+        orjson.loads(line)
+"""
+TOKENIZES = """
+import gc, sys
+from binascii import a2b_base64
+from concurrent.futures import ThreadPoolExecutor
+import orjson, tiktoken
+
+gc.disable()
+trace, vocabulary, pattern, count = *sys.argv[1:4], int(sys.argv[4])
+with open(vocabulary, "rb") as file:
+    ranks = {a2b_base64(token): int(rank) for token, rank in map(bytes.split, file)}
+encode = tiktoken.Encoding("", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}).encode_ordinary
+with open(trace, "rb") as file:
+    records = [orjson.loads(line) for line in file]
+texts = [record[side] for record in records for side in ("prompt", "response")]
+with ThreadPoolExecutor(count) as threads:
+    shares = [texts[first::count] for first in range(count)]
+    encoded = list(threads.map(lambda share: [*map(encode, share)], shares))
+print(sum(len(token_ids) for share in encoded for token_ids in share))
+"""
+"""As fast as tiktoken goes: one task a thread costs less than `encode_ordinary_batch`, with one a text."""
+
+
+@pytest.fixture(scope="module")
+def table(request: pytest.FixtureRequest) -> Table:
+    table = Table()
+    request.config.pluginmanager.register(table)
+    return table
+
+
+@pytest.fixture(scope="module")
+def traces() -> Path:
+    folder = os.environ.get("TRACESIM_TRACES")
+    if not folder:
+        pytest.skip("TRACESIM_TRACES names no folder of real traces")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="module")
+def texts(traces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """13,000 prompts and responses, unpacked, without ids."""
+    path = tmp_path_factory.mktemp("texts") / "just_eval.jsonl"
+    path.write_bytes(gzip.decompress((traces / "text" / "just_eval.jsonl.gz").read_bytes()))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def garbage_as_in_the_command() -> Iterator[None]:
+    """The collector is on, as in the command, and what only the tests made is no load on it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+# ---- The engine's loop, without step records
+
+
+def in_bare_loops(name: str, taken: Times, tokens: int, bare: Times, least: float) -> Figure:
+    """How many times the bare loop's tokens a second these are."""
+    token, bare_token = taken.each(tokens), bare.each(BARE_TOKENS)
+    yardstick = f"Y: {1 / bare_token.best / 1e6:.1f} M tokens/s"
+    return Figure(name, taken, yardstick, bare_token.over(token), "at least", least)
+
+
+def engine_loop(benchmark: BenchmarkFixture, table: Table, workload: Workload, least: float) -> None:
+    taken, bare = in_turns(benchmark, LLMEngine.run, bare_loop, prepare=workload.engine, check=workload.check)
+    table.append(in_bare_loops(f"engine loop, {workload.name}", taken, workload.output_tokens, bare, least))
+
+
+@pytest.mark.parametrize("workload", [w1, w2])
+def test_engine_loop(benchmark: BenchmarkFixture, table: Table, workload: Callable[[], Workload]) -> None:
+    engine_loop(benchmark, table, workload(), least=5)
+
+
+@pytest.mark.parametrize(("workload", "least"), [(w3, 2), (w3_cached, 0.5)])
+def test_engine_loop_of_a_real_trace(
+    benchmark: BenchmarkFixture,
+    table: Table,
+    traces: Path,
+    workload: Callable[[Path], Workload],
+    least: float,
+) -> None:
+    engine_loop(benchmark, table, workload(traces), least)
+
+
+@pytest.mark.parametrize(("workload", "blocks"), [(w1_wide, 480_000), (w1_long, 297_527)])
+def test_growth(
+    benchmark: BenchmarkFixture, table: Table, workload: Callable[[], Workload], blocks: int
+) -> None:
+    """`blocks` are handed out, 48,000 in W1; those of a preempted request are handed out again."""
+    small, large = w1(), workload()
+
+    def seconds_of_small() -> float:
+        engine = small.engine()
+        started = time.perf_counter()
+        engine.run()
+        return time.perf_counter() - started
+
+    taken, of_small = in_turns(
+        benchmark, LLMEngine.run, seconds_of_small, prepare=large.engine, check=large.check
+    )
+    taken, of_small = taken.each(blocks), of_small.each(48_000)
+    name = f"a block of {large.name}"
+    table.append(Figure(name, taken, f"a block of W1: {of_small}", taken.over(of_small), wanted=1.3))
+
+
+# ---- Whole processes
+
+
+def test_replay_of_lengths(benchmark: BenchmarkFixture, table: Table, traces: Path) -> None:
+    workload, trace = w3(traces), str(w3_path(traces))
+    command = (*SUMMARY, trace, *workload.flags())
+    summary = output_of(*command)
+    parse = partial(seconds_of, *PYTHON, PARSES, trace)
+    taken, bare, parsed = in_turns(benchmark, partial(seconds_of, *command), bare_loop, parse)
+    second = bare.each(BARE_TOKENS / 8_000_000)
+
+    assert f"steps          {workload.steps:,}:" in summary
+    assert f"preemptions    {workload.preemptions:,}\n" in summary
+    table.append(Figure("replay W3", taken, f"8 M tokens of Y: {second}", taken.over(second), wanted=1))
+    table.append(Figure("replay W3", taken, f"reading and parsing: {parsed}", taken.over(parsed)))
+
+
+def test_replay_of_texts(benchmark: BenchmarkFixture, table: Table, texts: Path) -> None:
+    command = (*SUMMARY, str(texts))
+    tokenize = (*PYTHON, TOKENIZES, str(texts), str(vocabulary.path()), vocabulary.SPLIT_PATTERN)
+    threads = range(1, min(8, os.cpu_count() or 1) + 1)
+    yardsticks = [partial(seconds_of, *tokenize, str(count)) for count in threads]
+    counted = re.search(r"tokens +([\d,]+) prompt, ([\d,]+) output", output_of(*command))
+    taken, *tokenized = in_turns(benchmark, partial(seconds_of, *command), *yardsticks, rounds=5)
+    quickest = min(tokenized)
+
+    assert counted
+    assert int(output_of(*tokenize, "1")) == sum(int(count.replace(",", "")) for count in counted.groups())
+    yardstick = f"reading, parsing, tokenizing: {quickest}"
+    table.append(Figure("replay just_eval", taken, yardstick, taken.over(quickest), wanted=1.3))
+
+
+def test_step_records(benchmark: BenchmarkFixture, table: Table, tmp_path: Path) -> None:
+    workload, trace = w1(), tmp_path / "w1.jsonl"
+    trace.write_text(workload.trace())
+    command = (TRACESIM, "replay", "--format", "jsonl", str(trace), *workload.flags())
+    taken, bare = in_turns(benchmark, partial(seconds_of, *command), bare_loop)
+
+    assert output_of(*command).count("\n") == workload.steps
+    table.append(in_bare_loops("replay W1, jsonl", taken, workload.output_tokens, bare, 0.15))
+
+
+def test_validate(benchmark: BenchmarkFixture, table: Table, texts: Path) -> None:
+    command = (TRACESIM, "validate", str(texts))
+    parse = partial(seconds_of, *PYTHON, PARSES, str(texts))
+    taken, parsed = in_turns(benchmark, partial(seconds_of, *command), parse)
+
+    assert "13,000 valid records" in output_of(*command)
+    table.append(Figure("validate just_eval", taken, f"orjson.loads: {parsed}", taken.over(parsed), wanted=2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "most"),
+    [(["--version"], "tracesim ", 1.5), (["replay", str(MILESTONE)], "requests       3:", 2.5)],
+    ids=["version", "milestone"],
+)
+def test_start(
+    benchmark: BenchmarkFixture, table: Table, arguments: list[str], said: str, most: float
+) -> None:
+    command = (TRACESIM, *arguments)
+    taken, imported = in_turns(
+        benchmark, partial(seconds_of, *command), partial(seconds_of, *IMPORTS), rounds=15
+    )
+
+    assert said in output_of(*command)
+    name = " ".join(Path(argument).name for argument in arguments)
+    table.append(Figure(name, taken, f"import typer, rich: {imported}", taken.over(imported), wanted=most))
+
+
+# ---- Peak memory of whole processes
+
+
+def in_megabytes(name: str, peak: float, most: float) -> Figure:
+    ratio = peak / most
+    return Figure(name, f"{peak:.0f} MB", f"{most:.0f} MB", Times(ratio, ratio), wanted=1)
+
+
+def test_memory_of_lengths(table: Table, traces: Path) -> None:
+    peak = peak_megabytes(*SUMMARY, str(w3_path(traces)), *w3(traces).flags())
+
+    table.append(in_megabytes("peak memory, replay W3", peak, 150))
+
+
+def test_memory_of_texts(table: Table, texts: Path, tmp_path: Path) -> None:
+    five_times = texts.read_bytes() * 5
+    trace = tmp_path / "five_times.jsonl"
+    trace.write_bytes(five_times)
+    peak = peak_megabytes(*SUMMARY, str(trace))
+
+    table.append(in_megabytes("peak memory, replay 5 x just_eval", peak, 120 + len(five_times) / 1e6))

@@ -1,0 +1,395 @@
+"""Record golden cases from vLLM's own V1 scheduler.
+
+Run by hand in an environment that has vLLM (a CPU build will do: no model is loaded and no GPU is asked for):
+
+    python tests/golden/record_vllm.py --random 500 --seed 1 fresh.jsonl.gz
+    python tests/golden/record_vllm.py --random 20 --seed 1 --scale 10 large.jsonl.gz
+    python tests/golden/record_vllm.py --like tests/golden/v1.jsonl.gz again.jsonl.gz
+
+The first two record random cases; with `--scale 10` there are ten times as many requests, ten times as long.
+`--like` records the cases of another file again, and exits with 1 if vLLM now takes other steps through any.
+The format is that of `v1.jsonl.gz`, told in README.md beside this file. vLLM is imported only to be driven.
+"""
+
+# mypy: disable-error-code="import-not-found"
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import logging
+import random
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+END = -1
+"""The token that tells vLLM to stop. It stands for a response's last token, whose value nothing depends on:
+the request is over when it is emitted, so it is never computed and never cached."""
+
+MAX_STEPS = 20_000
+"""For each unit of scale. What takes longer makes no progress."""
+
+MODEL = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "vocab_size": 100,
+    "max_position_embeddings": 2**24,
+}
+
+
+# ---- vLLM, driven with recorded responses
+
+
+class EndlessCaseError(Exception):
+    """vLLM does not come to the end of this case."""
+
+
+class Driver:
+    """vLLM's scheduler, stepped with the tokens of recorded responses in place of a model's."""
+
+    def __init__(self, config: Json, model: Path) -> None:
+        self.scheduler = vllm_scheduler(config, model)
+        self.responses: dict[str, list[int]] = {}
+        self.new_request = partial(vllm_request, hasher=block_hasher(config))
+
+    def add(self, request: Json, order: int) -> None:
+        """Hand a request to vLLM; `order` is its time of arrival."""
+        self.responses[request["id"]] = [*request["response_ids"][:-1], END]
+        self.scheduler.add_request(self.new_request(request, order))
+
+    def step(self) -> Json:
+        """Schedule, give every request that is due its next token, and say what happened."""
+        plan = self.scheduler.schedule()
+        requests = [self.scheduler.requests[name] for name in plan.num_scheduled_tokens]
+        batch = zip(requests, plan.num_scheduled_tokens.values(), strict=True)
+        scheduled = [[r.request_id, r.num_computed_tokens - tokens, tokens] for r, tokens in batch]
+        clients = self.scheduler.update_from_output(plan, self.sampled(requests)).values()
+        outputs = [output for client in clients for output in client.outputs]
+        return {
+            "scheduled": scheduled,
+            "emitted": [output.request_id for output in outputs],
+            "preempted": sorted(plan.preempted_req_ids),
+            "finished": {o.request_id: str(o.finish_reason) for o in outputs if o.finish_reason is not None},
+            "running": [request.request_id for request in self.scheduler.running],
+            "waiting": self.scheduler.get_request_counts()[1],
+            "free_blocks": self.scheduler.kv_cache_manager.block_pool.get_num_free_blocks(),
+        }
+
+    def sampled(self, requests: list[Any]) -> Any:
+        """What a model runner would return: a token for each request whose tokens are all computed."""
+        from vllm.v1.outputs import ModelRunnerOutput
+
+        return ModelRunnerOutput(
+            req_ids=[request.request_id for request in requests],
+            req_id_to_index={request.request_id: index for index, request in enumerate(requests)},
+            sampled_token_ids=[
+                [self.responses[request.request_id][request.num_output_tokens]]
+                if request.num_computed_tokens == request.num_tokens
+                else []
+                for request in requests
+            ],
+        )
+
+
+def vllm_scheduler(config: Json, model: Path) -> Any:
+    """vLLM's scheduler with a case's settings, one group of full attention, and nothing behind it."""
+    import torch
+    from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
+    from vllm.v1.core.sched.scheduler import Scheduler
+    from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+    from vllm.v1.structured_output import StructuredOutputManager
+
+    block_size, num_blocks = config["block_size"], config["num_blocks"]
+    caching = {"block_size", "num_blocks", "enable_prefix_caching"}
+    scheduling = {name: value for name, value in config.items() if name not in caching}
+    cache = CacheConfig(block_size=block_size, enable_prefix_caching=config["enable_prefix_caching"])
+    cache.num_gpu_blocks = num_blocks
+    settings = VllmConfig(
+        model_config=ModelConfig(
+            model=str(model), skip_tokenizer_init=True, max_model_len=config["max_model_len"]
+        ),
+        cache_config=cache,
+        scheduler_config=SchedulerConfig(is_encoder_decoder=False, async_scheduling=False, **scheduling),
+        device_config=DeviceConfig("cpu"),
+    )
+    attention = FullAttentionSpec(block_size=block_size, num_kv_heads=1, head_size=8, dtype=torch.float32)
+    groups = [KVCacheGroupSpec(["layer"], attention)]
+    return Scheduler(
+        vllm_config=settings,
+        kv_cache_config=KVCacheConfig(num_blocks=num_blocks, kv_cache_tensors=[], kv_cache_groups=groups),
+        structured_output_manager=StructuredOutputManager(settings),
+        block_size=block_size,
+        hash_block_size=block_size,
+    )
+
+
+def vllm_request(request: Json, order: int, hasher: Any) -> Any:
+    """A request for vLLM; its limit is the case's, or one that is never reached."""
+    from vllm import SamplingParams
+    from vllm.v1.request import Request
+
+    return Request(
+        request_id=request["id"],
+        prompt_token_ids=list(request["prompt_ids"]),
+        sampling_params=SamplingParams(max_tokens=request["max_tokens"] or 2**31, stop_token_ids=[END]),
+        pooling_params=None,
+        arrival_time=float(order),
+        priority=request.get("priority", 0),
+        block_hasher=hasher,
+    )
+
+
+def block_hasher(config: Json) -> Any:
+    """vLLM's hash of a request's full blocks, or None without prefix caching."""
+    from vllm.utils.hashing import sha256
+    from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
+
+    if not config["enable_prefix_caching"]:
+        return None
+    init_none_hash(sha256)
+    return get_request_block_hasher(config["block_size"], sha256)
+
+
+def recorded(case: Json, model: Path, max_steps: int = MAX_STEPS) -> Json:
+    """A case with every step that vLLM takes until its last request has finished, idle ones too."""
+    import vllm
+
+    check_admissible(case["config"], case["requests"])
+    driver = Driver(case["config"], model)
+    pending = deque(sorted(enumerate(case["requests"]), key=lambda item: item[1]["arrival_step"]))
+    steps: list[Json] = []
+    while pending or driver.scheduler.requests:
+        if len(steps) == max_steps:
+            raise EndlessCaseError(case["name"])
+        while pending and pending[0][1]["arrival_step"] <= len(steps):
+            order, request = pending.popleft()
+            driver.add(request, order)
+        steps.append({"step": len(steps), **driver.step()})
+    source = f"vllm {vllm.__version__.partition('+')[0]} V1 scheduler"
+    return {**case, "engine": "vllm-v1", "source": source, "steps": steps}
+
+
+def check_admissible(config: Json, requests: list[Json]) -> None:
+    """Raise if vLLM would refuse a request at the door, or could never finish it."""
+    for request in requests:
+        blocks = blocks_needed(request, config["block_size"], config["max_model_len"])
+        if len(request["prompt_ids"]) >= config["max_model_len"] or blocks >= config["num_blocks"]:
+            raise ValueError(f"{request['id']} cannot run under {config}")
+
+
+def blocks_needed(request: Json, block_size: int, max_model_len: int) -> int:
+    """The most blocks that a request holds: for all its tokens but the last, which is never computed."""
+    prompt, response = len(request["prompt_ids"]), len(request["response_ids"])
+    emitted = min(response, request["max_tokens"] or response, max_model_len - prompt)
+    return -(-(prompt + emitted - 1) // block_size)
+
+
+def model_folder(folder: Path) -> Path:
+    """A folder from which vLLM can read the configuration of a model, and nothing else."""
+    (folder / "config.json").write_text(json.dumps(MODEL))
+    return folder
+
+
+# ---- Random cases
+
+
+def random_case(seed: int, number: int, scale: int = 1) -> Json:
+    """A case without its steps, from the whole space of settings; the same arguments draw the same case."""
+    draw = random.Random(f"{seed} {number} {scale}")
+    traffic = Traffic(draw, scale)
+    arrivals = traffic.arrivals(draw.randint(2, 18) * scale)
+    requests = [traffic.request(number, step) for number, step in enumerate(arrivals)]
+    config = random_config(draw, requests, scale)
+    if config["policy"] == "priority" or draw.random() < 0.1:
+        priorities = random_priorities(draw, len(requests))
+        requests = [{**r, "priority": priority} for r, priority in zip(requests, priorities, strict=True)]
+    name = f"random-{seed}-{number}" if scale == 1 else f"random-x{scale}-{seed}-{number}"
+    return {"name": name, "engine": "vllm-v1", "config": config, "requests": requests}
+
+
+class Traffic:
+    """Requests that share nothing, or prefixes, whole prompts and earlier turns."""
+
+    def __init__(self, draw: random.Random, scale: int) -> None:
+        self.draw = draw
+        self.longest_prompt = scale * draw.choice([4, 16, 40, 80])
+        self.longest_response = scale * draw.choice([6, 20, 40, 80])
+        self.tokens = range(draw.choice([2, 50, 2000, 2000]))
+        self.document = draw.choices(self.tokens, k=self.longest_prompt + self.longest_response)
+        self.kinds = draw.choice(
+            [["fresh"], ["document"], *[["fresh", "document", "again", "turn", "cut"]] * 3]
+        )
+        self.cut = draw.choice([0, 0, 0.5])
+        self.earlier: list[Json] = []
+
+    def request(self, number: int, arrival_step: int) -> Json:
+        """The next request; it may share with any before it."""
+        prompt = self.prompt()
+        response = self.response(prompt)
+        cut = self.draw.random() < self.cut
+        request = {
+            "id": f"r{number}",
+            "arrival_step": arrival_step,
+            "prompt_ids": prompt,
+            "response_ids": response,
+            "max_tokens": self.draw.randint(1, len(response) + 3) if cut else None,
+        }
+        self.earlier.append(request)
+        return request
+
+    def prompt(self) -> list[int]:
+        """A prompt of some kind; only a conversation outgrows the longest, up to three times."""
+        kind = self.draw.choice(self.kinds)
+        tail = self.fresh(self.longest_prompt)
+        if kind == "document":
+            return self.document[: len(tail)] + self.draw.choice([[], tail])
+        if kind == "fresh" or not self.earlier:
+            return tail
+        request = self.draw.choice(self.earlier)
+        turn = request["prompt_ids"] + request["response_ids"]
+        if kind == "turn":
+            turn = turn + self.draw.choice([[], tail])
+        elif kind == "cut":
+            turn = turn[: self.draw.randint(1, len(turn))]
+        else:
+            turn = request["prompt_ids"]
+        return list(turn[: 3 * self.longest_prompt])
+
+    def response(self, prompt: list[int]) -> list[int]:
+        """The response that the same prompt had before, the rest of the document, or one of its own."""
+        fresh = self.fresh(self.longest_response)
+        if self.draw.random() < 0.5:
+            return fresh
+        for request in self.earlier:
+            if request["prompt_ids"] == prompt:
+                return list(request["response_ids"])
+        begun = self.document[: len(prompt)] == prompt
+        return self.document[len(prompt) :][: len(fresh)] or fresh if begun else fresh
+
+    def fresh(self, longest: int) -> list[int]:
+        """Tokens of its own, between one and the longest."""
+        size = 1 + int((longest - 1) * self.draw.random() ** self.draw.choice([0.5, 1, 3]))
+        return self.draw.choices(self.tokens, k=size)
+
+    def arrivals(self, count: int) -> list[int]:
+        """All at once, in bursts, spread over the run, or so far apart that the engine idles."""
+        span = int(self.longest_response * self.draw.choice([0, 0.5, 1, 3, 12]))
+        moments = [self.draw.randint(0, span) for _ in range(self.draw.choice([3, count]))]
+        return sorted(self.draw.choices(moments, k=count))
+
+
+def random_config(draw: random.Random, requests: list[Json], scale: int) -> Json:
+    """Settings under which each of the requests could run alone, and most often not all of them together.
+
+    In some, all that makes preemption intricate comes together: urgent requests, chunks and cached blocks.
+    """
+    contended = draw.random() < 0.25
+    block_size = draw.choice([1, 2, 4] if contended else [1, 2, 4, 8, 16])
+    max_model_len = random_max_model_len(draw, requests)
+    chunked = contended or draw.random() < 0.8
+    budget = scale * draw.choice([draw.randint(1, 100), 8, 16, 32, 64, 512])
+    budget = budget if chunked else max(budget, max_model_len)
+    config = {
+        "max_num_seqs": min(scale * draw.choice([1, 2, 4, 8, 16, 64]), budget),
+        "max_num_batched_tokens": budget,
+        "block_size": block_size,
+        "num_blocks": 1 + random_blocks(draw, requests, block_size, max_model_len),
+        "enable_prefix_caching": contended or draw.random() < 0.65,
+        "enable_chunked_prefill": chunked,
+        "policy": "priority" if contended else draw.choice(["fcfs", "priority"]),
+        "max_model_len": max_model_len,
+    }
+    if contended or draw.random() < 0.2:
+        config["long_prefill_token_threshold"] = min(draw.choice([1, 2, 4, 8, 8 * scale]), max_model_len)
+    if draw.random() < 0.25:
+        config["watermark"] = draw.choice([0.01, 0.05, 0.1, 0.2, 0.5, round(draw.random() * 0.99, 3)])
+    if draw.random() < 0.3:
+        config["scheduler_reserve_full_isl"] = False
+    return config
+
+
+def random_max_model_len(draw: random.Random, requests: list[Json]) -> int:
+    """Above all requests, or such that some are cut; even then each prompt leaves room for a token."""
+    least = 1 + max(len(request["prompt_ids"]) for request in requests)
+    most = max(len(request["prompt_ids"]) + len(request["response_ids"]) for request in requests)
+    return draw.choice([most + draw.randint(0, 50), most + 50, most * 2, draw.randint(least, most), least])
+
+
+def random_blocks(draw: random.Random, requests: list[Json], block_size: int, max_model_len: int) -> int:
+    """Enough for the largest request alone, with little or nothing to spare; or for a few; or for all."""
+    needs = [blocks_needed(request, block_size, max_model_len) for request in requests]
+    least = max(needs)
+    tight = [least, least + draw.randint(0, 2), least + draw.randint(0, 1 + least // 2)]
+    return draw.choice([*tight, *tight, draw.randint(least, 3 * least), max(3 * least, sum(needs))])
+
+
+def random_priorities(draw: random.Random, count: int) -> list[int]:
+    """Any; or the later a request, the more urgent, so that it takes the blocks of those before it."""
+    values = draw.choice([range(1), range(2), range(-2, 4), range(-100, 101), range(-100, 101)])
+    priorities = draw.choices(values, k=count)
+    return sorted(priorities, reverse=True) if draw.random() < 0.6 else priorities
+
+
+# ---- The command
+
+
+def random_cases(count: int, seed: int, scale: int, model: Path) -> Iterator[Json]:
+    """So many random cases, recorded."""
+    for number in range(count):
+        yield recorded(random_case(seed, number, scale), model, MAX_STEPS * scale)
+
+
+def cases_again(path: Path, model: Path) -> Iterator[Json]:
+    """The cases of a file, recorded again; ends the program if some came out differently."""
+    changed = []
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for case in map(json.loads, lines):
+            again = recorded(case, model, MAX_STEPS * 10)
+            changed += [case["name"]] if again["steps"] != case["steps"] else []
+            yield again
+    if changed:
+        raise SystemExit(f"Not as in {path} ({len(changed)}): {', '.join(changed)}")
+
+
+def write(cases: Iterable[Json], path: Path) -> int:
+    """Write cases as they come, the same bytes for the same cases; return how many."""
+    count = 0
+    with path.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as out:
+        for case in cases:
+            out.write(json.dumps(case).encode() + b"\n")
+            count += 1
+    return count
+
+
+def main() -> None:
+    """Record as the command line asks."""
+    parser = argparse.ArgumentParser(description="Record golden cases from vLLM's own V1 scheduler.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--random", type=int, metavar="N", help="record so many random cases")
+    what.add_argument("--like", type=Path, metavar="FILE", help="record the cases of this file again")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of the random cases")
+    parser.add_argument("--scale", type=int, default=1, help="how many times larger the random cases are")
+    parser.add_argument("out", type=Path, metavar="OUT.jsonl.gz")
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)  # vLLM has a few for every scheduler
+    with tempfile.TemporaryDirectory() as folder:
+        model = model_folder(Path(folder))
+        random_ones = random_cases(args.random or 0, args.seed, args.scale, model)
+        count = write(cases_again(args.like, model) if args.like else random_ones, args.out)
+    parser.exit(0, f"{count} cases written to {args.out}\n")
+
+
+if __name__ == "__main__":
+    main()
