@@ -10,15 +10,8 @@ from collections.abc import Iterable
 import pytest
 
 from tracesim.outputs import FinishedRequest, ScheduledTokens, StepRecord
-from tracesim_cli.live_view import (
-    Display,
-    Footer,
-    LiveView,
-    StepView,
-    choose_display,
-    open_console,
-    open_view,
-)
+from tracesim_cli.display import Display, choose_display, open_console
+from tracesim_cli.live_view import Footer, LiveView, StepView, open_view
 from tracesim_cli.step_table import plain_text
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tracesim.report import BatchSizes, RequestReport, Summary
-from tracesim_cli.live_view import Display
+from tracesim_cli.display import Display
 from tracesim_cli.step_table import plain_text
 from tracesim_cli.summary_view import format_summary, format_texts, print_summary
 

@@ -13,8 +13,8 @@ from tracesim.step_diff import Comparison, StepDiff, StepPair, diff_steps
 from tracesim.step_log import LoggedStep, StepLog, open_step_log
 from tracesim_cli import options
 from tracesim_cli.diff_view import format_equal, not_compared, print_diff
+from tracesim_cli.display import choose_display
 from tracesim_cli.exits import ExitCode, with_exit_codes
-from tracesim_cli.live_view import choose_display
 from tracesim_cli.step_table import plain_text
 
 DIFF_SCHEMA = "tracesim.diff/1"

@@ -16,7 +16,7 @@ from tracesim.outputs import CachedTokens, EmittedToken, FinishedRequest, Schedu
 from tracesim.step_diff import Comparison, Entry, StepDiff, StepPair, align
 from tracesim.step_log import LoggedStep, StepLog
 from tracesim_cli.diff_cells import changes, differing, entry_text, figure_text, tail
-from tracesim_cli.live_view import Display, open_console
+from tracesim_cli.display import Display, open_console
 from tracesim_cli.safe_text import visible
 from tracesim_cli.step_table import Fragment, Item, StepTable, clip, fit, plain_text, rich_text
 

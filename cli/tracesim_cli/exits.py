@@ -36,6 +36,10 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+class UnexpectedStepError(Exception):
+    """A step of the run differs from the one expected, or only one of the two is there."""
+
+
 EPILOG = (
     "Exit codes: 0 done, 1 the trace is invalid or steps differ, 2 wrong usage, "
     "3 stopped before the end (--max-steps, or a schedule that cannot move), 130 interrupted."

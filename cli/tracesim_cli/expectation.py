@@ -10,13 +10,10 @@ from tracesim.outputs import StepRecord
 from tracesim.step_diff import Comparison, StepDiff, StepMatcher, StepPair
 from tracesim.step_log import log_of_run, logged, open_step_log
 from tracesim_cli.diff_view import not_compared, print_diff
-from tracesim_cli.live_view import Display
+from tracesim_cli.display import Display
+from tracesim_cli.exits import UnexpectedStepError
 from tracesim_cli.safe_text import visible
 from tracesim_cli.step_table import plain_text
-
-
-class UnexpectedStepError(Exception):
-    """A step of the run differs from the one expected, or only one of the two is there."""
 
 
 class Expectation:

@@ -6,18 +6,17 @@ terminal sets the pace. No row is dropped: what waits is drawn at the end, after
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from tracesim.outputs import StepRecord
+from tracesim_cli.display import Display, open_console
 from tracesim_cli.step_table import Fragment, StepTable, clip, plain_text, rich_text
 
 if TYPE_CHECKING:
@@ -26,42 +25,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 REFRESH_SECONDS = 1 / 12
-UNKNOWN_WIDTH = 100
 
 _SHOW_CURSOR = "\x1b[?25h"
-_FALSE = ("", "0", "false")
 _ONE_LINE_FROM = 90
 _LONGEST_BAR = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Display:
-    """What to draw on: `live` with colours and redraws, or plain rows; `width` in cells."""
-
-    live: bool
-    width: int
-
-
-def choose_display(environ: Mapping[str, str], stream: TextIO) -> Display:
-    """Decide how to draw on `stream`: plain when it is no terminal, or NO_COLOR, CI or TERM=dumb say so."""
-    plain = (
-        not stream.isatty()
-        or environ.get("NO_COLOR", "") != ""
-        or environ.get("CI", "").lower() not in _FALSE
-        or environ.get("TERM", "").lower() in ("dumb", "unknown")
-    )
-    return Display(live=not plain, width=_width(environ, stream))
-
-
-def open_console(stream: TextIO) -> Console:
-    """Return a Rich console for a terminal that leaves data alone and errors to the caller."""
-    from rich.console import Console
-
-    class QuietConsole(Console):
-        def on_broken_pipe(self) -> None:
-            raise  # the BrokenPipeError at hand, where Rich would exit with 1
-
-    return QuietConsole(file=stream, force_terminal=True, markup=False, emoji=False, highlight=False)
 
 
 def open_view(
@@ -307,15 +274,6 @@ class Footer:
         length = max(0, min(room, _LONGEST_BAR))
         done = length * self._finished // self._requests if self._requests else length
         return [("━" * done, "green"), ("━" * (length - done), "dim")]
-
-
-def _width(environ: Mapping[str, str], stream: TextIO) -> int:
-    columns = environ.get("COLUMNS", "")
-    if columns.isascii() and columns.isdigit() and int(columns) > 0:
-        return int(columns)
-    with suppress(OSError, ValueError, AttributeError):
-        return os.get_terminal_size(stream.fileno()).columns or UNKNOWN_WIDTH
-    return UNKNOWN_WIDTH
 
 
 @contextmanager

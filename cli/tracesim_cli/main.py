@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from tracesim_cli.diff import diff
+from tracesim import __version__
 from tracesim_cli.exits import EPILOG, end_on_sigterm, unwritable_help
-from tracesim_cli.replay import replay
 from tracesim_cli.streams import prepare_streams
-from tracesim_cli.validate import validate
 
 
 class Command(TyperCommand):
@@ -26,24 +25,42 @@ class Command(TyperCommand):
             raise
 
 
+class Commands(TyperGroup):
+    """The commands, each imported when it is asked for: none pays for what another needs.
+
+    Command NAME is the function NAME of the module `tracesim_cli.NAME`.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the help."""
+        return list(_EPILOGS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """One of them; None when there is no such command."""
+        if cmd_name not in _EPILOGS:
+            return None
+        function = getattr(import_module(f"tracesim_cli.{cmd_name}"), cmd_name)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_HELP)
+        alone.command(cmd_name, cls=Command, epilog=_EPILOGS[cmd_name])(function)
+        return typer.main.get_command(alone)
+
+
+_EPILOGS = {"replay": EPILOG, "validate": None, "diff": None}
+_HELP = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="tracesim",
-    help="Replay recorded LLM prompt/response traces through an engine loop: no model, no GPU.",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_HELP,
 )
-app.command("replay", cls=Command, epilog=EPILOG)(replay)
-app.command("validate", cls=Command)(validate)
-app.command("diff", cls=Command)(diff)
 
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
-
-        typer.echo(f"tracesim {version('tracesim')}")
+        typer.echo(f"tracesim {__version__}")
         raise typer.Exit
 
 

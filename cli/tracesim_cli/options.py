@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tracesim.config import DEFAULTS, EngineName, SchedulingPolicy
-from tracesim.step_diff import IGNORABLE
 
 OutputFormat = Literal["table", "jsonl", "json", "summary"]
 
@@ -64,7 +63,11 @@ def _saved(text: str, output_format: OutputFormat) -> Any:
 
 
 def _known_fields(names: list[str] | None) -> list[str] | None:
-    for name in names or ():
+    if not names:
+        return names
+    from tracesim.step_diff import IGNORABLE
+
+    for name in names:
         if name not in IGNORABLE:
             raise typer.BadParameter(f"{name!r} is no field of a step; known are {', '.join(IGNORABLE)}")
     return names

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield direct
         return
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".tracesim-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".tracesim-{os.urandom(8).hex()}.tmp")
     try:
         with io.BufferedWriter(_open_beside(temporary, target, path)) as file:
             yield file

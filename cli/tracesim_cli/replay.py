@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,9 +17,11 @@ from tracesim.simulator import TraceSimulator
 from tracesim.tokenizer import LazyTokenizer
 from tracesim_cli import options
 from tracesim_cli.exits import with_exit_codes
-from tracesim_cli.expectation import Expectation
 from tracesim_cli.loading import Loader
 from tracesim_cli.run import Output, run
+
+if TYPE_CHECKING:
+    from tracesim_cli.expectation import Expectation
 
 
 @with_exit_codes
@@ -105,6 +108,8 @@ def _expectation(
         raise typer.BadParameter(
             "only one of trace and step log can be standard input", param_hint="--expect"
         )
+    from tracesim_cli.expectation import Expectation
+
     expectation = Expectation(path, case, ignore or (), prefix_caching=prefix_caching)
     if case is not None and not expectation.is_golden:
         raise typer.BadParameter(f"{path} is no golden file", param_hint="--case")

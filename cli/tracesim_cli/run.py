@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import typer
 
@@ -17,13 +17,16 @@ from tracesim.errors import TracesimError
 from tracesim.llm_engine import LLMEngine
 from tracesim.outputs import StepRecord
 from tracesim.report import RunReport, report_requests, report_to_json, step_to_json, summarize
-from tracesim_cli.exits import ExitCode
-from tracesim_cli.expectation import Expectation, UnexpectedStepError
-from tracesim_cli.live_view import StepView, choose_display, open_view
+from tracesim_cli.display import choose_display
+from tracesim_cli.exits import ExitCode, UnexpectedStepError
 from tracesim_cli.options import OutputFormat
 from tracesim_cli.output_files import atomic_writer
 from tracesim_cli.streams import outliving_the_reader
 from tracesim_cli.summary_view import MOST_TEXTS, print_summary
+
+if TYPE_CHECKING:
+    from tracesim_cli.expectation import Expectation
+    from tracesim_cli.live_view import StepView
 
 StepSink = Callable[[StepRecord], object]
 
@@ -113,6 +116,8 @@ def _all(sinks: list[StepSink]) -> StepSink | None:
 
 
 def _view(engine: LLMEngine, delay: float) -> StepView:
+    from tracesim_cli.live_view import open_view
+
     display = choose_display(os.environ, sys.stdout)
     blocks = engine.config.num_gpu_blocks
     return open_view(sys.stdout, display, requests=len(engine.requests), blocks=blocks, delay=delay)

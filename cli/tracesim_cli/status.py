@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO, TypeVar
 
 from tracesim.errors import TraceProblem
-from tracesim_cli.live_view import choose_display
+from tracesim_cli.display import choose_display
 from tracesim_cli.problem_text import counted
 from tracesim_cli.safe_text import visible
-from tracesim_cli.step_table import clip
 
 T = TypeVar("T")
 
@@ -42,6 +41,8 @@ def with_status(
 def _told(
     records: Iterable[T], doing: str, width: int, stream: TextIO, clock: Callable[[], float]
 ) -> Iterator[T]:
+    from tracesim_cli.step_table import clip
+
     due = clock() + PATIENCE_SECONDS
     number, shown = 0, ""
     try:

@@ -8,7 +8,7 @@ from typing import TextIO
 from rich.cells import cell_len
 
 from tracesim.report import BatchSizes, RequestReport, Summary
-from tracesim_cli.live_view import Display, open_console
+from tracesim_cli.display import Display, open_console
 from tracesim_cli.safe_text import visible
 from tracesim_cli.step_table import (
     REASON_STYLES,

@@ -242,12 +242,31 @@ def _encoding_from_file(name: str, path: Path) -> tiktoken.Encoding:
     import tiktoken
 
     try:
-        lines = path.read_bytes().split(b"\n")
+        content = path.read_bytes()
     except OSError as error:
         raise TokenizerError(f"tokenizer {name!r}: cannot read {path}: {error.strerror}") from error
+    ranks = _ranks(content) or _ranks_line_by_line(name, path, content)
+    if missing := [byte for byte in range(256) if bytes((byte,)) not in ranks]:
+        raise TokenizerError(f"tokenizer {name!r}: {path} lacks {len(missing)} of the 256 single bytes")
+    return tiktoken.Encoding(name, pat_str=vocabulary.SPLIT_PATTERN, mergeable_ranks=ranks, special_tokens={})
+
+
+def _ranks(content: bytes) -> dict[bytes, int] | None:
+    """What a `.tiktoken` file says, if its ranks count from 0 without a gap, as nearly all do."""
+    words = content.split()
+    try:
+        ranks = {binascii.a2b_base64(token): rank for rank, token in enumerate(words[::2])}
+        regular = list(map(int, words[1::2])) == list(range(content.count(b"\n")))
+    except ValueError:
+        return None
+    return ranks if regular and len(ranks) * 2 == len(words) and b"" not in ranks else None
+
+
+def _ranks_line_by_line(name: str, path: Path, content: bytes) -> dict[bytes, int]:
+    """The same, with the line of what is wrong in a TokenizerError."""
     ranks: dict[bytes, int] = {}
     taken: set[int] = set()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -260,9 +279,7 @@ def _encoding_from_file(name: str, path: Path) -> tiktoken.Encoding:
             raise TokenizerError(f"tokenizer {name!r}: {path}:{number}: an earlier line has {say} already")
         ranks[token] = rank
         taken.add(rank)
-    if missing := [byte for byte in range(256) if bytes((byte,)) not in ranks]:
-        raise TokenizerError(f"tokenizer {name!r}: {path} lacks {len(missing)} of the 256 single bytes")
-    return tiktoken.Encoding(name, pat_str=vocabulary.SPLIT_PATTERN, mergeable_ranks=ranks, special_tokens={})
+    return ranks
 
 
 def _token_and_rank(line: bytes) -> tuple[bytes, int]:

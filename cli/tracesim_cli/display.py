@@ -1,0 +1,53 @@
+"""What there is to draw on: a terminal in colour, or anything else as plain text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+UNKNOWN_WIDTH = 100
+
+_FALSE = ("", "0", "false")
+
+
+class Display(NamedTuple):
+    """What to draw on: `live` with colours and redraws, or plain rows; `width` in cells."""
+
+    live: bool
+    width: int
+
+
+def choose_display(environ: Mapping[str, str], stream: TextIO) -> Display:
+    """Decide how to draw on `stream`: plain when it is no terminal, or NO_COLOR, CI or TERM=dumb say so."""
+    plain = (
+        not stream.isatty()
+        or environ.get("NO_COLOR", "") != ""
+        or environ.get("CI", "").lower() not in _FALSE
+        or environ.get("TERM", "").lower() in ("dumb", "unknown")
+    )
+    return Display(live=not plain, width=_width(environ, stream))
+
+
+def open_console(stream: TextIO) -> Console:
+    """Return a Rich console for a terminal that leaves data alone and errors to the caller."""
+    from rich.console import Console
+
+    class QuietConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # the BrokenPipeError at hand, where Rich would exit with 1
+
+    return QuietConsole(file=stream, force_terminal=True, markup=False, emoji=False, highlight=False)
+
+
+def _width(environ: Mapping[str, str], stream: TextIO) -> int:
+    columns = environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdigit() and int(columns) > 0:
+        return int(columns)
+    with suppress(OSError, ValueError, AttributeError):
+        return os.get_terminal_size(stream.fileno()).columns or UNKNOWN_WIDTH
+    return UNKNOWN_WIDTH
