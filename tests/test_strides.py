@@ -11,7 +11,7 @@ from factories import an_engine, steps_of
 from test_golden_schedules import ALL, engine_of
 from test_llm_engine import asked, engines, records_of
 from tracesim import LLMEngine, StepLimitError
-from tracesim.report import report_requests, summarize
+from tracesim.report import report_requests, step_to_json, summarize
 
 
 def end_of(engine: LLMEngine) -> tuple[Any, ...]:
@@ -47,3 +47,12 @@ def test_one_may_look_after_any_number_of_unwatched_steps(asked: Any, settings: 
             engine.run(max_steps=unwatched)
 
     assert steps_of(engine) == watched[unwatched:]
+
+
+@given(asked, engines)
+def test_written_lines_are_the_records(asked: Any, settings: dict[str, Any]) -> None:
+    records = steps_of(an_engine(records_of(asked), **settings))
+    lines: list[bytes] = []
+    an_engine(records_of(asked), **settings).run(write=lines.append)
+
+    assert lines == [step_to_json(record) for record in records]

@@ -21,7 +21,7 @@ _NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
 """Problems that leave nothing to go on with, so that `--skip-invalid` does not cover them."""
 
 
-_BATCH = 256
+_BATCH = 1024
 """Records that are tokenized together."""
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO, TypeVar
 
 import typer
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tracesim_cli.expectation import Expectation
     from tracesim_cli.live_view import StepView
 
-StepSink = Callable[[StepRecord], object]
+T = TypeVar("T")
 
 _WITH_SUMMARY = ("table", "summary")
 
@@ -64,10 +64,15 @@ def run(
         report_file = files.enter_context(atomic_writer(output.save_report)) if output.save_report else None
         try:
             with ExitStack() as view:
-                sinks = _sinks(engine, output, steps_file, view)
+                writers = _writers(output, steps_file)
+                watchers: list[Callable[[StepRecord], object]] = []
+                if output.format == "table":
+                    watchers.append(view.enter_context(_view(engine, output.delay)).on_step)
+                if watchers or expectation:
+                    watchers += map(_as_json, writers)
                 if expectation:
-                    sinks.append(expectation.on_step)
-                engine.run(_all(sinks), max_steps=max_steps)
+                    watchers.append(expectation.on_step)
+                _run_engine(engine, watchers, writers, max_steps)
                 if expectation:
                     expectation.finish()
         except UnexpectedStepError:
@@ -85,18 +90,33 @@ def run(
         _write_report(engine, output, settings, report_file)
 
 
-def _sinks(engine: LLMEngine, output: Output, steps_file: BinaryIO | None, view: ExitStack) -> list[StepSink]:
-    """Everything that wants each step, in the order in which it gets it."""
-    sinks: list[StepSink] = []
-    if output.format == "table":
-        sinks.append(view.enter_context(_view(engine, output.delay)).on_step)
+def _run_engine(
+    engine: LLMEngine,
+    watchers: Sequence[Callable[[StepRecord], object]],
+    writers: Sequence[Callable[[bytes], object]],
+    max_steps: int | None,
+) -> None:
+    """Run for those who watch; where nobody does, lines of JSON are made without the records."""
+    if watchers:
+        engine.run(_each(watchers), max_steps=max_steps)
+    else:
+        engine.run(write=_each(writers) if writers else None, max_steps=max_steps)
+
+
+def _writers(output: Output, steps_file: BinaryIO | None) -> list[Callable[[bytes], object]]:
+    """What is to be done with each step as a line of JSON."""
+    writers: list[Callable[[bytes], object]] = []
     if output.format == "jsonl":
-        sinks.append(lambda record: sys.stdout.buffer.write(step_to_json(record)))
+        writers.append(sys.stdout.buffer.write)
     if steps_file:
-        sinks.append(lambda record: steps_file.write(step_to_json(record)))
+        writers.append(steps_file.write)
     if output.delay:
-        sinks.append(lambda _: _pause(output.delay))
-    return sinks
+        writers.append(lambda _: _pause(output.delay))
+    return writers
+
+
+def _as_json(write: Callable[[bytes], object]) -> Callable[[StepRecord], object]:
+    return lambda record: write(step_to_json(record))
 
 
 def _pause(seconds: float) -> None:
@@ -104,13 +124,14 @@ def _pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _all(sinks: list[StepSink]) -> StepSink | None:
-    if len(sinks) <= 1:
-        return sinks[0] if sinks else None
+def _each(functions: Sequence[Callable[[T], object]]) -> Callable[[T], object]:
+    """One function that hands what it gets to all of these."""
+    if len(functions) == 1:
+        return functions[0]
 
-    def each(record: StepRecord) -> None:
-        for sink in sinks:
-            sink(record)
+    def each(value: T) -> None:
+        for function in functions:
+            function(value)
 
     return each
 

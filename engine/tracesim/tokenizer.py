@@ -12,6 +12,7 @@ import re
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -155,6 +156,7 @@ class TiktokenTokenizer:
     def __init__(self, encoding: tiktoken.Encoding) -> None:
         self.name = encoding.name
         self._encoding = encoding
+        self._num_threads = os.cpu_count() or 1
 
     def encode(self, text: str) -> Sequence[int]:
         """The token ids of `text`, in which runs of over 65,536 characters are cut."""
@@ -170,8 +172,19 @@ class TiktokenTokenizer:
         """The token ids of each text; tiktoken lets other threads run while it encodes."""
         if max(map(len, texts), default=0) > _LONGEST_RUN:
             return [self.encode(text) for text in texts]
-        batch = self._encoding.encode_ordinary_batch(list(texts), num_threads=os.cpu_count() or 1)
-        return [array("I", token_ids) for token_ids in batch]
+        shares = [texts[first :: self._num_threads] for first in range(self._num_threads)]
+        batch: list[Sequence[int]] = [()] * len(texts)
+        for first, encoded in enumerate(self._threads.map(self._encode_share, shares)):
+            batch[first :: self._num_threads] = encoded
+        return batch
+
+    def _encode_share(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        encode = self._encoding.encode_ordinary
+        return [array("I", encode(text)) for text in texts]
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._num_threads)
 
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
         """The vocabulary's bytes of each token."""

@@ -58,16 +58,16 @@ class BaseScheduler:
         self._cache.forget(state)
         state.status = RequestStatus.FINISHED
 
+    def decoding(self, plan: StepPlan) -> list[RequestState]:
+        """Who decodes by the calendar in this step, in the order of admission; before `update`."""
+        if plan.num_decodes == len(plan.decode):
+            return []
+        decoding = [state for state in self._running if state.clock is not None]
+        return [state for state in decoding if state not in plan.held] if plan.held else decoding
+
     def decodes(self, plan: StepPlan) -> list[Scheduled]:
         """The whole decode batch of a plan, in the order of admission; before `update`."""
-        if not plan.num_decodes:
-            return []
-        held = set(plan.held)
-        batch = [
-            Scheduled(state, state.current_num_tokens - 1, 1)
-            for state in self._running
-            if state.clock is not None and state not in held
-        ]
+        batch = [Scheduled(state, state.current_num_tokens - 1, 1) for state in self.decoding(plan)]
         if plan.decode:
             batch += plan.decode
             batch.sort(key=lambda entry: entry.state.admission)

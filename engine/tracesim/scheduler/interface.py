@@ -86,6 +86,10 @@ class Scheduler(Protocol):
         """Plan the next step: who is computed, who makes room for it. Raises StalledError."""
         ...
 
+    def decoding(self, plan: StepPlan) -> list[RequestState]:
+        """Who decodes by the calendar in a plan's step, in order; before `update`."""
+        ...
+
     def decodes(self, plan: StepPlan) -> list[Scheduled]:
         """The whole decode batch of a plan, in order; before `update`."""
         ...

@@ -1,0 +1,121 @@
+"""Step records as lines of JSON, straight from the steps, without a `StepRecord` between.
+
+The lines are those of `report.step_to_json`. What they say of a request is the same step after step but for a
+number, so it is made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from tracesim.decode_calendar import by_admission
+from tracesim.outputs import STEP_SCHEMA
+from tracesim.progress import RequestProgress
+from tracesim.request import RequestState
+from tracesim.scheduler import Scheduled, Scheduler, StepPlan
+
+
+class StepLines:
+    """Writes the steps of one engine. `requests` are the engine's, by id."""
+
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        scheduler: Scheduler,
+        requests: Mapping[str, RequestProgress],
+        *,
+        prefix_caching: bool,
+    ) -> None:
+        self._write = write
+        self._scheduler = scheduler
+        self._requests = requests
+        self._prefix_caching = prefix_caching
+        self._batch = ""
+        self._heads: dict[RequestState, str] = {}
+        self._emitted: dict[RequestState, list[str]] = {}
+        for state in scheduler.running:
+            self._meet(state)
+
+    def planned(self, plan: StepPlan) -> None:
+        """Take down the batch of a plan and the tokens that come out of it; before `Scheduler.update`."""
+        for entry in (*plan.prefill, *plan.decode):
+            if entry.state not in self._heads:
+                self._meet(entry.state)
+        decoding = self._scheduler.decoding(plan)
+        decodes = self._decodes(decoding) if not plan.decode else self._entries(self._scheduler.decodes(plan))
+        emits = [state for state in plan.sampled if state.request.num_output_tokens]
+        emits = sorted([*emits, *decoding], key=by_admission) if emits else decoding
+        prefills, tokens = self._entries(plan.prefill), self._tokens(emits)
+        self._batch = f'"prefill":[{prefills}],"decode":[{decodes}],"emitted":[{tokens}]'
+
+    def done(self, number: int, plan: StepPlan, finished: Sequence[RequestState]) -> None:
+        """Write the line of step `number`, whose plan was taken down; after `Scheduler.update`."""
+        endings = _json([_ending(self._requests[state.id]) for state in finished]) if finished else "[]"
+        preempted = _json([state.id for state in plan.preempted]) if plan.preempted else "[]"
+        free = self._scheduler.num_free_blocks
+        line = (
+            f'{{"schema":"{STEP_SCHEMA}","step":{number},{self._batch},"finished":{endings},'
+            f'"preempted":{preempted},"running":{len(self._scheduler.running)},'
+            f'"waiting":{self._scheduler.num_waiting},"free_blocks":{"null" if free is None else free}'
+        )
+        if self._prefix_caching:
+            cached = [{"id": state.id, "tokens": tokens} for state, tokens in plan.cached]
+            line += f',"cached":{_json(cached)}'
+        self._write(f"{line}}}\n".encode())
+        for state in finished:
+            self._heads.pop(state, None)
+            self._emitted.pop(state, None)
+
+    def _meet(self, state: RequestState) -> None:
+        """Make what is said of a request."""
+        name = _json(state.id)
+        self._heads[state] = f'{{"id":{name},"computed":'
+        cursor = self._requests[state.id].cursor
+        if cursor.token_ids is None:
+            token = f'{{"id":{name},"token_id":null,"text":null}}'
+            self._emitted[state] = [token] * cursor.num_tokens
+        else:
+            self._emitted[state] = [
+                f'{{"id":{name},"token_id":{cursor.token_ids[position]},"text":{_json(cursor.piece(position))}}}'
+                for position in range(cursor.num_tokens)
+            ]
+
+    def _entries(self, batch: Sequence[Scheduled]) -> str:
+        heads = self._heads
+        return ",".join(
+            [f'{heads[state]}{computed},"tokens":{tokens}}}' for state, computed, tokens in batch]
+        )
+
+    def _decodes(self, decoding: Sequence[RequestState]) -> str:
+        """The same for requests that decode by the calendar: their counters follow from its tick."""
+        if not decoding:
+            return ""
+        heads, tick = self._heads, _tick_of(decoding)
+        return ",".join(
+            [f'{heads[s]}{s.num_tokens + tick - s.entered_at - 1},"tokens":1}}' for s in decoding]
+        )
+
+    def _tokens(self, emits: Sequence[RequestState]) -> str:
+        emitted = self._emitted
+        return ",".join([emitted[state][state.num_output_tokens] for state in emits])
+
+
+def _tick_of(decoding: Sequence[RequestState]) -> int:
+    clock = decoding[0].clock
+    assert clock is not None, f"{decoding[0]!r} does not decode"
+    return clock.tick
+
+
+def _ending(progress: RequestProgress) -> dict[str, str | None]:
+    return {
+        "id": progress.request.id,
+        "finish_reason": progress.finish_reason,
+        "stop_reason": progress.stop_reason,
+    }
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
