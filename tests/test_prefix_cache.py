@@ -130,11 +130,7 @@ TestPrefixCacheOfHashIds.settings = settings(max_examples=40)
 def places_of(block_size: int, *requests: Request, count: int) -> list[list[tuple[int, int]]]:
     """For each request the units and offsets of its first `count` blocks."""
     numbers = PrefixUnits(block_size)
-    places = []
-    for request in requests:
-        units: list[int] = []
-        places.append([numbers.locate(request, units, block)[:2] for block in range(count)])
-    return places
+    return [[numbers.of(request).place(block)[:2] for block in range(count)] for request in requests]
 
 
 def same(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> list[bool]:

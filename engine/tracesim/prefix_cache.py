@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tracesim.decode_calendar import DecodeCalendar, by_admission
 from tracesim.kv_cache import NO_PREFIX, KVCache, Prefix
-from tracesim.prefix_units import PrefixUnits
+from tracesim.prefix_units import PrefixUnits, Units
 from tracesim.request import RequestState
 
 
@@ -25,14 +25,14 @@ class _Run:
 
 
 class _Holding:
-    """What a request holds that can be found, `num_found` blocks in runs, and its units so far."""
+    """What a request holds that can be found: runs, with `num_found` blocks in all; and its units."""
 
     __slots__ = ("num_found", "runs", "units")
 
-    def __init__(self) -> None:
+    def __init__(self, units: Units) -> None:
+        self.units = units
         self.runs: list[_Run] = []
         self.num_found = 0
-        self.units: list[int] = []
 
 
 class _Part(NamedTuple):
@@ -69,14 +69,14 @@ class PrefixCache(KVCache):
         parts: list[_Part] = []
         num_blocks = num_held = 0
         while num_blocks < usable:
-            place = self._units.locate(state.request, units, num_blocks)
-            run, end = self._first_run(place.unit, place.offset)
+            unit, offset, end = units.place(num_blocks)
+            run, found_end = self._first_run(unit, offset)
             if run is None:
                 break
-            end = min(end, place.end, place.offset + usable - num_blocks)
-            parts.append(_Part(place.unit, place.offset, end))
-            num_blocks += end - place.offset
-            num_held += end - place.offset if run.holders else 0
+            end = min(end, found_end, offset + usable - num_blocks)
+            parts.append(_Part(unit, offset, end))
+            num_blocks += end - offset
+            num_held += end - offset if run.holders else 0
         return Prefix(num_blocks, num_held, parts) if parts else NO_PREFIX
 
     def allocate(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> None:
@@ -158,7 +158,7 @@ class PrefixCache(KVCache):
     def _holding(self, state: RequestState) -> _Holding:
         holding = self._holdings.get(state)
         if holding is None:
-            holding = self._holdings[state] = _Holding()
+            holding = self._holdings[state] = _Holding(self._units.of(state.request))
             self._knows_outputs = self._knows_outputs or state.request.output_token_ids is not None
         return holding
 
@@ -217,24 +217,33 @@ class PrefixCache(KVCache):
         """Let the blocks that a request's first `num_tokens` tokens fill be found."""
         num_full = num_tokens // self.block_size
         holding = self._holding(state)
-        while holding.num_found < num_full:
-            unit, offset, end = self._units.locate(state.request, holding.units, holding.num_found)
-            end = min(end, offset + num_full - holding.num_found)
-            runs = self._runs.setdefault(unit, [])
-            if runs and self._may_grow(runs, holding, offset):
+        found = holding.num_found
+        if found >= num_full:
+            return
+        place, all_runs = holding.units.place, self._runs
+        while found < num_full:
+            unit, offset, end = place(found)
+            end = min(end, offset + num_full - found)
+            found += end - offset
+            runs = all_runs.get(unit)
+            if runs is not None and _may_grow(runs, holding, offset):
                 runs[0].end = end
+                continue
+            run = _Run(unit, offset, end, [holding])
+            holding.runs.append(run)
+            if runs is None:
+                all_runs[unit] = [run]
             else:
-                run = _Run(unit, offset, end, [holding])
                 runs.append(run)
-                holding.runs.append(run)
-            holding.num_found += end - offset
-
-    def _may_grow(self, runs: list[_Run], holding: _Holding, offset: int) -> bool:
-        """Whether the only run of a unit ends before `offset` and is the holder's alone."""
-        return len(runs) == 1 and runs[0].end == offset and runs[0].holders == [holding]
+        holding.num_found = num_full
 
     def _unpublish(self, run: _Run) -> None:
         runs = self._runs[run.unit]
         runs.remove(run)
         if not runs:
             del self._runs[run.unit]
+
+
+def _may_grow(runs: Sequence[_Run], holding: _Holding, offset: int) -> bool:
+    """Whether the only run of a unit ends before `offset` and is the holder's alone."""
+    return len(runs) == 1 and runs[0].end == offset and runs[0].holders == [holding]
