@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from tracesim.tokenizer import Tokenizer as Tokenizer
     from tracesim.tokenizer import load_tokenizer as load_tokenizer
     from tracesim.trace import TraceRecord as TraceRecord
+    from tracesim.trace import read_records as read_records
     from tracesim.trace import read_trace as read_trace
 
 _ROOMS = {
@@ -98,7 +99,7 @@ _ROOMS = {
     "sampling": ("SamplingParams",),
     "simulator": ("TraceSimulator",),
     "tokenizer": ("Tokenizer", "load_tokenizer"),
-    "trace": ("TraceRecord", "read_trace"),
+    "trace": ("TraceRecord", "read_records", "read_trace"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

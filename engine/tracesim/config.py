@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
@@ -128,7 +128,7 @@ class EngineArgs:
     """
 
     use_simulator: bool = True
-    sim_trace_path: str | os.PathLike[str] | None = None
+    sim_trace_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None
     tokenizer: str = "embedded"
     engine: str = "simple"
     max_num_seqs: int | None = None

@@ -54,7 +54,8 @@ class KVCache:
     def blocks_needed(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> int:
         """Free blocks that it takes to have `num_tokens` tokens of a request computed, `prefix` included."""
         size = self.block_size
-        return -(-num_tokens // size) - -(-state.current_num_computed_tokens // size) - prefix.num_held
+        computed = state.num_computed_tokens if state.clock is None else state.current_num_computed_tokens
+        return -(-num_tokens // size) - -(-computed // size) - prefix.num_held
 
     def allocate(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> None:
         """Give a request room to have `num_tokens` tokens computed; the caller has seen that there is."""

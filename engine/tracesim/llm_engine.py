@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tracesim.arrivals import Arrivals
 from tracesim.config import EngineArgs, EngineConfig
-from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitError, TraceError, TraceProblem
-from tracesim.outputs import (
-    CachedTokens,
-    CompletionOutput,
-    EmittedToken,
-    FinishedRequest,
-    RequestOutput,
-    ScheduledTokens,
-    StepRecord,
-)
+from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitError
+from tracesim.outputs import RequestOutput, StepRecord
 from tracesim.progress import RequestProgress, RunCounts
+from tracesim.records import EngineStep, output_of, record_of
 from tracesim.request import Request, RequestState, RequestStatus
 from tracesim.sampling import SamplingParams
-from tracesim.scheduler import Scheduled, StepPlan, make_scheduler
-from tracesim.simulator import SimulatedToken, TokenizedRecord, TraceSimulator
+from tracesim.scheduler import StepPlan, make_scheduler
+from tracesim.simulator import TokenizedRecord, TraceSimulator
 from tracesim.step_lines import StepLines
 from tracesim.tokenizer import load_tokenizer
-from tracesim.trace import TraceRecord, read_trace
-
-
-class _Step(NamedTuple):
-    number: int
-    plan: StepPlan
-    decodes: list[Scheduled]
-    emitted: list[SimulatedToken]
-    finished: list[RequestState]
+from tracesim.trace import TraceRecord, read_records
 
 
 class _Asked(NamedTuple):
@@ -82,9 +68,9 @@ class LLMEngine:
         if args.sim_trace_path is None:
             raise ConfigError("sim_trace_path is not set; it names the trace whose responses are replayed")
         config = args.create_engine_config()
-        return cls(
-            config, TraceSimulator(_valid_records(args.sim_trace_path), load_tokenizer(args.tokenizer))
-        )
+        path = args.sim_trace_path
+        paths = [path] if isinstance(path, (str, os.PathLike)) else path
+        return cls(config, TraceSimulator(read_records(paths), load_tokenizer(args.tokenizer)))
 
     def add_request(
         self,
@@ -165,7 +151,7 @@ class LLMEngine:
             return []
         moved = {token.request_id: None for token in step.emitted}
         moved.update((state.id, None) for state in step.finished)
-        return [self._output(self.requests[request_id]) for request_id in moved]
+        return [output_of(self.requests[request_id]) for request_id in moved]
 
     def run(
         self,
@@ -195,7 +181,7 @@ class LLMEngine:
             else:
                 self._run_unwatched(sys.maxsize if max_steps is None else max_steps - self.counts.steps)
 
-    def _step(self) -> _Step | None:
+    def _step(self) -> EngineStep | None:
         """One step, with all that it did; None when the only requests left to arrive were aborted."""
         if not self._admit_arrivals():
             return None
@@ -207,7 +193,7 @@ class LLMEngine:
         self.simulator.simulate_prefill(entry.state.id for entry in plan.prefill)
         emitted = self.simulator.simulate_decode(state.id for state in sampled)
         finished = self.scheduler.update(plan)
-        step = _Step(self.step_number, plan, decodes, emitted, finished)
+        step = EngineStep(self.step_number, plan, decodes, emitted, finished)
         self._book(plan, finished)
         return step
 
@@ -228,6 +214,10 @@ class LLMEngine:
             if stride.num_decodes:
                 self._last_decode_step = self.step_number - 1
         self._unwatched = True
+
+    def _record(self, step: EngineStep) -> StepRecord:
+        caching = bool(self.config.enable_prefix_caching)
+        return record_of(step, self.scheduler, self.requests, prefix_caching=caching)
 
     def _lines(self, write: Callable[[bytes], object]) -> StepLines:
         caching = bool(self.config.enable_prefix_caching)
@@ -306,53 +296,3 @@ class LLMEngine:
         prompt = record.prompt if keep_prompt else None
         self.requests[asked.id] = RequestProgress(request, state, cursor, prompt)
         self._num_unfinished += 1
-
-    def _output(self, progress: RequestProgress) -> RequestOutput:
-        completion = CompletionOutput(
-            index=0,
-            finish_reason=progress.finish_reason,
-            stop_reason=progress.stop_reason,
-            cursor=progress.cursor,
-            num_tokens=progress.state.num_output_tokens,
-        )
-        request = progress.request
-        return RequestOutput(
-            request.id, progress.prompt, request.prompt_token_ids, [completion], completion.finished()
-        )
-
-    def _record(self, step: _Step) -> StepRecord:
-        return StepRecord(
-            step=step.number,
-            prefill=[_scheduled(entry) for entry in step.plan.prefill],
-            decode=[_scheduled(entry) for entry in step.decodes],
-            emitted=[EmittedToken(token.request_id, token.token_id, token.text) for token in step.emitted],
-            finished=[self._finished(state) for state in step.finished],
-            preempted=[state.id for state in step.plan.preempted],
-            running=len(self.scheduler.running),
-            waiting=self.scheduler.num_waiting,
-            free_blocks=self.scheduler.num_free_blocks,
-            cached=[CachedTokens(state.id, tokens) for state, tokens in step.plan.cached]
-            if self.config.enable_prefix_caching
-            else None,
-        )
-
-    def _finished(self, state: RequestState) -> FinishedRequest:
-        progress = self.requests[state.id]
-        return FinishedRequest(state.id, progress.finish_reason or "", progress.stop_reason)
-
-
-def _scheduled(entry: Scheduled) -> ScheduledTokens:
-    return ScheduledTokens(entry.state.id, entry.computed, entry.tokens)
-
-
-def _valid_records(path: object) -> list[TraceRecord]:
-    records: list[TraceRecord] = []
-    problems: list[TraceProblem] = []
-    for item in read_trace([path]):  # type: ignore[list-item]
-        if isinstance(item, TraceRecord):
-            records.append(item)
-        elif item.severity == "error":
-            problems.append(item)
-    if problems:
-        raise TraceError(problems)
-    return records

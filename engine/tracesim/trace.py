@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tracesim.errors import TraceProblem
+from tracesim.errors import TraceError, TraceProblem
 from tracesim.trace_fields import CHECKS, Fields, Shape
 from tracesim.trace_files import MAX_LINE_BYTES, TraceLines
 from tracesim.trace_json import look_again
 from tracesim.trace_problems import ERRORS, WARNINGS, Finding, described, problem, quoted
 
-__all__ = ["ERRORS", "MAX_LINE_BYTES", "WARNINGS", "TraceRecord", "read_trace"]
+__all__ = ["ERRORS", "MAX_LINE_BYTES", "WARNINGS", "TraceRecord", "read_records", "read_trace"]
 
 _KNOWN = frozenset(CHECKS)
 _BLANKS = b" \t\r\n"
@@ -60,6 +60,15 @@ def read_trace(
     reader = _Reader()
     for path in paths:
         yield from reader.read(TraceLines(path, max_line_bytes))
+
+
+def read_records(paths: Sequence[str | os.PathLike[str]]) -> list[TraceRecord]:
+    """All records of one trace; warnings are passed over. Raises TraceError, with every error there is."""
+    items = list(read_trace(paths))
+    problems = [item for item in items if isinstance(item, TraceProblem) and item.severity == "error"]
+    if problems:
+        raise TraceError(problems)
+    return [item for item in items if isinstance(item, TraceRecord)]
 
 
 class _Reader:

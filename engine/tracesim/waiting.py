@@ -23,7 +23,7 @@ class WaitingQueue(Protocol):
         """The request that is next; the queue must not be empty."""
         ...
 
-    def pop(self) -> RequestState:
+    def take(self) -> RequestState:
         """Take the request that is next; the queue must not be empty."""
         ...
 
@@ -41,34 +41,24 @@ def make_queue(policy: str | None) -> WaitingQueue:
     return PriorityQueue() if policy == "priority" else FCFSQueue()
 
 
-class FCFSQueue:
+class FCFSQueue(deque[RequestState]):
     """First come, first served; a preempted request goes back to the front."""
-
-    def __init__(self) -> None:
-        self._states: deque[RequestState] = deque()
-
-    def __len__(self) -> int:
-        return len(self._states)
 
     def add(self, state: RequestState) -> None:
         """Queue a request that has just arrived."""
-        self._states.append(state)
+        self.append(state)
 
     def peek(self) -> RequestState:
         """The request that is next; the queue must not be empty."""
-        return self._states[0]
+        return self[0]
 
-    def pop(self) -> RequestState:
+    def take(self) -> RequestState:
         """Take the request that is next; the queue must not be empty."""
-        return self._states.popleft()
+        return self.popleft()
 
     def put_back(self, preempted: Iterable[RequestState]) -> None:
         """Return preempted requests to the front, each before the one that was preempted before it."""
-        self._states.extendleft(preempted)
-
-    def remove(self, state: RequestState) -> None:
-        """Take out a request, wherever it stands."""
-        self._states.remove(state)
+        self.extendleft(preempted)
 
 
 class PriorityQueue:
@@ -88,7 +78,7 @@ class PriorityQueue:
         """The request that is next; the queue must not be empty."""
         return self._heap[0][1]
 
-    def pop(self) -> RequestState:
+    def take(self) -> RequestState:
         """Take the request that is next; the queue must not be empty."""
         return heapq.heappop(self._heap)[1]
 

@@ -105,7 +105,7 @@ class BaseScheduler:
 
     def _admit(self, state: RequestState) -> None:
         """Let the request that is next in the queue run."""
-        self._waiting.pop()
+        self._waiting.take()
         self._num_admissions += 1
         state.admission = self._num_admissions
         state.status = RequestStatus.RUNNING

@@ -55,7 +55,7 @@ class PrefillFirstScheduler(BaseScheduler):
         while (found := self._next_prefill(tokens_left)) is not _Next.WAITS:
             state = self._waiting.peek()
             if found is _Next.NEVER_FITS:
-                self._waiting.pop()
+                self._waiting.take()
                 state.status = RequestStatus.FINISHED_IGNORED
                 plan.refused = [*plan.refused, state]
             else:

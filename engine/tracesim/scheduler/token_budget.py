@@ -32,6 +32,9 @@ class TokenBudgetScheduler(BaseScheduler):
         super().__init__(config, cache, make_queue(config.scheduling_policy))
         self._budget = config.max_num_batched_tokens or sys.maxsize
         self._by_priority = config.scheduling_policy == "priority"
+        self._max_num_seqs = config.max_num_seqs
+        self._threshold = config.long_prefill_token_threshold or 0
+        self._reserves_prompt = config.scheduler_reserve_full_isl
 
     def check(self, request: Request) -> None:
         """Refuse at the door what could never run, as vLLM does. Raises RequestError with need and limit."""
@@ -101,9 +104,8 @@ class TokenBudgetScheduler(BaseScheduler):
 
     def _longest_chunk(self) -> int:
         """The most tokens of one request in this step; a request that is alone has nobody to wait for."""
-        threshold = self._config.long_prefill_token_threshold
-        if threshold and len(self._running) + len(self._waiting) > 1:
-            return threshold
+        if self._threshold and len(self._running) + len(self._waiting) > 1:
+            return self._threshold
         return sys.maxsize
 
     def _schedule_running(self, batch: _Batch, chunk: int) -> None:
@@ -175,14 +177,15 @@ class TokenBudgetScheduler(BaseScheduler):
         return next(reversed(self._running))
 
     def _schedule_waiting(self, batch: _Batch, chunk: int) -> None:
+        cache = self._cache
         while self._waiting and batch.budget > 0:
             state = self._waiting.peek()
-            prefix = self._cache.find_prefix(state)
+            prefix = cache.find_prefix(state)
             tokens = self._first_tokens(state, prefix, batch.budget, chunk)
             if not tokens:
                 break
-            computed = prefix.num_blocks * self._cache.block_size
-            self._cache.allocate(state, computed + tokens, prefix)
+            computed = prefix.num_blocks * cache.block_size
+            cache.allocate(state, computed + tokens, prefix)
             self._admit(state)
             state.num_computed_tokens = computed
             batch.add(state, tokens)
@@ -193,14 +196,14 @@ class TokenBudgetScheduler(BaseScheduler):
 
     def _first_tokens(self, state: RequestState, prefix: Prefix, budget: int, chunk: int) -> int:
         """How many tokens a waiting request would get after `prefix` in this step; 0 when it has to wait."""
-        if len(self._running) >= self._config.max_num_seqs:
+        if len(self._running) >= self._max_num_seqs:
             return 0
         computed = prefix.num_blocks * self._cache.block_size
         wanted = min(state.num_tokens - computed, chunk)
         if wanted > budget and not self._config.enable_chunked_prefill:
             return 0
         tokens = min(wanted, budget)
-        must_fit = state.num_tokens if self._config.scheduler_reserve_full_isl else computed + tokens
+        must_fit = state.num_tokens if self._reserves_prompt else computed + tokens
         headroom = self._watermark if self._running else 0
         needed = self._cache.blocks_needed(state, must_fit, prefix) + headroom
         return tokens if needed <= self._cache.free else 0
