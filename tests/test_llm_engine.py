@@ -386,3 +386,38 @@ def test_without_prefix_caching_nothing_is_said_of_it() -> None:
 
     assert [step.cached for step in steps_of(engine)] == [None] * 6
     assert summarize(engine).prefix_cache_hit_rate is None
+
+
+def test_a_stalled_engine_says_so_again_and_goes_on_once_the_request_is_gone() -> None:
+    engine = an_engine([a_record(prompt="Hi")], num_gpu_blocks=1)
+    engine.step()
+    for _ in range(2):
+        with pytest.raises(StalledError):
+            engine.step()
+    engine.abort_request("r1")
+
+    assert not engine.has_unfinished_requests()
+    assert engine.scheduler.num_free_blocks == 1
+
+
+@given(asked, engines, st.lists(st.tuples(st.integers(0, 30), st.integers(0, 11)), max_size=6))
+def test_aborts_leave_no_trace_in_the_others(
+    asked: Sequence[Asked], settings: dict[str, Any], aborts: list[tuple[int, int]]
+) -> None:
+    """Each abort is of a request number, before a step number."""
+    records = records_of(asked)
+    engine = an_engine(records, **settings)
+    said: dict[str, str] = {}
+    for step in range(2_000):
+        engine.abort_request([f"r{number}" for at, number in aborts if at == step])
+        if not engine.has_unfinished_requests():
+            break
+        said.update({output.request_id: output.outputs[0].text for output in engine.step()})
+    aborted = {name for name, progress in engine.requests.items() if progress.finish_reason == "abort"}
+    capacity = settings["num_gpu_blocks"] - (settings["engine"] == "vllm-v1")
+
+    assert engine.scheduler.num_free_blocks == capacity
+    assert not engine.scheduler.running
+    for record in records:
+        if record.id not in aborted:
+            assert said[record.id] == (record.response or "")[: record.max_tokens]

@@ -14,6 +14,10 @@ from typing import Any, Literal, NamedTuple
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+_DEVELOPERS_OWN = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+_ENVIRON = {name: value for name, value in os.environ.items() if name not in _DEVELOPERS_OWN}
+"""As an installed command has it: without these, every start would compile tracesim anew."""
+
 _UNITS = (("s", 1), ("ms", 1e-3), ("µs", 1e-6))
 _PEAK = """
 import resource, subprocess, sys
@@ -72,13 +76,13 @@ def in_turns(
 def seconds_of(*command: str) -> float:
     """How long a process takes, its output thrown away. Raises CalledProcessError when it fails."""
     started = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, env=_ENVIRON, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - started
 
 
 def output_of(*command: str) -> str:
     """What a process writes to standard output. Raises CalledProcessError when it fails."""
-    return subprocess.run(command, stdout=subprocess.PIPE, check=True, encoding="utf-8").stdout
+    return subprocess.run(command, env=_ENVIRON, stdout=subprocess.PIPE, check=True, encoding="utf-8").stdout
 
 
 def peak_megabytes(*command: str) -> float:
