@@ -47,7 +47,7 @@ def _named(name: str) -> str:
     return name
 
 
-def _all_named(names: list[str]) -> list[str]:
+def _all_named(names: Any) -> list[str]:  # Any: on Python 3.10 Typer fails at list[str] here
     return [_named(name) for name in names]
 
 
@@ -62,7 +62,7 @@ def _saved(text: str, output_format: OutputFormat) -> Any:
     return _option(text, metavar="FILE", callback=no_stream)
 
 
-def _known_fields(names: list[str] | None) -> list[str] | None:
+def _known_fields(names: Any) -> Any:
     if not names:
         return names
     from tracesim.step_diff import IGNORABLE
