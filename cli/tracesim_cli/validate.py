@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 import typer
@@ -115,7 +115,7 @@ def collect(traces: Sequence[str], *, max_problems: int = MAX_PROBLEMS, strict: 
         if isinstance(item, TraceRecord):
             report.files[item.file].records += 1
         else:
-            report.add(replace(item, severity="error") if strict else item)
+            report.add(item._replace(severity="error") if strict else item)
     return report
 
 
@@ -141,7 +141,7 @@ def format_json(report: Report) -> Iterator[str]:
         "files": [{"file": name, **asdict(counts)} for name, counts in report.files.items()],
         "shown": len(report.problems),
         "omitted": omitted.errors + omitted.warnings,
-        "problems": [asdict(problem) for problem in report.problems],
+        "problems": [problem._asdict() for problem in report.problems],
     }
     yield json.dumps(document, indent=2)
 

@@ -16,14 +16,12 @@ Catching `TracesimError` catches all of them; anything else that escapes is a bu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Severity = Literal["error", "warning"]
 
 
-@dataclass(frozen=True, slots=True)
-class TraceProblem:
+class TraceProblem(NamedTuple):
     """One thing that is wrong, or looks wrong, at one place of a trace.
 
     `line` counts from 1 and is None when the file as a whole is meant; `field` is the JSON field or None;

@@ -6,7 +6,8 @@ number, so it is made once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -35,7 +36,7 @@ class StepLines:
         self._prefix_caching = prefix_caching
         self._batch = ""
         self._heads: dict[RequestState, str] = {}
-        self._emitted: dict[RequestState, list[str]] = {}
+        self._tokens_left: dict[RequestState, Iterator[str]] = {}
         for state in scheduler.running:
             self._meet(state)
 
@@ -67,21 +68,24 @@ class StepLines:
         self._write(f"{line}}}\n".encode())
         for state in finished:
             self._heads.pop(state, None)
-            self._emitted.pop(state, None)
+            self._tokens_left.pop(state, None)
 
     def _meet(self, state: RequestState) -> None:
         """Make what is said of a request."""
         name = _json(state.id)
         self._heads[state] = f'{{"id":{name},"computed":'
         cursor = self._requests[state.id].cursor
+        emitted = range(state.num_output_tokens, cursor.num_tokens)
         if cursor.token_ids is None:
             token = f'{{"id":{name},"token_id":null,"text":null}}'
-            self._emitted[state] = [token] * cursor.num_tokens
+            self._tokens_left[state] = repeat(token, len(emitted))
         else:
-            self._emitted[state] = [
-                f'{{"id":{name},"token_id":{cursor.token_ids[position]},"text":{_json(cursor.piece(position))}}}'
-                for position in range(cursor.num_tokens)
-            ]
+            self._tokens_left[state] = iter(
+                [
+                    f'{{"id":{name},"token_id":{cursor.token_ids[position]},"text":{_json(cursor.piece(position))}}}'
+                    for position in emitted
+                ]
+            )
 
     def _entries(self, batch: Sequence[Scheduled]) -> str:
         heads = self._heads
@@ -99,8 +103,7 @@ class StepLines:
         )
 
     def _tokens(self, emits: Sequence[RequestState]) -> str:
-        emitted = self._emitted
-        return ",".join([emitted[state][state.num_output_tokens] for state in emits])
+        return ",".join(map(next, map(self._tokens_left.__getitem__, emits)))
 
 
 def _tick_of(decoding: Sequence[RequestState]) -> int:

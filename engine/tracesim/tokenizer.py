@@ -153,7 +153,7 @@ class TiktokenTokenizer:
     def __init__(self, encoding: tiktoken.Encoding) -> None:
         self.name = encoding.name
         self._encoding = encoding
-        self._num_threads = os.cpu_count() or 1
+        self._num_threads = min(8, os.cpu_count() or 1)
 
     def encode(self, text: str) -> Sequence[int]:
         """The token ids of `text`, in which runs of over 65,536 characters are cut."""

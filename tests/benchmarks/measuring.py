@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -26,19 +26,32 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-class Times(NamedTuple):
-    """What the quickest round took, and the one in the middle: seconds, or a ratio to other times."""
+class Ratio(NamedTuple):
+    """Of the quickest rounds, and the one in the middle of the ratios round by round."""
 
     best: float
     median: float
 
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds, round by round."""
+
+    rounds: Sequence[float]
+
+    @property
+    def best(self) -> float:
+        """The quickest round."""
+        return min(self.rounds)
+
     def each(self, count: float) -> Times:
         """What one of `count` took."""
-        return Times(self.best / count, self.median / count)
+        return Times([seconds / count for seconds in self.rounds])
 
-    def over(self, other: Times) -> Times:
-        """The ratio of best to best, and of median to median."""
-        return Times(self.best / other.best, self.median / other.median)
+    def over(self, other: Times) -> Ratio:
+        """How many times longer these are."""
+        in_turn = [mine / theirs for mine, theirs in zip(self.rounds, other.rounds, strict=True)]
+        return Ratio(self.best / other.best, statistics.median(in_turn))
 
     def __str__(self) -> str:
         unit, size = next(((unit, size) for unit, size in _UNITS if self.best >= size), _UNITS[-1])
@@ -69,8 +82,7 @@ def in_turns(
         measured, setup=before_each, teardown=check, rounds=rounds, warmup_rounds=1
     )
     stats: Any = benchmark.stats
-    rows = [stats.stats.data, *(seconds[1:] for seconds in taken)]
-    return [Times(min(seconds), statistics.median(seconds)) for seconds in rows]
+    return [Times(stats.stats.data), *(Times(seconds[1:]) for seconds in taken)]
 
 
 def seconds_of(*command: str) -> float:
@@ -122,34 +134,30 @@ def bare_loop() -> float:
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the table: what was measured, beside what, and how much of it is wanted."""
+    """A line of the table: what was measured, beside what, and how much of it is wanted, if anything is."""
 
     name: str
     measured: object
-    yardstick: object
-    ratio: Times
+    yardstick: str
+    ratio: Ratio
     sense: Literal["at least", "at most"] = "at most"
     wanted: float | None = None
 
     def cells(self) -> list[str]:
-        """The line, column by column; a figure with nothing wanted is there to be known."""
-        cells = [
-            self.name,
-            str(self.measured),
-            str(self.yardstick),
-            *(f"{ratio:.3g}" for ratio in self.ratio),
-        ]
+        """The line, column by column."""
+        cells = [self.name, str(self.measured), self.yardstick, *(f"{ratio:.3g}" for ratio in self.ratio)]
         if self.wanted is None:
             return [*cells, "", ""]
-        best = self.ratio.best
-        reached = best >= self.wanted if self.sense == "at least" else best <= self.wanted
-        return [*cells, f"{self.sense} {self.wanted:.3g}", "yes" if reached else "no"]
+        sign = 1 if self.sense == "at least" else -1
+        reached = {sign * ratio >= sign * self.wanted for ratio in self.ratio}
+        verdict = "unclear" if len(reached) > 1 else "yes" if reached.pop() else "no"
+        return [*cells, f"{self.sense} {self.wanted:.3g}", verdict]
 
 
 class Table(list[Figure]):
-    """All figures of a run, shown at its end."""
+    """All figures of a run, shown at its end. "Unclear" is what only one of the two ratios reaches."""
 
-    HEAD = ("figure", "best", "yardstick", "ratio", "of medians", "wanted", "reached")
+    HEAD = ("figure", "best", "yardstick", "ratio", "median", "wanted", "reached")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show it: pytest calls this when everything has run."""
