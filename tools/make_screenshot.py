@@ -6,6 +6,7 @@ python tools/make_screenshot.py
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def render_svg(
     console.print()
     for line in format_summary(summary, requests=requests, width=WIDTH):
         console.print(rich_text(line))
-    return console.export_svg(title=command, unique_id="replay")
+    svg = console.export_svg(title=command, unique_id="replay")
+    # Rich names a web font; the picture is to need nothing from outside, so the reader's own font serves.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
 def load_trace() -> LLMEngine:
