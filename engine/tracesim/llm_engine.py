@@ -51,6 +51,7 @@ class LLMEngine:
         self.step_number = 0
         self.requests: dict[str, RequestProgress] = {}
         self.counts = RunCounts()
+        self._caching = bool(config.enable_prefix_caching)
         self._arrivals = Arrivals()
         self._num_unfinished = 0
         self._last_decode_step = -1
@@ -187,11 +188,10 @@ class LLMEngine:
             return None
         plan = self.scheduler.schedule()
         decodes = self.scheduler.decodes(plan)
-        sampled = [*plan.sampled, *(entry.state for entry in decodes if entry.state.clock is not None)]
-        sampled.sort(key=lambda state: state.admission)
+        emitting = plan.emitting(self.scheduler.decoding(plan))
         self._catch_up()
         self.simulator.simulate_prefill(entry.state.id for entry in plan.prefill)
-        emitted = self.simulator.simulate_decode(state.id for state in sampled)
+        emitted = self.simulator.simulate_decode(state.id for state in emitting)
         finished = self.scheduler.update(plan)
         step = EngineStep(self.step_number, plan, decodes, emitted, finished)
         self._book(plan, finished)
@@ -216,12 +216,10 @@ class LLMEngine:
         self._unwatched = True
 
     def _record(self, step: EngineStep) -> StepRecord:
-        caching = bool(self.config.enable_prefix_caching)
-        return record_of(step, self.scheduler, self.requests, prefix_caching=caching)
+        return record_of(step, self.scheduler, self.requests, prefix_caching=self._caching)
 
     def _lines(self, write: Callable[[bytes], object]) -> StepLines:
-        caching = bool(self.config.enable_prefix_caching)
-        return StepLines(write, self.scheduler, self.requests, prefix_caching=caching)
+        return StepLines(write, self.scheduler, self.requests, prefix_caching=self._caching)
 
     def _write_step(self, lines: StepLines) -> None:
         """One step, written as a line."""
@@ -277,7 +275,6 @@ class LLMEngine:
         longest = self.config.max_model_len
         room = None if longest is None else max(1, longest - num_prompt_tokens)
         cursor = self.simulator.cursor_of(tokenized, asked.params, room)
-        caching = bool(self.config.enable_prefix_caching)
         request = Request(
             asked.id,
             num_prompt_tokens,
@@ -285,9 +282,9 @@ class LLMEngine:
             arrival_step=asked.arrival_step,
             priority=asked.priority,
             order=len(self.requests),
-            prompt_token_ids=tokenized.prompt_token_ids if keep_prompt or caching else None,
-            output_token_ids=cursor.token_ids if caching else None,
-            hash_ids=record.hash_ids if caching else None,
+            prompt_token_ids=tokenized.prompt_token_ids if keep_prompt or self._caching else None,
+            output_token_ids=cursor.token_ids if self._caching else None,
+            hash_ids=record.hash_ids if self._caching else None,
         )
         self.scheduler.check(request)
         self.simulator.adopt(asked.id, cursor)

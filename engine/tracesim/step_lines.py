@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from tracesim.decode_calendar import by_admission
 from tracesim.outputs import STEP_SCHEMA
 from tracesim.progress import RequestProgress
 from tracesim.request import RequestState
@@ -47,9 +46,7 @@ class StepLines:
                 self._meet(entry.state)
         decoding = self._scheduler.decoding(plan)
         decodes = self._decodes(decoding) if not plan.decode else self._entries(self._scheduler.decodes(plan))
-        emits = [state for state in plan.sampled if state.request.num_output_tokens]
-        emits = sorted([*emits, *decoding], key=by_admission) if emits else decoding
-        prefills, tokens = self._entries(plan.prefill), self._tokens(emits)
+        prefills, tokens = self._entries(plan.prefill), self._tokens(plan.emitting(decoding))
         self._batch = f'"prefill":[{prefills}],"decode":[{decodes}],"emitted":[{tokens}]'
 
     def done(self, number: int, plan: StepPlan, finished: Sequence[RequestState]) -> None:
@@ -102,8 +99,8 @@ class StepLines:
             [f'{heads[s]}{s.num_tokens + tick - s.entered_at - 1},"tokens":1}}' for s in decoding]
         )
 
-    def _tokens(self, emits: Sequence[RequestState]) -> str:
-        return ",".join(map(next, map(self._tokens_left.__getitem__, emits)))
+    def _tokens(self, emitting: Sequence[RequestState]) -> str:
+        return ",".join(map(next, map(self._tokens_left.__getitem__, emitting)))
 
 
 def _tick_of(decoding: Sequence[RequestState]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from tracesim.decode_calendar import by_admission
 from tracesim.request import Request, RequestState
 
 
@@ -35,6 +36,11 @@ class StepPlan:
     held: Sequence[RequestState] = ()
     preempted: Sequence[RequestState] = ()
     refused: Sequence[RequestState] = ()
+
+    def emitting(self, decoding: Sequence[RequestState]) -> Sequence[RequestState]:
+        """Who emits a token: `decoding`, who decode by the calendar, and those sampled one by one."""
+        alone = [state for state in self.sampled if state.request.num_output_tokens]
+        return sorted([*alone, *decoding], key=by_admission) if alone else decoding
 
     def __bool__(self) -> bool:
         """Whether anything happens in this step."""
