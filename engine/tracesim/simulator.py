@@ -74,11 +74,6 @@ class TraceSimulator:
         self._positions: dict[str, int] = {}
         self._prefilled: set[str] = set()
 
-    @property
-    def records(self) -> Sequence[TraceRecord]:
-        """The trace, in its own order."""
-        return self._records
-
     def find(self, prompt: Prompt) -> TraceRecord:
         """The next unused recording of `prompt`. Raises UnknownPromptError, naming the nearest prompt."""
         recordings = self._by_prompt()
