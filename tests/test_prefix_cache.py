@@ -84,7 +84,7 @@ class PrefixCacheMachine(RuleBasedStateMachine):
         prefix, expected = self.cache.find_prefix(state), self.pool.prefix(tokens)
         assert prefix.num_blocks == len(expected)
 
-        needed = self.cache.blocks_needed(state, len(tokens), prefix)
+        needed = self.cache.blocks_for(len(tokens)) - prefix.num_held
         assert needed == self.pool.needed(tokens, expected)
 
         if needed <= self.cache.free:

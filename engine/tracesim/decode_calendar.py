@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from itertools import chain
 from operator import attrgetter
 
 from tracesim.request import RequestState
@@ -42,10 +43,11 @@ class DecodeCalendar:
         self._beginning[group][state] = None
         self._num_beginning[group] += 1
         last = tick + state.total_tokens - state.num_tokens - 1
-        if last not in self._finishing:
-            self._finishing[last] = {}
+        finishing = self._finishing.get(last)
+        if finishing is None:
+            finishing = self._finishing[last] = {}
             heapq.heappush(self._finish_ticks, last)
-        self._finishing[last][state] = None
+        finishing[state] = None
         self.size += 1
 
     def leave(self, state: RequestState) -> None:
@@ -53,15 +55,16 @@ class DecodeCalendar:
         del self._finishing[state.entered_at + state.total_tokens - state.num_tokens - 1][state]
         self._exit(state, state.current_num_tokens)
 
-    def take_finishing(self) -> Sequence[RequestState]:
-        """Take out who emits the last token at the next tick; their counters are those after it."""
-        finishing = self._finishing.get(self.tick)
-        if not finishing:
-            return ()
-        for state in finishing:
-            self._exit(state, state.total_tokens)
-        self._finishing[self.tick] = {}
-        return list(finishing)
+    def advance(self, ticks: int) -> list[RequestState]:
+        """Let that many ticks pass, nobody finishing before the last; take out and return who does then."""
+        last = self.tick + ticks - 1
+        finishing = self._finishing.get(last)
+        if finishing:
+            for state in finishing:
+                self._exit(state, state.total_tokens)
+            self._finishing[last] = {}
+        self.tick = last + 1
+        return list(finishing) if finishing else []
 
     def _exit(self, state: RequestState, num_tokens: int) -> None:
         group = (state.entered_at + 1 - state.num_tokens) % self._block_size
@@ -87,13 +90,24 @@ class DecodeCalendar:
         return rounds * self.size + in_rest
 
     def ticks_to_finish(self, limit: int) -> int:
-        """How many ticks pass before the one at which a request finishes, `limit` at most."""
+        """How many ticks there are up to the one at which a request finishes, `limit` at most."""
         while self._finish_ticks:
             first = self._finish_ticks[0]
             if self._finishing[first]:
-                return min(limit, first - self.tick)
+                return min(limit, first + 1 - self.tick)
             del self._finishing[heapq.heappop(self._finish_ticks)]
         return limit
+
+    def ticks_within(self, num_blocks: int) -> int:
+        """In how many ticks no more than `num_blocks` blocks are begun; somebody must decode."""
+        rounds, left = divmod(num_blocks, self.size)
+        first, ticks = self.tick % self._block_size, rounds * self._block_size
+        for count in chain(self._num_beginning[first:], self._num_beginning[:first]):
+            left -= count
+            if left < 0:
+                break
+            ticks += 1
+        return ticks
 
     def ticks_to_beginning(self, limit: int) -> int:
         """How many ticks pass before the one at which a request begins a block, `limit` at most."""

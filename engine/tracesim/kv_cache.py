@@ -51,15 +51,18 @@ class KVCache:
         """The cached blocks that a waiting request could start from."""
         return NO_PREFIX
 
-    def blocks_needed(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> int:
-        """Free blocks that it takes to have `num_tokens` tokens of a request computed, `prefix` included."""
+    def blocks_needed(self, state: RequestState, num_tokens: int) -> int:
+        """Free blocks that it takes to have `num_tokens` tokens of a running request computed."""
         size = self.block_size
         computed = state.num_computed_tokens if state.clock is None else state.current_num_computed_tokens
-        return -(-num_tokens // size) - -(-computed // size) - prefix.num_held
+        return -(-num_tokens // size) - -(-computed // size)
 
     def allocate(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> None:
-        """Give a request room to have `num_tokens` tokens computed; the caller has seen that there is."""
-        self.free -= self.blocks_needed(state, num_tokens, prefix)
+        """Give a waiting request room to have `num_tokens` tokens computed, `prefix` included.
+
+        The caller has seen that there is.
+        """
+        self.free -= -(-num_tokens // self.block_size) - prefix.num_held
 
     def try_allocate(self, state: RequestState, num_tokens: int) -> bool:
         """Give a running request room to have `num_tokens` tokens computed, if there is."""
@@ -97,9 +100,14 @@ class KVCache:
             return blocks
 
         room = self.free - spare
+        if room < 0:
+            return 0
         blocks = taken(limit)
         if blocks > room:
-            limit = bisect_right(range(1, limit), room, key=taken)
+            if alone is None:
+                limit = calendar.ticks_within(room)
+            else:
+                limit = bisect_right(range(1, limit), room, key=taken)
             blocks = taken(limit)
         self.free -= blocks
         return limit

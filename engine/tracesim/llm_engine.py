@@ -198,22 +198,18 @@ class LLMEngine:
         return step
 
     def _run_unwatched(self, limit: int) -> None:
-        """One step and the stride after it, `limit` steps in all: no token is made and no decode listed."""
+        """A stride of `limit` steps at most, or else one step: no token is made and no decode listed."""
         if not self._admit_arrivals():
             return
-        scheduler = self.scheduler
-        plan = scheduler.schedule()
-        self._book(plan, scheduler.update(plan))
-        limit -= 1
+        self._unwatched = True
         if (arrival := self._arrivals.next_step) is not None:
             limit = min(limit, arrival - self.step_number)
-        stride = scheduler.stride(limit)
-        if stride.steps:
-            self.counts.add(stride.num_prefills, stride.num_decodes, stride.steps)
-            self.step_number += stride.steps
-            if stride.num_decodes:
-                self._last_decode_step = self.step_number - 1
-        self._unwatched = True
+        steps, num_prefills, num_decodes, finished = self.scheduler.stride(limit)
+        if steps:
+            self._count(steps, num_prefills, num_decodes, finished)
+        else:
+            plan = self.scheduler.schedule()
+            self._book(plan, self.scheduler.update(plan))
 
     def _record(self, step: EngineStep) -> StepRecord:
         return record_of(step, self.scheduler, self.requests, prefix_caching=self._caching)
@@ -246,9 +242,10 @@ class LLMEngine:
         if next_step is not None:
             if not scheduler.running and not scheduler.num_waiting:
                 self.step_number = max(self.step_number, next_step)
-            for state in self._arrivals.take(self.step_number):
-                if state.status is RequestStatus.ARRIVING:
-                    scheduler.add_request(state)
+            if next_step <= self.step_number:
+                for state in self._arrivals.take(self.step_number):
+                    if state.status is RequestStatus.ARRIVING:
+                        scheduler.add_request(state)
         return bool(scheduler.running or scheduler.num_waiting)
 
     def _book(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
@@ -257,17 +254,24 @@ class LLMEngine:
                 f"step {self.step_number} did nothing: {self.scheduler.num_waiting} requests wait and "
                 f"{self.scheduler.num_free_blocks} blocks are free, a bug in the scheduler"
             )
-        self.counts.add(len(plan.prefill), plan.num_decodes)
         for state in plan.preempted:
             self.requests[state.id].preempted_after(self._last_decode_step)
         for state in plan.sampled:
             self.requests[state.id].sampled_at(self.step_number)
+        self._count(1, len(plan.prefill), plan.num_decodes, finished)
+
+    def _count(
+        self, steps: int, num_prefills: int, num_decodes: int, finished: Sequence[RequestState]
+    ) -> None:
+        """Note steps of one batch, and who finished in the last of them."""
+        self.counts.add(num_prefills, num_decodes, steps)
+        self.step_number += steps
+        last = self.step_number - 1
+        if num_decodes:
+            self._last_decode_step = last
         for state in finished:
-            self.requests[state.id].finish_at(self.step_number)
-        if plan.num_decodes:
-            self._last_decode_step = self.step_number
+            self.requests[state.id].finish_at(last)
         self._num_unfinished -= len(finished)
-        self.step_number += 1
 
     def _add(self, asked: _Asked, tokenized: TokenizedRecord, *, keep_prompt: bool) -> None:
         """Add a request; a prompt's text and token ids are kept where a client or the prefix cache looks."""

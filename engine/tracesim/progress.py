@@ -56,14 +56,16 @@ class RunCounts:
     largest_prefill: int = 0
     largest_decode: int = 0
 
-    def add(self, num_prefills: int, num_decodes: int, steps: int = 1) -> None:
+    def add(self, num_prefills: int, num_decodes: int, steps: int) -> None:
         """Count `steps` steps with batches of these sizes."""
         self.steps += steps
         if num_prefills:
             self.prefill_steps += steps
             self.prefill_requests += steps * num_prefills
-            self.largest_prefill = max(self.largest_prefill, num_prefills)
+            if num_prefills > self.largest_prefill:
+                self.largest_prefill = num_prefills
         if num_decodes:
             self.decode_steps += steps
             self.decode_requests += steps * num_decodes
-            self.largest_decode = max(self.largest_decode, num_decodes)
+            if num_decodes > self.largest_decode:
+                self.largest_decode = num_decodes

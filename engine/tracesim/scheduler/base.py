@@ -8,7 +8,7 @@ from tracesim.config import EngineConfig
 from tracesim.decode_calendar import DecodeCalendar, by_admission
 from tracesim.kv_cache import KVCache
 from tracesim.request import RequestState, RequestStatus
-from tracesim.scheduler.interface import Scheduled, StepPlan
+from tracesim.scheduler.interface import Scheduled, StepPlan, Stride
 from tracesim.waiting import WaitingQueue
 
 
@@ -78,12 +78,36 @@ class BaseScheduler:
         finished = self._tick(plan.held) if plan.num_decodes > len(plan.decode) else []
         for state in plan.sampled:
             del self._alone[state]
-            if state.num_tokens < state.total_tokens:
+            tokens_left = state.total_tokens - state.num_tokens
+            if tokens_left:
                 state.num_tokens += 1
-            if state.num_tokens < state.total_tokens:
+            if tokens_left > 1:
                 self._decoding.join(state)
             else:
                 finished.append(state)
+        self._finish(finished)
+        return [*plan.refused, *finished] if plan.refused else finished
+
+    def _tick(self, held: Sequence[RequestState]) -> list[RequestState]:
+        """Let all that decode emit a token, but for those held back; return who emitted its last."""
+        if not held:
+            return self._decoding.advance(1)
+        for state in held:
+            self._decoding.leave(state)
+        finished = self._decoding.advance(1)
+        for state in held:
+            self._decoding.join(state)
+        return finished
+
+    def _stride(self, steps: int, num_prefills: int) -> Stride:
+        """Let all that decode emit `steps` tokens; nobody finishes before the last one."""
+        num_decodes = self._decoding.size
+        finished = self._decoding.advance(steps)
+        self._finish(finished)
+        return Stride(steps, num_prefills, num_decodes, finished)
+
+    def _finish(self, finished: list[RequestState]) -> None:
+        """Let requests leave, in the order of their admission, and free their blocks."""
         if len(finished) > 1:
             finished.sort(key=by_admission)
         for state in finished:
@@ -91,17 +115,6 @@ class BaseScheduler:
             self._cache.release(state)
             self._cache.forget(state)
             state.status = RequestStatus.FINISHED
-        return [*plan.refused, *finished] if plan.refused else finished
-
-    def _tick(self, held: Sequence[RequestState]) -> list[RequestState]:
-        """Let all that decode emit a token, but for those held back; return who emitted its last."""
-        for state in held:
-            self._decoding.leave(state)
-        finishing = list(self._decoding.take_finishing())
-        self._decoding.tick += 1
-        for state in held:
-            self._decoding.join(state)
-        return finishing
 
     def _admit(self, state: RequestState) -> None:
         """Let the request that is next in the queue run."""

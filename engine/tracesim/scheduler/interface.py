@@ -48,14 +48,15 @@ class StepPlan:
 
 
 class Stride(NamedTuple):
-    """Steps that were taken at once: each had the same batch, and nothing else happened in any of them."""
+    """Steps that were taken at once: each had the same batch, and in the last of them some may have finished."""
 
     steps: int
     num_prefills: int
     num_decodes: int
+    finished: Sequence[RequestState]
 
 
-NO_STRIDE = Stride(0, 0, 0)
+NO_STRIDE = Stride(0, 0, 0, ())
 
 
 class Scheduler(Protocol):
@@ -105,5 +106,8 @@ class Scheduler(Protocol):
         ...
 
     def stride(self, limit: int) -> Stride:
-        """Take at once the steps, `limit` at most, in which nothing but tokens would move; maybe none."""
+        """Take at once the next steps, `limit` at most, in which nothing but tokens would move; maybe none.
+
+        Requests may finish in the last one.
+        """
         ...

@@ -40,15 +40,12 @@ class PrefillFirstScheduler(BaseScheduler):
         return plan
 
     def stride(self, limit: int) -> Stride:
-        """Take the decode steps in which nobody can be prefilled and no request finishes or is preempted."""
+        """Take the decode steps up to one in which requests finish; nobody can be prefilled or is preempted."""
         if self._alone or not self._decoding.size or self._next_prefill(self._max_tokens) is not _Next.WAITS:
             return NO_STRIDE
         limit = self._decoding.ticks_to_finish(limit)
         steps = self._cache.allocate_ticks(self._decoding, limit, spare=1) if limit > 0 else 0
-        if not steps:
-            return NO_STRIDE
-        self._decoding.tick += steps
-        return Stride(steps, 0, self._decoding.size)
+        return self._stride(steps, num_prefills=0) if steps else NO_STRIDE
 
     def _schedule_prefills(self, plan: StepPlan) -> None:
         tokens_left = self._max_tokens

@@ -70,7 +70,7 @@ class TokenBudgetScheduler(BaseScheduler):
     def stride(self, limit: int) -> Stride:
         """Take the steps in which all decode and, at most, one prompt takes the rest of the budget.
 
-        In none of them is a request admitted, finished or preempted, or its prompt completed.
+        In none of them is a request admitted or preempted, or its prompt completed; in the last, some may finish.
         """
         decoding = self._decoding
         rest = self._budget - decoding.size
@@ -81,14 +81,15 @@ class TokenBudgetScheduler(BaseScheduler):
             limit = min(limit, (alone.num_tokens - alone.num_computed_tokens - 1) // rest)
         elif not decoding.size or rest < 0 or self._can_admit(rest):
             return NO_STRIDE
-        limit = decoding.ticks_to_finish(limit)
-        steps = self._cache.allocate_ticks(decoding, limit, alone, rest) if limit > 0 else 0
+        if limit <= 0:
+            return NO_STRIDE
+        steps = self._cache.allocate_ticks(decoding, decoding.ticks_to_finish(limit), alone, rest)
         if not steps:
             return NO_STRIDE
-        decoding.tick += steps
-        if alone is not None:
-            alone.num_computed_tokens += steps * rest
-        return Stride(steps, int(alone is not None), decoding.size)
+        if alone is None:
+            return self._stride(steps, num_prefills=0)
+        alone.num_computed_tokens += steps * rest
+        return self._stride(steps, num_prefills=1)
 
     def _takes_all(self, alone: RequestState, rest: int) -> bool:
         """Whether a prompt takes all the rest of the budget, and nobody comes after it."""
@@ -205,7 +206,7 @@ class TokenBudgetScheduler(BaseScheduler):
         tokens = min(wanted, budget)
         must_fit = state.num_tokens if self._reserves_prompt else computed + tokens
         headroom = self._watermark if self._running else 0
-        needed = self._cache.blocks_needed(state, must_fit, prefix) + headroom
+        needed = self._cache.blocks_for(must_fit) - prefix.num_held + headroom
         return tokens if needed <= self._cache.free else 0
 
     def _plan(self, batch: _Batch) -> StepPlan:
