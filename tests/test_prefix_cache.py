@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tracesim.prefix_cache import PrefixCache
-from tracesim.prefix_units import PrefixUnits
+from tracesim.prefix_tree import PrefixTree
 from tracesim.request import Request, RequestState
 
 
@@ -127,43 +127,39 @@ TestPrefixCacheOfHashIds = HashIdsMachine.TestCase
 TestPrefixCacheOfHashIds.settings = settings(max_examples=40)
 
 
-def places_of(block_size: int, *requests: Request, count: int) -> list[list[tuple[int, int]]]:
-    """For each request the units and offsets of its first `count` blocks."""
-    numbers = PrefixUnits(block_size)
-    return [[numbers.of(request).place(block)[:2] for block in range(count)] for request in requests]
-
-
-def same(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> list[bool]:
-    return [a == b for a, b in zip(one, other, strict=True)]
+def shared_blocks(block_size: int, one: Request, other: Request, count: int) -> list[bool]:
+    """For each of the first `count` blocks of two requests whether they lie in the same node."""
+    tree = PrefixTree(block_size, on_split=lambda first, rest: None)
+    paths = [tree.path_of(request) for request in (one, other)]
+    return [paths[0].place(block)[0] is paths[1].place(block)[0] for block in range(count)]
 
 
 def test_blocks_are_equal_exactly_up_to_the_first_difference() -> None:
-    requests = [a_state(tokens).request for tokens in ([1, 2, 3, 4, 5, 6], [1, 2, 3, 9, 5, 6])]
+    one, other = (a_state(tokens).request for tokens in ([1, 2, 3, 4, 5, 6], [1, 2, 3, 9, 5, 6]))
 
-    assert same(*places_of(2, *requests, count=3)) == [True, False, False]
+    assert shared_blocks(2, one, other, count=3) == [True, False, False]
 
 
 def test_hash_ids_stand_for_512_tokens_each() -> None:
-    requests = [Request("r", 1024, 0, hash_ids=hash_ids) for hash_ids in ([7, 8], [7, 9])]
+    one, other = (Request("r", 1024, 0, hash_ids=hash_ids) for hash_ids in ([7, 8], [7, 9]))
 
-    assert same(*places_of(256, *requests, count=4)) == [True, True, False, False]
+    assert shared_blocks(256, one, other, count=4) == [True, True, False, False]
 
 
 def test_a_block_that_straddles_two_hash_ids_is_told_apart_by_both() -> None:
-    requests = [Request("r", 1024, 0, hash_ids=hash_ids) for hash_ids in ([7, 8], [7, 9])]
+    one, other = (Request("r", 1024, 0, hash_ids=hash_ids) for hash_ids in ([7, 8], [7, 9]))
 
-    assert same(*places_of(384, *requests, count=2)) == [True, False]
+    assert shared_blocks(384, one, other, count=2) == [True, False]
 
 
-def test_an_output_without_token_ids_equals_nothing_but_itself() -> None:
+def test_an_output_without_token_ids_equals_nothing_else() -> None:
     one, other = (Request(name, 2, 4, hash_ids=[7]) for name in ("one", "other"))
 
-    assert same(*places_of(2, one, other, count=3)) == [True, False, False]
-    assert same(*places_of(2, one, one, count=3)) == [True, True, True]
+    assert shared_blocks(2, one, other, count=3) == [True, False, False]
 
 
 def test_an_output_is_found_by_a_prompt_that_repeats_it() -> None:
     """The second turn of a chat starts with the first turn's prompt and response."""
     first = Request("1", 3, 3, prompt_token_ids=[1, 2, 3], output_token_ids=[4, 5, 6])
 
-    assert same(*places_of(2, first, a_state([1, 2, 3, 4, 5, 6]).request, count=3)) == [True, True, True]
+    assert shared_blocks(2, first, a_state([1, 2, 3, 4, 5, 6]).request, count=3) == [True, True, True]

@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from tracesim.decode_calendar import DecodeCalendar, by_admission
 from tracesim.kv_cache import NO_PREFIX, KVCache, Prefix
-from tracesim.prefix_units import PrefixUnits, Units
+from tracesim.prefix_tree import Node, Path, PrefixTree
 from tracesim.request import RequestState
 
 
 class _Run:
-    """Blocks `start` to `end` of a unit, next to each other and always held, and let go, together."""
+    """Blocks `start` to `end`, in one node, that are always held, and let go, together.
 
-    __slots__ = ("end", "holders", "start", "unit")
+    `release` is where it waits to be handed out; None while it is held.
+    """
 
-    def __init__(self, unit: int, start: int, end: int, holders: list[_Holding]) -> None:
-        self.unit = unit
+    __slots__ = ("end", "holders", "node", "release", "start")
+
+    def __init__(self, node: Node, start: int, end: int, holders: dict[_Holding, None]) -> None:
+        self.node = node
         self.start = start
         self.end = end
         self.holders = holders
+        self.release: list[_Run] | None = None
 
 
 class _Holding:
-    """What a request holds that can be found: runs, with `num_found` blocks in all; and its units."""
+    """What a request holds that can be found: runs, with `num_found` blocks in all; and its way."""
 
-    __slots__ = ("num_found", "runs", "units")
+    __slots__ = ("num_found", "path", "runs")
 
-    def __init__(self, units: Units) -> None:
-        self.units = units
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.runs: list[_Run] = []
         self.num_found = 0
 
 
 class _Part(NamedTuple):
-    """Blocks `start` to `end` of a unit, all in one run."""
+    """Blocks `start` to `end` of a node, all in one run."""
 
-    unit: int
+    node: Node
     start: int
     end: int
 
@@ -50,33 +54,34 @@ class PrefixCache(KVCache):
     to be handed out, after all other free blocks, the least recently used first and of one request's the
     last first. Of equal blocks the one that could be found first is found. These are the rules of `BlockPool`
     and `FullAttentionManager` in vLLM 0.32. Nothing depends on which block is which, so blocks are counted as
-    in `KVCache`, and those that move together are one run.
+    in `KVCache`, and those that move together are one run. The queue has a list for each request that let go
+    of runs, in their order, from whose end they are handed out.
     """
 
     def __init__(self, num_blocks: int | None, block_size: int, *, reserved: int = 0) -> None:
         super().__init__(num_blocks, block_size, reserved=reserved)
-        self._units = PrefixUnits(block_size)
+        self._tree = PrefixTree(block_size, self._split_node)
         self._holdings: dict[RequestState, _Holding] = {}
-        self._runs: dict[int, list[_Run]] = {}
-        self._queue: OrderedDict[_Run, None] = OrderedDict()
+        self._runs: dict[Node, list[_Run]] = {}
+        self._queue: deque[list[_Run]] = deque()
         self._num_queued = 0
         self._knows_outputs = False
 
     def find_prefix(self, state: RequestState) -> Prefix:
         """The longest cached prefix; at least the last token is always left to compute."""
         usable = (state.num_tokens - 1) // self.block_size
-        units = self._holding(state).units
+        path = self._holding(state).path
         parts: list[_Part] = []
         num_blocks = num_held = 0
         while num_blocks < usable:
-            unit, offset, end = units.place(num_blocks)
-            run, found_end = self._first_run(unit, offset)
+            node, end = path.place(num_blocks)
+            run, found_end = self._first_run(node, num_blocks)
             if run is None:
                 break
-            end = min(end, found_end, offset + usable - num_blocks)
-            parts.append(_Part(unit, offset, end))
-            num_blocks += end - offset
-            num_held += end - offset if run.holders else 0
+            end = min(end, found_end, usable)
+            parts.append(_Part(node, num_blocks, end))
+            num_held += end - num_blocks if run.holders else 0
+            num_blocks = end
         return Prefix(num_blocks, num_held, parts) if parts else NO_PREFIX
 
     def allocate(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> None:
@@ -134,14 +139,17 @@ class PrefixCache(KVCache):
         self._publish(state, state.num_computed_tokens + num_scheduled)
         super().release(state, num_scheduled)
         holding = self._holding(state)
-        for run in reversed(holding.runs):
-            run.holders.remove(holding)
+        release: list[_Run] = []
+        for run in holding.runs:
+            del run.holders[holding]
             size = run.end - run.start
             if run.holders:
                 self.free -= size
             else:
-                self._queue[run] = None
+                release.append(run)
+                run.release = release
                 self._num_queued += size
+        self._queue.append(release)
         holding.runs = []
         holding.num_found = 0
 
@@ -158,59 +166,73 @@ class PrefixCache(KVCache):
     def _holding(self, state: RequestState) -> _Holding:
         holding = self._holdings.get(state)
         if holding is None:
-            holding = self._holdings[state] = _Holding(self._units.of(state.request))
+            holding = self._holdings[state] = _Holding(self._tree.path_of(state.request))
             self._knows_outputs = self._knows_outputs or state.request.output_token_ids is not None
         return holding
 
-    def _first_run(self, unit: int, offset: int) -> tuple[_Run | None, int]:
+    def _first_run(self, node: Node, block: int) -> tuple[_Run | None, int]:
         """The run in which a block is found, and up to where the blocks after it are found there too."""
         end = None
-        for run in self._runs.get(unit, ()):
-            if run.start <= offset < run.end:
+        for run in self._runs.get(node, ()):
+            if run.start <= block < run.end:
                 return run, run.end if end is None else min(end, run.end)
-            if run.start > offset:
+            if run.start > block:
                 end = run.start if end is None else min(end, run.start)
         return None, 0
 
     def _take_hold(self, holding: _Holding, part: _Part) -> None:
-        run, _ = self._first_run(part.unit, part.start)
+        run, _ = self._first_run(part.node, part.start)
         assert run is not None, f"{part} was found and is gone"
         if run.start < part.start:
             run = self._split(run, part.start)
         if part.end < run.end:
             self._split(run, part.end)
-        if not run.holders:
-            del self._queue[run]
+        if run.release is not None:
+            run.release.remove(run)
+            run.release = None
             self._num_queued -= run.end - run.start
-        run.holders.append(holding)
+        run.holders[holding] = None
         holding.runs.append(run)
         holding.num_found += run.end - run.start
 
     def _split(self, run: _Run, at: int) -> _Run:
         """Cut a run in two; the second half is the new one, and the first to be handed out."""
-        rest = _Run(run.unit, at, run.end, list(run.holders))
+        rest = _Run(run.node, at, run.end, dict(run.holders))
         run.end = at
-        runs = self._runs[run.unit]
-        runs.insert(runs.index(run) + 1, rest)
-        for holder in rest.holders:
-            holder.runs.insert(holder.runs.index(run) + 1, rest)
-        if not rest.holders:
-            queue = list(self._queue)
-            queue.insert(queue.index(run), rest)
-            self._queue = OrderedDict.fromkeys(queue)
+        rest.release = run.release
+        lists = [self._runs[run.node], *(holder.runs for holder in run.holders)]
+        for runs in lists if run.release is None else (*lists, run.release):
+            runs.insert(runs.index(run) + 1, rest)
         return rest
+
+    def _split_node(self, first: Node, rest: Node) -> None:
+        """Part the runs of a node that was cut in two where `rest` now starts."""
+        for run in list(self._runs.get(rest, ())):
+            if run.start < rest.start < run.end:
+                self._split(run, rest.start)
+        runs = self._runs.pop(rest, ())
+        for node in (first, rest):
+            its = [run for run in runs if (run.start < rest.start) is (node is first)]
+            for run in its:
+                run.node = node
+            if its:
+                self._runs[node] = its
 
     def _hand_out(self) -> None:
         """Forget as much of the queue as is no longer free: what was last let go, last."""
         excess = self._num_queued - self.free
         while excess > 0:
-            run = next(iter(self._queue))
+            release = self._queue[0]
+            if not release:
+                self._queue.popleft()
+                continue
+            run = release[-1]
             size = min(excess, run.end - run.start)
             run.end -= size
             excess -= size
             self._num_queued -= size
             if run.start == run.end:
-                del self._queue[run]
+                release.pop()
                 self._unpublish(run)
 
     def _publish(self, state: RequestState, num_tokens: int) -> None:
@@ -218,32 +240,25 @@ class PrefixCache(KVCache):
         num_full = num_tokens // self.block_size
         holding = self._holding(state)
         found = holding.num_found
-        if found >= num_full:
-            return
-        place, all_runs = holding.units.place, self._runs
         while found < num_full:
-            unit, offset, end = place(found)
-            end = min(end, offset + num_full - found)
-            found += end - offset
-            runs = all_runs.get(unit)
-            if runs is not None and _may_grow(runs, holding, offset):
+            node, end = holding.path.place(found)
+            end = min(end, num_full)
+            runs = self._runs.setdefault(node, [])
+            if _may_grow(runs, holding, found):
                 runs[0].end = end
-                continue
-            run = _Run(unit, offset, end, [holding])
-            holding.runs.append(run)
-            if runs is None:
-                all_runs[unit] = [run]
             else:
+                run = _Run(node, found, end, {holding: None})
+                holding.runs.append(run)
                 runs.append(run)
-        holding.num_found = num_full
+            found = holding.num_found = end
 
     def _unpublish(self, run: _Run) -> None:
-        runs = self._runs[run.unit]
+        runs = self._runs[run.node]
         runs.remove(run)
         if not runs:
-            del self._runs[run.unit]
+            del self._runs[run.node]
 
 
-def _may_grow(runs: Sequence[_Run], holding: _Holding, offset: int) -> bool:
-    """Whether the only run of a unit ends before `offset` and is the holder's alone."""
-    return len(runs) == 1 and runs[0].end == offset and runs[0].holders == [holding]
+def _may_grow(runs: Sequence[_Run], holding: _Holding, block: int) -> bool:
+    """Whether the only run of a node ends before `block` and is the holder's alone."""
+    return len(runs) == 1 and runs[0].end == block and len(runs[0].holders) == 1 and holding in runs[0].holders
