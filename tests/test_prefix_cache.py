@@ -96,8 +96,7 @@ class PrefixCacheMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
         state, blocks = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
-        self.cache.release(state)
-        self.cache.forget(state)
+        self.cache.finish(state)
         self.pool.release(blocks)
 
     @invariant()

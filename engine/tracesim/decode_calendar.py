@@ -58,13 +58,11 @@ class DecodeCalendar:
     def advance(self, ticks: int) -> list[RequestState]:
         """Let that many ticks pass, nobody finishing before the last; take out and return who does then."""
         last = self.tick + ticks - 1
-        finishing = self._finishing.get(last)
-        if finishing:
-            for state in finishing:
-                self._exit(state, state.total_tokens)
-            self._finishing[last] = {}
         self.tick = last + 1
-        return list(finishing) if finishing else []
+        finishing = list(self._finishing.pop(last, ()))
+        for state in finishing:
+            self._exit(state, state.total_tokens)
+        return finishing
 
     def _exit(self, state: RequestState, num_tokens: int) -> None:
         group = (state.entered_at + 1 - state.num_tokens) % self._block_size
@@ -93,9 +91,9 @@ class DecodeCalendar:
         """How many ticks there are up to the one at which a request finishes, `limit` at most."""
         while self._finish_ticks:
             first = self._finish_ticks[0]
-            if self._finishing[first]:
+            if self._finishing.get(first):
                 return min(limit, first + 1 - self.tick)
-            del self._finishing[heapq.heappop(self._finish_ticks)]
+            self._finishing.pop(heapq.heappop(self._finish_ticks), None)
         return limit
 
     def ticks_within(self, num_blocks: int) -> int:

@@ -114,11 +114,11 @@ class KVCache:
 
     def release(self, state: RequestState, num_scheduled: int = 0) -> None:
         """Take back all blocks of a request, those for tokens that are scheduled but not computed too."""
-        self.free += self.blocks_for(state.num_computed_tokens + num_scheduled)
+        self.free += -(-(state.num_computed_tokens + num_scheduled) // self.block_size)
         assert self.free <= self.capacity, f"{self.free} free blocks of {self.capacity}"
 
-    def forget(self, state: RequestState) -> None:
-        """Nothing more will be asked of this request."""
+    finish = release
+    """The same, of a request that never comes back."""
 
     def num_blocks_held(self, states: Sequence[RequestState]) -> int:
         """How many blocks these requests hold in all."""

@@ -254,10 +254,11 @@ class LLMEngine:
                 f"step {self.step_number} did nothing: {self.scheduler.num_waiting} requests wait and "
                 f"{self.scheduler.num_free_blocks} blocks are free, a bug in the scheduler"
             )
+        step, requests = self.step_number, self.requests
         for state in plan.preempted:
-            self.requests[state.id].preempted_after(self._last_decode_step)
+            requests[state.id].preempted_after(self._last_decode_step)
         for state in plan.sampled:
-            self.requests[state.id].sampled_at(self.step_number)
+            requests[state.id].sampled_at(step)
         self._count(1, len(plan.prefill), plan.num_decodes, finished)
 
     def _count(

@@ -153,9 +153,10 @@ class PrefixCache(KVCache):
         holding.runs = []
         holding.num_found = 0
 
-    def forget(self, state: RequestState) -> None:
-        """Drop what was remembered of a request; what its blocks hold can still be found."""
-        self._holdings.pop(state, None)
+    def finish(self, state: RequestState, num_scheduled: int = 0) -> None:
+        """The same, and drop what was remembered of the request."""
+        self.release(state, num_scheduled)
+        del self._holdings[state]
 
     def num_blocks_held(self, states: Sequence[RequestState]) -> int:
         """How many blocks these requests hold in all; those that they share count once."""
@@ -261,4 +262,5 @@ class PrefixCache(KVCache):
 
 def _may_grow(runs: Sequence[_Run], holding: _Holding, block: int) -> bool:
     """Whether the only run of a node ends before `block` and is the holder's alone."""
-    return len(runs) == 1 and runs[0].end == block and len(runs[0].holders) == 1 and holding in runs[0].holders
+    run = runs[0] if len(runs) == 1 else None
+    return run is not None and run.end == block and len(run.holders) == 1 and holding in run.holders

@@ -57,7 +57,7 @@ class PrefixTree:
     """
 
     def __init__(self, block_size: int, on_split: Callable[[Node, Node], object]) -> None:
-        """`on_split` is told of a node that was cut in two: the new first part, and the old node, now the rest."""
+        """`on_split` is told of a node that was cut: the new first part, and the old node, now the rest."""
         self._block_size = block_size
         self._on_split = on_split
         self._per_chunk = TOKENS_PER_HASH_ID // block_size if TOKENS_PER_HASH_ID % block_size == 0 else 1

@@ -44,21 +44,13 @@ def make_queue(policy: str | None) -> WaitingQueue:
 class FCFSQueue(deque[RequestState]):
     """First come, first served; a preempted request goes back to the front."""
 
-    def add(self, state: RequestState) -> None:
-        """Queue a request that has just arrived."""
-        self.append(state)
+    add = deque.append
+    take = deque.popleft
+    put_back = deque.extendleft
 
     def peek(self) -> RequestState:
         """The request that is next; the queue must not be empty."""
         return self[0]
-
-    def take(self) -> RequestState:
-        """Take the request that is next; the queue must not be empty."""
-        return self.popleft()
-
-    def put_back(self, preempted: Iterable[RequestState]) -> None:
-        """Return preempted requests to the front, each before the one that was preempted before it."""
-        self.extendleft(preempted)
 
 
 class PriorityQueue:

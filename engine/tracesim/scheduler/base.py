@@ -52,10 +52,9 @@ class BaseScheduler:
         """Drop a request, wherever it is, and free its blocks."""
         if state.status is RequestStatus.RUNNING:
             self._stop(state)
-            self._cache.release(state)
         else:
             self._waiting.remove(state)
-        self._cache.forget(state)
+        self._cache.finish(state)
         state.status = RequestStatus.FINISHED
 
     def decoding(self, plan: StepPlan) -> list[RequestState]:
@@ -112,8 +111,7 @@ class BaseScheduler:
             finished.sort(key=by_admission)
         for state in finished:
             del self._running[state]
-            self._cache.release(state)
-            self._cache.forget(state)
+            self._cache.finish(state)
             state.status = RequestStatus.FINISHED
 
     def _admit(self, state: RequestState) -> None:

@@ -48,7 +48,7 @@ class StepPlan:
 
 
 class Stride(NamedTuple):
-    """Steps that were taken at once: each had the same batch, and in the last of them some may have finished."""
+    """Steps that were taken at once: each had the same batch, and in the last some may have finished."""
 
     steps: int
     num_prefills: int

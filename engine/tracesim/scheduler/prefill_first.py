@@ -40,7 +40,7 @@ class PrefillFirstScheduler(BaseScheduler):
         return plan
 
     def stride(self, limit: int) -> Stride:
-        """Take the decode steps up to one in which requests finish; nobody can be prefilled or is preempted."""
+        """Take the decode steps up to one in which requests finish; nobody is prefilled or preempted."""
         if self._alone or not self._decoding.size or self._next_prefill(self._max_tokens) is not _Next.WAITS:
             return NO_STRIDE
         limit = self._decoding.ticks_to_finish(limit)

@@ -34,6 +34,7 @@ class TokenBudgetScheduler(BaseScheduler):
         self._by_priority = config.scheduling_policy == "priority"
         self._max_num_seqs = config.max_num_seqs
         self._threshold = config.long_prefill_token_threshold or 0
+        self._chunks_prefills = config.enable_chunked_prefill
         self._reserves_prompt = config.scheduler_reserve_full_isl
 
     def check(self, request: Request) -> None:
@@ -70,7 +71,7 @@ class TokenBudgetScheduler(BaseScheduler):
     def stride(self, limit: int) -> Stride:
         """Take the steps in which all decode and, at most, one prompt takes the rest of the budget.
 
-        In none of them is a request admitted or preempted, or its prompt completed; in the last, some may finish.
+        In none of them is a request admitted or preempted, or its prompt done; in the last some may finish.
         """
         decoding = self._decoding
         rest = self._budget - decoding.size
@@ -136,9 +137,9 @@ class TokenBudgetScheduler(BaseScheduler):
             return True
         if not self._alone:
             return self._by_priority and self._decoding.num_beginning() > self._cache.free
-        last = islice(reversed(self._running), len(self._alone))
-        if any(state.clock is not None for state in last):
-            return True
+        for state in islice(reversed(self._running), len(self._alone)):
+            if state.clock is not None:
+                return True
         if not self._by_priority:
             return False
         wanted = sum(self._wanted_blocks(state, chunk) for state in self._alone)
@@ -149,6 +150,7 @@ class TokenBudgetScheduler(BaseScheduler):
         return self._cache.blocks_needed(state, most)
 
     def _schedule_one_by_one(self, states: Sequence[RequestState], batch: _Batch, chunk: int) -> None:
+        cache = self._cache
         for state in states:
             if batch.budget == 0:
                 break
@@ -156,20 +158,22 @@ class TokenBudgetScheduler(BaseScheduler):
                 continue
             computed = state.current_num_computed_tokens
             tokens = min(state.current_num_tokens - computed, chunk, batch.budget)
-            if not self._find_room(state, computed + tokens, batch):
+            has_room = cache.try_allocate(state, computed + tokens)
+            if not has_room and not self._make_room(state, computed + tokens, batch):
                 break
             batch.add(state, tokens)
 
-    def _find_room(self, state: RequestState, num_tokens: int, batch: _Batch) -> bool:
-        """Give `state` room for `num_tokens` tokens, by preempting others; False when it had to go."""
-        while not self._cache.try_allocate(state, num_tokens):
+    def _make_room(self, state: RequestState, num_tokens: int, batch: _Batch) -> bool:
+        """Preempt others until `state` has room for `num_tokens` tokens; False when it had to go itself."""
+        while True:
             victim = self._victim()
             self._preempt(victim, batch.drop(victim))
             self._waiting.put_back([victim])
             batch.preempted = [*batch.preempted, victim]
             if victim is state:
                 return False
-        return True
+            if self._cache.try_allocate(state, num_tokens):
+                return True
 
     def _victim(self) -> RequestState:
         """The request admitted last; by priority, the last to arrive of the least urgent."""
@@ -199,15 +203,19 @@ class TokenBudgetScheduler(BaseScheduler):
         """How many tokens a waiting request would get after `prefix` in this step; 0 when it has to wait."""
         if len(self._running) >= self._max_num_seqs:
             return 0
-        computed = prefix.num_blocks * self._cache.block_size
-        wanted = min(state.num_tokens - computed, chunk)
-        if wanted > budget and not self._config.enable_chunked_prefill:
-            return 0
-        tokens = min(wanted, budget)
+        cache = self._cache
+        computed = prefix.num_blocks * cache.block_size
+        tokens = state.num_tokens - computed
+        if tokens > chunk:
+            tokens = chunk
+        if tokens > budget:
+            if not self._chunks_prefills:
+                return 0
+            tokens = budget
         must_fit = state.num_tokens if self._reserves_prompt else computed + tokens
         headroom = self._watermark if self._running else 0
-        needed = self._cache.blocks_for(must_fit) - prefix.num_held + headroom
-        return tokens if needed <= self._cache.free else 0
+        needed = -(-must_fit // cache.block_size) - prefix.num_held + headroom
+        return tokens if needed <= cache.free else 0
 
     def _plan(self, batch: _Batch) -> StepPlan:
         """The step; from here on its tokens count as computed."""
@@ -218,12 +226,13 @@ class TokenBudgetScheduler(BaseScheduler):
             if state.clock is not None:
                 continue
             computed = state.num_computed_tokens
-            state.num_computed_tokens = computed + tokens
-            completes = computed + tokens == state.num_tokens
-            if completes:
+            state.num_computed_tokens = after = computed + tokens
+            kind = prefill
+            if after == state.num_tokens:
                 sampled.append(state)
-            decodes = completes and tokens == 1 and state.num_output_tokens > 0
-            (decode if decodes else prefill).append(Scheduled(state, computed, tokens))
+                if tokens == 1 and state.num_output_tokens:
+                    kind = decode
+            kind.append(Scheduled(state, computed, tokens))
         num_decodes = self._decoding.size - len(batch.held) + len(decode)
         return StepPlan(num_decodes, prefill, sampled, decode, batch.cached, batch.held, batch.preempted)
 
