@@ -14,8 +14,8 @@ import typer
 
 from tracesim.errors import Severity, TraceProblem
 from tracesim.trace import TraceRecord, read_trace
+from tracesim_cli.arguments import Traces
 from tracesim_cli.exits import with_exit_codes
-from tracesim_cli.options import Traces
 from tracesim_cli.problem_text import counted, format_problem, sentence
 from tracesim_cli.safe_text import visible
 from tracesim_cli.status import with_status
