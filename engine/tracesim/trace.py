@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -46,6 +47,11 @@ class TraceRecord(NamedTuple):
     arrival_step: int
     file: str
     line: int
+
+
+# What `_make` does, without a Python frame for each line: a trace may repeat a prompt in all of them.
+_new_record = partial(tuple.__new__, TraceRecord)
+_new_problem = partial(tuple.__new__, TraceProblem)
 
 
 def read_trace(
@@ -133,7 +139,7 @@ class _Reader:
             first = self._prompts.setdefault(hash(fields[shape.prompt]), place)
             if first != place:
                 items.append(self._repeated_prompt(shape.prompt, first))
-        items.append(TraceRecord._make(shape.in_order(record_id, self._file, self._line, fields)))
+        items.append(_new_record(shape.in_order(record_id, self._file, self._line, fields)))
         return items
 
     def _faulty(self, fields: Fields, findings: list[Finding]) -> Sequence[TraceRecord | TraceProblem]:
@@ -194,7 +200,7 @@ class _Reader:
 
     def _repeated_prompt(self, field: str, first: int) -> TraceProblem:
         say = f"is the same as in {self._where(first)}; no error, if both were meant to be replayed"
-        return TraceProblem("duplicate-prompt", "warning", self._file, self._line, field, say)
+        return _new_problem(("duplicate-prompt", "warning", self._file, self._line, field, say))
 
     def _typos(self, shape: Shape) -> list[TraceRecord | TraceProblem]:
         """The likely typos that this file has not been told of."""
