@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from tracesim.cursor import Cursor, Recording
 from tracesim.errors import RequestError, TokenizerError, UnknownPromptError
 from tracesim.sampling import SamplingParams
 from tracesim.tokenizer import Tokenizer
 from tracesim.trace import TraceRecord
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Prompt: TypeAlias = "str | tuple[int, ...]"
 """A prompt to look a recording up by: its text, or its token ids."""
@@ -181,6 +183,8 @@ class TraceSimulator:
 
     @cached_property
     def _worker(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor
+
         return ThreadPoolExecutor(1)
 
     def _encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:

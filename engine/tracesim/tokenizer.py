@@ -11,7 +11,6 @@ import re
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,6 +20,8 @@ from tracesim.errors import TokenizerError
 from tracesim.tiktoken_file import read_encoding
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     import tiktoken
 
 DEFAULT: Final = "embedded"
@@ -188,6 +189,8 @@ class TiktokenTokenizer:
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor
+
         return ThreadPoolExecutor(self._num_threads)
 
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:

@@ -13,7 +13,6 @@ import orjson
 from tracesim.errors import TraceError, TraceProblem
 from tracesim.trace_fields import CHECKS, Fields, Shape
 from tracesim.trace_files import MAX_LINE_BYTES, TraceLines
-from tracesim.trace_json import look_again
 from tracesim.trace_problems import ERRORS, WARNINGS, Finding, described, problem, quoted
 
 __all__ = ["ERRORS", "MAX_LINE_BYTES", "WARNINGS", "TraceRecord", "read_records", "read_trace"]
@@ -154,6 +153,8 @@ class _Reader:
         return [*self._typos(shape), *map(self._problem, findings)]
 
     def _refused(self, line: bytes, error: orjson.JSONDecodeError) -> Sequence[TraceRecord | TraceProblem]:
+        from tracesim.trace_json import look_again
+
         value, findings = look_again(line, error, _KNOWN)
         if isinstance(value, dict):
             return self._faulty(value, findings)
