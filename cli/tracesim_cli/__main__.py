@@ -9,7 +9,6 @@ from contextlib import suppress
 def main() -> None:
     """Run the command line, and end the process with it."""
     gc.disable()  # what is made lives to the end of the command, and none of it in circles
-    sys.setswitchinterval(1e-4)  # threads that tokenize need Python often, and for a moment only
     try:
         from tracesim_cli.main import main as run
 
