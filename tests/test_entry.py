@@ -64,6 +64,13 @@ def test_a_closed_stream_is_no_trouble_and_errors_stay_off_standard_output(comma
     assert code == 0 or done.stdout == b""
 
 
+def test_all_that_was_written_reaches_a_pipe_before_the_process_ends() -> None:
+    done = shell(f"tracesim {REPLAY} --format jsonl --max-steps 3 | cat; echo ${{PIPESTATUS[0]}}")
+
+    assert (done.stdout.count(b'{"schema":'), done.stdout.splitlines()[-1]) == (3, b"3")
+    assert b"stopped:" in done.stderr
+
+
 @needs_dev_full
 @pytest.mark.parametrize("command", ["--help", "--version", "replay --help", f"validate {MILESTONE}"])
 def test_what_cannot_be_written_is_an_error(command: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,21 @@ def test_invalid_records_can_be_left_out() -> None:
     assert result.exit_code == 0
     assert "left out 2 invalid of 3 records" in result.stderr
     assert len(result.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("skip_invalid", [True, False])
+def test_what_cannot_run_is_told_before_what_is_wrong_in_a_later_batch(
+    skip_invalid: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracesim_cli.loading._BATCH", 2)
+    fits, too_long = '{"prompt": "a", "response": "b"}', '{"prompt": "aaaaaaaaa", "response": "b"}'
+    lines = [fits, too_long, "nonsense", fits, too_long, fits, "nonsense"]
+    options = ["--tokenizer", "char", "--engine", "vllm-v1", "--max-model-len", "8"]
+    options += ["--skip-invalid"] * skip_invalid
+    result = run("-", *options, input="\n".join(lines) + "\n")
+
+    told = re.findall(r"<stdin>:([0-9]+)", result.stderr)
+    assert (result.exit_code, told) == ((0, ["2"]) if skip_invalid else (1, ["2", "3", "7"]))
 
 
 def test_skipping_does_not_cover_a_missing_file() -> None:

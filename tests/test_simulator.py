@@ -9,7 +9,8 @@ import time
 import pytest
 
 from factories import a_record
-from tracesim import SamplingParams, TraceSimulator, UnknownPromptError, load_tokenizer
+from tracesim import SamplingParams, TokenizerError, TraceSimulator, UnknownPromptError, load_tokenizer
+from tracesim.tokenizer import LazyTokenizer
 
 
 def a_simulator(*prompts: str) -> TraceSimulator:
@@ -30,6 +31,30 @@ def test_it_can_be_driven_without_an_engine() -> None:
 
     assert steps == [[("r1", " "), ("r2", " ")], [("r1", "t"), ("r2", "t")], [("r1", "h")]]
     assert (simulator.cursor("r2").finish_reason, simulator.cursor("r2").text) == ("length", " t")
+
+
+def test_what_is_tokenized_ahead_is_what_is_tokenized_at_once() -> None:
+    batches = [
+        [a_record(prompt="Hi", response="漢字"), a_record(prompt_token_ids=[7, 8], response="there")],
+        [a_record(input_length=3, output_length=2)],
+        [a_record(prompt="Hi", response_token_ids=[104, 105])],
+    ]
+    at_once, simulator = map(a_simulator, ["Hi", "Hi"])
+    for batch in batches:
+        simulator.tokenize_ahead(batch)
+
+    for batch in batches:
+        for expected, actual in zip(at_once.tokenize(batch), simulator.tokenize(batch), strict=True):
+            assert (expected.record, expected.prompt_token_ids) == (actual.record, actual.prompt_token_ids)
+            assert expected.recording[:2] == actual.recording[:2]
+
+
+def test_a_tokenizer_that_cannot_be_loaded_is_an_error_where_its_tokens_are_wanted() -> None:
+    simulator, batch = TraceSimulator([], LazyTokenizer("nothing")), [a_record()]
+    simulator.tokenize_ahead(batch)
+
+    with pytest.raises(TokenizerError, match="there is no tokenizer 'nothing'"):
+        simulator.tokenize(batch)
 
 
 @pytest.mark.parametrize(

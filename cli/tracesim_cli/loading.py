@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from tracesim.errors import TraceProblem
 from tracesim.llm_engine import LLMEngine
@@ -25,6 +26,13 @@ _BATCH = 1024
 """Records that are tokenized together."""
 
 
+class _Batch(NamedTuple):
+    """Records, and the problems that were met on the way to the last of them."""
+
+    records: list[TraceRecord]
+    problems: list[TraceProblem]
+
+
 class Loader:
     """Reads a trace into an engine, batch by batch, and keeps the problems on the way.
 
@@ -36,6 +44,7 @@ class Loader:
         self._params = params
         self._skip_invalid = skip_invalid
         self._problems: list[TraceProblem] = []
+        self._found: list[TraceProblem] = []  # since the last batch that was read
         self._typos: list[TraceProblem] = []
         self._num_silent = 0
 
@@ -47,9 +56,12 @@ class Loader:
         """
         reading = f"reading {paths[0]}" if len(paths) == 1 else f"reading {len(paths)} files"
         records = self._valid_records(with_status(read_trace(paths), reading))
-        with_limit = islice(records, limit)
-        while batch := list(islice(with_limit, _BATCH)):
+        batches = self._batches(islice(records, limit))
+        ahead = next(batches, None)
+        while batch := ahead:
+            ahead = next(batches, None)  # it is tokenized while this one is added
             self._add(batch)
+        self._problems += self._found
         if not self._skip_invalid:
             _refuse(self._problems)
         _refuse([problem for problem in self._problems if problem.code in _NO_RECORDS])
@@ -62,19 +74,33 @@ class Loader:
             if isinstance(item, TraceRecord):
                 yield item
             elif item.severity == "error":
-                self._problems.append(item)
+                self._found.append(item)
             elif item.code == "likely-typo":
                 self._typos.append(item)
 
-    def _add(self, batch: Sequence[TraceRecord]) -> None:
-        if self._problems and not self._skip_invalid:
-            return  # it will be refused: what is left to find is problems
-        refused = self._engine.add_records(batch, self._params)
+    def _batches(self, records: Iterator[TraceRecord]) -> Iterator[_Batch]:
+        """The records in batches, each of which is being tokenized from now on."""
+        while batch := list(islice(records, _BATCH)):
+            problems, self._found = self._found, []
+            if not self._is_refused:
+                self._engine.simulator.tokenize_ahead(batch)
+            yield _Batch(batch, problems)
+
+    @property
+    def _is_refused(self) -> bool:
+        """Whether the trace will not be replayed: what is left to find is problems."""
+        return bool(self._problems) and not self._skip_invalid
+
+    def _add(self, batch: _Batch) -> None:
+        self._problems += batch.problems
+        if self._is_refused:
+            return
+        refused = self._engine.add_records(batch.records, self._params)
         self._problems += [
             TraceProblem("cannot-run", "error", record.file, record.line, None, str(error))
             for record, error in refused
         ]
-        both = [r for r in batch if r.response_token_ids is not None and r.response is not None]
+        both = [r for r in batch.records if r.response_token_ids is not None and r.response is not None]
         added = [r for r in both if r.id in self._engine.requests]
         self._num_silent += sum(not self._engine.requests[r.id].cursor.has_text for r in added)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tracesim.config import DEFAULTS, EngineName, SchedulingPolicy
+from tracesim_cli.arguments import named
 
 OutputFormat = Literal["table", "jsonl", "json", "summary"]
 
@@ -41,16 +42,6 @@ def _some_seconds(seconds: float) -> float:
     return seconds
 
 
-def _named(name: str) -> str:
-    if not name:
-        raise typer.BadParameter("is empty; a name is needed")
-    return name
-
-
-def _all_named(names: Any) -> list[str]:  # Any: on Python 3.10 Typer fails at list[str] here
-    return [_named(name) for name in names]
-
-
 def _saved(text: str, output_format: OutputFormat) -> Any:
     """A file to write what `output_format` writes to standard output."""
 
@@ -73,18 +64,12 @@ def _known_fields(names: Any) -> Any:
     return names
 
 
-Traces = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="TRACE", help="JSONL files, .gz and .zst too; - is standard input.", callback=_all_named
-    ),
-]
 TokenizerName = Annotated[
     str,
     _option(
         "embedded, char, byte, a tiktoken encoding or model name, or the path of a .tiktoken file, "
         "a tokenizer.json or its folder.",
-        callback=_named,
+        callback=named,
     ),
 ]
 Limit = Annotated[int | None, _option("Replay the first N records only.", metavar="N", min=1)]

@@ -16,6 +16,7 @@ from tracesim.sampling import SamplingParams
 from tracesim.simulator import TraceSimulator
 from tracesim.tokenizer import LazyTokenizer
 from tracesim_cli import options
+from tracesim_cli.arguments import Traces
 from tracesim_cli.exits import with_exit_codes
 from tracesim_cli.loading import Loader
 from tracesim_cli.run import Output, run
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @with_exit_codes
 def replay(
-    traces: options.Traces,
+    traces: Traces,
     tokenizer: options.TokenizerName = "embedded",
     limit: options.Limit = None,
     skip_invalid: options.SkipInvalid = False,

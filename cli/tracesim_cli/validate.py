@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
@@ -14,8 +13,8 @@ import typer
 
 from tracesim.errors import Severity, TraceProblem
 from tracesim.trace import TraceRecord, read_trace
+from tracesim_cli.arguments import Traces
 from tracesim_cli.exits import with_exit_codes
-from tracesim_cli.options import Traces
 from tracesim_cli.problem_text import counted, format_problem, sentence
 from tracesim_cli.safe_text import visible
 from tracesim_cli.status import with_status
@@ -36,12 +35,12 @@ class Counts:
     errors: int = 0
     warnings: int = 0
 
-    def add(self, severity: Severity) -> None:
-        """Count one problem."""
+    def add(self, severity: Severity, number: int = 1) -> None:
+        """Count a problem, or `number` of them."""
         if severity == "error":
-            self.errors += 1
+            self.errors += number
         else:
-            self.warnings += 1
+            self.warnings += number
 
 
 class Report:
@@ -50,8 +49,8 @@ class Report:
     def __init__(self, files: Sequence[str], max_problems: int) -> None:
         self.files = {name: Counts() for name in files}
         self.problems: list[TraceProblem] = []
-        self._max_problems = max_problems
-        self._found: Counter[str] = Counter()
+        room = max_problems or sys.maxsize
+        self._room = {"error": room, "warning": room}
 
     @property
     def total(self) -> Counts:
@@ -68,17 +67,14 @@ class Report:
         """The problems that are counted but not kept."""
         total = self.total
         for problem in self.problems:
-            if problem.severity == "error":
-                total.errors -= 1
-            else:
-                total.warnings -= 1
+            total.add(problem.severity, -1)
         return total
 
     def add(self, problem: TraceProblem) -> None:
         """Count a problem, and keep it while there is room."""
         self.files[problem.file].add(problem.severity)
-        self._found[problem.severity] += 1
-        if not self._max_problems or self._found[problem.severity] <= self._max_problems:
+        if self._room[problem.severity]:
+            self._room[problem.severity] -= 1
             self.problems.append(problem)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from tracesim.cursor import Cursor, Recording
 from tracesim.errors import RequestError, TokenizerError, UnknownPromptError
 from tracesim.sampling import SamplingParams
 from tracesim.tokenizer import Tokenizer
 from tracesim.trace import TraceRecord
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Prompt: TypeAlias = "str | tuple[int, ...]"
 """A prompt to look a recording up by: its text, or its token ids."""
@@ -73,6 +77,7 @@ class TraceSimulator:
         self._cursors: dict[str, Cursor] = {}
         self._positions: dict[str, int] = {}
         self._prefilled: set[str] = set()
+        self._ahead: deque[tuple[Sequence[TraceRecord], Future[Sequence[Sequence[int]]]]] = deque()
 
     def find(self, prompt: Prompt) -> TraceRecord:
         """The next unused recording of `prompt`. Raises UnknownPromptError, naming the nearest prompt."""
@@ -84,23 +89,19 @@ class TraceSimulator:
             raise UnknownPromptError(_no_recording(prompt, recordings))
         return unused[0]
 
+    def tokenize_ahead(self, records: Sequence[TraceRecord]) -> None:
+        """Begin to tokenize `records` while others are read; `tokenize` is to be called for each in turn."""
+        if texts := _texts_of(records):
+            self._ahead.append((records, self._worker.submit(self._encode_batch, texts)))
+
     def tokenize(self, records: Sequence[TraceRecord]) -> list[TokenizedRecord]:
         """The prompts and responses of many records in tokens; their own ids come before a tokenizer's.
 
         Texts are tokenized in one batch. Raises TokenizerError where there is text and no tokenizer.
         """
-        prompts = [r.prompt if r.prompt_token_ids is None else None for r in records]
-        responses = [r.response if r.response_token_ids is None else None for r in records]
-        texts = [text for text in (*prompts, *responses) if text is not None]
-        encoded = iter(self._encode_batch(texts))
-        prompt_ids = [
-            record.prompt_token_ids if text is None else next(encoded)
-            for record, text in zip(records, prompts, strict=True)
-        ]
-        recordings = [
-            self._recording(record, None if text is None else next(encoded))
-            for record, text in zip(records, responses, strict=True)
-        ]
+        encoded = iter(self._encoded(records))
+        prompt_ids = [r.prompt_token_ids if _prompt_of(r) is None else next(encoded) for r in records]
+        recordings = [self._recording(r, None if _response_of(r) is None else next(encoded)) for r in records]
         return list(map(TokenizedRecord, records, prompt_ids, recordings))
 
     def cursor_of(
@@ -175,6 +176,17 @@ class TraceSimulator:
         """The recorded response that this request got. Raises KeyError for an unknown request."""
         return self._cursors[request_id]
 
+    def _encoded(self, records: Sequence[TraceRecord]) -> Sequence[Sequence[int]]:
+        if self._ahead and self._ahead[0][0] is records:
+            return self._ahead.popleft()[1].result()
+        return self._encode_batch(_texts_of(records))
+
+    @cached_property
+    def _worker(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(1)
+
     def _encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
         if not texts:
             return ()
@@ -208,6 +220,22 @@ class TraceSimulator:
                 for prompt in _prompts_of(record):
                     self._prompts.setdefault(prompt, deque()).append(record)
         return self._prompts
+
+
+def _prompt_of(record: TraceRecord) -> str | None:
+    """The prompt, if it is to be tokenized."""
+    return record.prompt if record.prompt_token_ids is None else None
+
+
+def _response_of(record: TraceRecord) -> str | None:
+    """The response, if it is to be tokenized."""
+    return record.response if record.response_token_ids is None else None
+
+
+def _texts_of(records: Sequence[TraceRecord]) -> list[str]:
+    """What is to be tokenized: first the prompts, then the responses."""
+    texts = [*map(_prompt_of, records), *map(_response_of, records)]
+    return [text for text in texts if text is not None]
 
 
 def _no_text_to_search(record: TraceRecord) -> str:

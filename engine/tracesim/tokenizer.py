@@ -11,8 +11,7 @@ import re
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -21,6 +20,8 @@ from tracesim.errors import TokenizerError
 from tracesim.tiktoken_file import read_encoding
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     import tiktoken
 
 DEFAULT: Final = "embedded"
@@ -33,6 +34,10 @@ _OTHERS: Final = "an OpenAI model name, or the path of a .tiktoken file, a token
 _LONGEST_RUN: Final = 65_536
 """Characters without white space, or of nothing else, that go to a regex at once: tiktoken's own patterns
 exhaust its stack at some 700,000 blanks, and byte-pair merging takes longest in the longest run."""
+
+_SHORT: Final = 512
+_REMEMBERED: Final = 4096
+"""Of so many texts, none longer than that, the token ids are remembered: traces repeat their prompts."""
 
 
 class Tokenizer(Protocol):
@@ -153,16 +158,16 @@ class TiktokenTokenizer:
     def __init__(self, encoding: tiktoken.Encoding) -> None:
         self.name = encoding.name
         self._encoding = encoding
+        self._encode_again = lru_cache(_REMEMBERED)(self._encode)
         self._num_threads = min(8, os.cpu_count() or 1)
 
     def encode(self, text: str) -> Sequence[int]:
         """The token ids of `text`, in which runs of over 65,536 characters are cut."""
-        encode = self._encoding.encode_ordinary
         if len(text) <= _LONGEST_RUN:
-            return array("I", encode(text))
+            return self._encode(text)
         token_ids = array("I")
         for part in _cut_long_runs(text):
-            token_ids.extend(encode(part))
+            token_ids.extend(self._encode(part))
         return token_ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
@@ -176,11 +181,16 @@ class TiktokenTokenizer:
         return batch
 
     def _encode_share(self, texts: Sequence[str]) -> list[Sequence[int]]:
-        encode = self._encoding.encode_ordinary
-        return [array("I", encode(text)) for text in texts]
+        again, anew = self._encode_again, self._encode
+        return [again(text) if len(text) <= _SHORT else anew(text) for text in texts]
+
+    def _encode(self, text: str) -> array[int]:
+        return array("I", self._encoding.encode_ordinary(text))
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor
+
         return ThreadPoolExecutor(self._num_threads)
 
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:

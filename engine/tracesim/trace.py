@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -12,7 +13,6 @@ import orjson
 from tracesim.errors import TraceError, TraceProblem
 from tracesim.trace_fields import CHECKS, Fields, Shape
 from tracesim.trace_files import MAX_LINE_BYTES, TraceLines
-from tracesim.trace_json import look_again
 from tracesim.trace_problems import ERRORS, WARNINGS, Finding, described, problem, quoted
 
 __all__ = ["ERRORS", "MAX_LINE_BYTES", "WARNINGS", "TraceRecord", "read_records", "read_trace"]
@@ -46,6 +46,11 @@ class TraceRecord(NamedTuple):
     arrival_step: int
     file: str
     line: int
+
+
+# What `_make` does, without a Python frame for each line: a trace may repeat a prompt in all of them.
+_new_record = partial(tuple.__new__, TraceRecord)
+_new_problem = partial(tuple.__new__, TraceProblem)
 
 
 def read_trace(
@@ -133,7 +138,7 @@ class _Reader:
             first = self._prompts.setdefault(hash(fields[shape.prompt]), place)
             if first != place:
                 items.append(self._repeated_prompt(shape.prompt, first))
-        items.append(TraceRecord._make(shape.in_order(record_id, self._file, self._line, fields)))
+        items.append(_new_record(shape.in_order(record_id, self._file, self._line, fields)))
         return items
 
     def _faulty(self, fields: Fields, findings: list[Finding]) -> Sequence[TraceRecord | TraceProblem]:
@@ -148,6 +153,8 @@ class _Reader:
         return [*self._typos(shape), *map(self._problem, findings)]
 
     def _refused(self, line: bytes, error: orjson.JSONDecodeError) -> Sequence[TraceRecord | TraceProblem]:
+        from tracesim.trace_json import look_again
+
         value, findings = look_again(line, error, _KNOWN)
         if isinstance(value, dict):
             return self._faulty(value, findings)
@@ -194,7 +201,7 @@ class _Reader:
 
     def _repeated_prompt(self, field: str, first: int) -> TraceProblem:
         say = f"is the same as in {self._where(first)}; no error, if both were meant to be replayed"
-        return TraceProblem("duplicate-prompt", "warning", self._file, self._line, field, say)
+        return _new_problem(("duplicate-prompt", "warning", self._file, self._line, field, say))
 
     def _typos(self, shape: Shape) -> list[TraceRecord | TraceProblem]:
         """The likely typos that this file has not been told of."""
