@@ -28,7 +28,7 @@ class Command(TyperCommand):
 class Commands(TyperGroup):
     """The commands, each imported when it is asked for: none pays for what another needs.
 
-    Command NAME is the function NAME of the module `tracesim_cli.NAME`.
+    Command NAME is the function NAME of the module `tracesim_cli.NAME`, with `_` for `-`.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -39,13 +39,14 @@ class Commands(TyperGroup):
         """One of them; None when there is no such command."""
         if cmd_name not in _EPILOGS:
             return None
-        function = getattr(import_module(f"tracesim_cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        function = getattr(import_module(f"tracesim_cli.{name}"), name)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_HELP)
         alone.command(cmd_name, cls=Command, epilog=_EPILOGS[cmd_name])(function)
         return typer.main.get_command(alone)
 
 
-_EPILOGS = {"replay": EPILOG, "validate": None, "diff": None}
+_EPILOGS = {"replay": EPILOG, "validate": None, "diff": None, "vllm-model": None}
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(

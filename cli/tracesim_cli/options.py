@@ -79,6 +79,9 @@ MaxTokens = Annotated[int | None, _option("Most output tokens of a request.")]
 MinTokens = Annotated[int | None, _option("Output tokens before a stop string may end it.")]
 Stop = Annotated[list[str] | None, _option("A stop string; may be repeated.", metavar="TEXT")]
 IncludeStop = Annotated[bool, _option("Keep the stop string in the output.", "--include-stop-str-in-output")]
+EosStep = Annotated[
+    bool, _option("End each response with an end-of-sequence token, as a model does.", "--eos-step")
+]
 
 Engine = Annotated[EngineName, _option("Whose scheduler decides.")]
 MaxNumSeqs = Annotated[int | None, _setting("max_num_seqs", "Requests that may run at once.")]

@@ -35,6 +35,7 @@ def replay(
     min_tokens: options.MinTokens = None,
     stop: options.Stop = None,
     include_stop_str_in_output: options.IncludeStop = False,
+    eos_step: options.EosStep = False,
     engine: options.Engine = "simple",
     max_num_seqs: options.MaxNumSeqs = None,
     max_num_batched_tokens: options.MaxNumBatchedTokens = None,
@@ -86,8 +87,9 @@ def replay(
         "min_tokens": min_tokens,
         "stop": stop or None,
         "include_stop_str_in_output": include_stop_str_in_output,
+        "eos_step": eos_step,
     }
-    llm_engine = LLMEngine(config, TraceSimulator([], LazyTokenizer(tokenizer)))
+    llm_engine = LLMEngine(config, TraceSimulator([], LazyTokenizer(tokenizer), eos_step=eos_step))
     Loader(llm_engine, params, skip_invalid=skip_invalid).load(traces, limit)
     run(llm_engine, Output(output_format, delay, save_steps, save_report), settings, max_steps, expectation)
 

@@ -124,12 +124,14 @@ class EngineArgs:
     """What a caller says of an engine; None is "unsaid", and the engine's own default holds.
 
     `use_simulator` must be true: there is no model to run. `sim_trace_path` is the trace (or traces) whose
-    responses the engine gives; `tokenizer` is a name or path for `tracesim.load_tokenizer`.
+    responses the engine gives; `tokenizer` is a name or path for `tracesim.load_tokenizer`. With `eos_step`
+    a response ends with an end-of-sequence token, as a model's does.
     """
 
     use_simulator: bool = True
     sim_trace_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None
     tokenizer: str = "embedded"
+    eos_step: bool = False
     engine: str = "simple"
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None

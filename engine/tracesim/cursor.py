@@ -31,7 +31,8 @@ class Cursor:
 
     `num_tokens` is how many tokens it emits, `finish_reason` and `stop_reason` why it ends there. The text
     is worked out when first asked for, at once where a stop string has to be found in it. Whoever emits
-    keeps the position.
+    keeps the position. With `eos_step` a recording has one token more, as a model's answer has: the
+    end-of-sequence token, of which neither id nor text is recorded.
 
     After each token, in this order: a stop string that is complete, the end of the recording ("stop"),
     the limit ("length"). So "length" always means that something was cut. The rules for stop strings are
@@ -41,11 +42,18 @@ class Cursor:
 
     __slots__ = ("_recording", "_spelled", "finish_reason", "num_tokens", "stop_reason")
 
-    def __init__(self, recording: Recording, params: SamplingParams, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        params: SamplingParams,
+        limit: int | None = None,
+        *,
+        eos_step: bool = False,
+    ) -> None:
         """Find the end of `recording` under `params`; `limit` is the room that the model length leaves."""
-        limits = [n for n in (params.max_tokens, limit) if n is not None]
-        self.num_tokens = min([recording.num_tokens, *limits])
-        self.finish_reason: FinishReason = "stop" if self.num_tokens == recording.num_tokens else "length"
+        whole = recording.num_tokens + eos_step
+        self.num_tokens = min([whole, *(n for n in (params.max_tokens, limit) if n is not None)])
+        self.finish_reason: FinishReason = "stop" if self.num_tokens == whole else "length"
         self.stop_reason: str | None = None
         self._recording = recording
         self._spelled: _Spelled | None = None
@@ -68,19 +76,20 @@ class Cursor:
         """The ids of the recording's tokens, of which the first `num_tokens` are emitted."""
         return self._recording.token_ids
 
+    def token_id(self, index: int) -> int | None:
+        """The id of output token `index`; None where only the length is known, and after the recording."""
+        token_ids = self._recording.token_ids
+        return None if token_ids is None or index >= len(token_ids) else token_ids[index]
+
     def piece(self, index: int) -> str | None:
         """What output token `index` added: "" inside a character, and where a stop string is cut."""
         spelled = self._spell()
-        if spelled is None:
-            return None
-        return spelled.text[spelled.ends[index - 1] if index else 0 : spelled.ends[index]]
+        return None if spelled is None else spelled.text[spelled.end(index) : spelled.end(index + 1)]
 
     def text_after(self, count: int) -> str | None:
         """The output text once `count` tokens are out."""
         spelled = self._spell()
-        if spelled is None:
-            return None
-        return spelled.text[: spelled.ends[count - 1]] if count else ""
+        return None if spelled is None else spelled.text[: spelled.end(count)]
 
     def _spell(self) -> _Spelled | None:
         """The text up to where it ends, cut from the whole recording: there the last character is whole."""
@@ -105,6 +114,10 @@ class _Spelled(NamedTuple):
 
     text: str
     ends: Sequence[int]
+
+    def end(self, count: int) -> int:
+        """How many characters are complete after `count` tokens; those past the last one add none."""
+        return self.ends[min(count, len(self.ends)) - 1] if count and self.ends else 0
 
     def first(self, count: int) -> _Spelled:
         """The first `count` tokens of it."""

@@ -71,7 +71,8 @@ class LLMEngine:
         config = args.create_engine_config()
         path = args.sim_trace_path
         paths = [path] if isinstance(path, (str, os.PathLike)) else path
-        return cls(config, TraceSimulator(read_records(paths), load_tokenizer(args.tokenizer)))
+        records, tokenizer = read_records(paths), load_tokenizer(args.tokenizer)
+        return cls(config, TraceSimulator(records, tokenizer, eos_step=args.eos_step))
 
     def add_request(
         self,

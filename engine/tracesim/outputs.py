@@ -32,7 +32,8 @@ class CachedTokens:
 class EmittedToken:
     """A token that request `id` emitted, and what it added to the output text.
 
-    `token_id` is None when only lengths are known, `text` when only ids or lengths are.
+    `token_id` is None when only lengths are known and for an end-of-sequence token, `text` when only ids or
+    lengths are known.
     """
 
     id: str

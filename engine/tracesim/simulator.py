@@ -32,9 +32,8 @@ class SimulatedToken(NamedTuple):
 
     @property
     def token_id(self) -> int | None:
-        """Its id; None when only lengths are known."""
-        token_ids = self.cursor.token_ids
-        return None if token_ids is None else token_ids[self.position]
+        """Its id; None when only lengths are known, and of an end-of-sequence token."""
+        return self.cursor.token_id(self.position)
 
     @property
     def text(self) -> str | None:
@@ -68,10 +67,20 @@ class TraceSimulator:
         tokens = simulator.simulate_decode(["r1"])    # tokens[0].text is the first character of the response
     """
 
-    def __init__(self, records: Iterable[TraceRecord], tokenizer: Tokenizer | None = None) -> None:
-        """`tokenizer` may be None where every response is given by token ids or by its length."""
+    def __init__(
+        self,
+        records: Iterable[TraceRecord],
+        tokenizer: Tokenizer | None = None,
+        *,
+        eos_step: bool = False,
+    ) -> None:
+        """`tokenizer` may be None where every response is given by token ids or by its length.
+
+        With `eos_step` a recording ends with an end-of-sequence token, as a model's answer does.
+        """
         self._records = list(records)
         self._tokenizer = tokenizer
+        self._eos_step = eos_step
         self._prompts: dict[Prompt, deque[TraceRecord]] | None = None
         self._used: set[int] = set()
         self._cursors: dict[str, Cursor] = {}
@@ -116,7 +125,7 @@ class TraceSimulator:
         params = (params or SamplingParams()).over(record)
         if recording.spell is None and params.stop_strings:
             raise RequestError(_no_text_to_search(record))
-        return Cursor(recording, params, limit)
+        return Cursor(recording, params, limit, eos_step=self._eos_step)
 
     def on_add_request(
         self,
@@ -171,6 +180,12 @@ class TraceSimulator:
         """Go on with output token `position` of a request: what comes before it was emitted unseen."""
         self._prefilled.add(request_id)
         self._positions[request_id] = position
+
+    def forget(self, request_id: str) -> None:
+        """Drop what is remembered of a request, if there is any: it emits no more."""
+        self._cursors.pop(request_id, None)
+        self._positions.pop(request_id, None)
+        self._prefilled.discard(request_id)
 
     def cursor(self, request_id: str) -> Cursor:
         """The recorded response that this request got. Raises KeyError for an unknown request."""

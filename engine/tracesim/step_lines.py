@@ -79,7 +79,7 @@ class StepLines:
         else:
             self._tokens_left[state] = iter(
                 [
-                    f'{{"id":{name},"token_id":{cursor.token_ids[position]},"text":{_json(cursor.piece(position))}}}'
+                    f'{{"id":{name},"token_id":{_json(cursor.token_id(position))},"text":{_json(cursor.piece(position))}}}'
                     for position in emitted
                 ]
             )

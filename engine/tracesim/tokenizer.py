@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tracesim import vocabulary
+from tracesim.byte_level import read_bytes
 from tracesim.errors import TokenizerError
 from tracesim.tiktoken_file import read_encoding
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     import tiktoken
+    import tokenizers
 
 DEFAULT: Final = "embedded"
 
@@ -81,7 +83,7 @@ def load_tokenizer(name: str = DEFAULT) -> Tokenizer:
     if path.is_dir():
         path = path / "tokenizer.json"
     if path.suffix == ".json":
-        return HuggingFaceTokenizer(name, path)
+        return HuggingFaceTokenizer.from_file(name, path)
     if path.suffix == ".tiktoken":
         return TiktokenTokenizer(read_encoding(name, path))
     return TiktokenTokenizer(_encoding_by_name(name))
@@ -208,7 +210,23 @@ class HuggingFaceTokenizer:
     uses it would have shown, and may differ from the recorded text.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, tokenizer: tokenizers.Tokenizer) -> None:
+        """`tokenizer` becomes this object's own: its settings are changed."""
+        from tokenizers.decoders import ByteLevel, DecodeStream
+
+        self.name = name
+        self._tokenizer = tokenizer
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        self._new_stream = DecodeStream
+        self._is_byte_level = isinstance(tokenizer.decoder, ByteLevel)
+        self._added = frozenset(tokenizer.get_added_tokens_decoder())
+        self._bytes: dict[int, bytes] = {}
+
+    @classmethod
+    def from_file(cls, name: str, path: Path) -> HuggingFaceTokenizer:
+        """The tokenizer in a `tokenizer.json`. Raises TokenizerError when it is none or cannot be read."""
         try:
             import tokenizers
         except ImportError as error:
@@ -218,14 +236,9 @@ class HuggingFaceTokenizer:
         if not path.is_file():
             raise TokenizerError(f"tokenizer {name!r}: there is no file {path}")
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+            return cls(name, tokenizers.Tokenizer.from_file(str(path)))
         except Exception as error:  # the library raises bare Exception
             raise TokenizerError(f"tokenizer {name!r}: {path} is not a tokenizer.json: {error}") from error
-        self.name = name
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True
-        self._new_stream = tokenizers.decoders.DecodeStream
 
     def encode(self, text: str) -> Sequence[int]:
         """The token ids of `text`, without those that the tokenizer would put around it."""
@@ -237,7 +250,10 @@ class HuggingFaceTokenizer:
         return [array("I", encoding.ids) for encoding in batch]
 
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
-        """What a stream of these tokens shows with each; a split character comes with its last token."""
+        """The bytes of each token; where they are not known, what a stream of the tokens shows with each."""
+        if self._is_byte_level:
+            known = self._bytes
+            return [known.get(token_id) or self._bytes_of(token_id) for token_id in token_ids]
         stream = self._new_stream(skip_special_tokens=False)
         try:
             shown = [stream.step(self._tokenizer, token_id) or "" for token_id in token_ids]
@@ -248,6 +264,18 @@ class HuggingFaceTokenizer:
         except Exception as error:  # the library raises bare Exception
             raise TokenizerError(f"tokenizer {self.name!r}: {error}") from error
         return [piece.encode() for piece in shown]
+
+    def _bytes_of(self, token_id: int) -> bytes:
+        """A token of a byte-level vocabulary."""
+        try:
+            spelled = self._tokenizer.id_to_token(token_id)
+        except OverflowError:
+            spelled = None
+        if spelled is None:
+            raise TokenizerError(f"tokenizer {self.name!r} has no token {token_id}")
+        is_added = token_id in self._added
+        self._bytes[token_id] = spelled.encode() if is_added else read_bytes(spelled)
+        return self._bytes[token_id]
 
 
 def _cut_long_runs(text: str) -> Iterator[str]:

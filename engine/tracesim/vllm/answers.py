@@ -1,0 +1,139 @@
+"""What a trace answers to the prompts that reach vLLM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tracesim.cursor import Cursor
+from tracesim.errors import ConfigError, UnknownPromptError
+from tracesim.sampling import SamplingParams
+from tracesim.simulator import Prompt, TraceSimulator
+from tracesim.trace import TraceRecord
+from tracesim.vllm.served_tokenizer import ServedTokenizer
+from tracesim.vllm.settings import Match
+
+
+class ServedRequest(NamedTuple):
+    """A request in vLLM, by the name it has in the log, and how its recording ends under its own limits."""
+
+    name: str
+    num_prompt_tokens: int
+    cursor: Cursor
+
+
+class _Turn(NamedTuple):
+    """A recording, and the name that a request which gets it has in the log."""
+
+    record: TraceRecord
+    name: str
+
+
+class _Recordings:
+    """All recordings of one prompt: each is given in turn, then again from the first."""
+
+    def __init__(self, records: list[TraceRecord]) -> None:
+        self.records = records
+        self._given = 0
+
+    def take(self) -> _Turn:
+        """The next one."""
+        laps, place = divmod(self._given, len(self.records))
+        self._given += 1
+        record = self.records[place]
+        return _Turn(record, f"{record.id}#{laps + 1}" if laps else record.id)
+
+
+class RecordedAnswers:
+    """Recordings, found by the tokens of a prompt, and the simulator that answers with them.
+
+    A prompt is found as the served tokenizer spells it, alone or as the only message of a chat; with match
+    "last-user" also by the last user message of any chat. `simulator` emits what was recorded, and then an
+    end-of-sequence token; `requests` are those that it has answers for, by vLLM's ids.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[TraceRecord],
+        tokenizer: ServedTokenizer,
+        match: Match = "prompt",
+        default: str | None = None,
+    ) -> None:
+        """`default` answers what was not recorded. Raises ConfigError for a record of lengths alone."""
+        self.simulator = TraceSimulator(records, tokenizer.responses, eos_step=True)
+        self.requests: dict[str, ServedRequest] = {}
+        self._tokenizer = tokenizer
+        self._by_last_user = match == "last-user"
+        self._default = None if default is None else _Recordings([_record_of(default)])
+        self._by_prompt: dict[Prompt, _Recordings] = {}
+        self._by_token_ids: dict[tuple[int, ...], _Recordings] = {}
+        for record in records:
+            self._index(record)
+
+    def find(self, prompt_token_ids: Sequence[int]) -> _Recordings:
+        """The recordings of a prompt. Raises UnknownPromptError, naming the nearest prompt."""
+        found = self._by_token_ids.get(tuple(prompt_token_ids))
+        if found is None and self._by_last_user:
+            messages = self._tokenizer.last_user_messages(prompt_token_ids)
+            found = next((self._by_prompt[each] for each in messages if each in self._by_prompt), None)
+        found = found or self._default
+        if found is None:
+            text = self._tokenizer.text(prompt_token_ids)
+            self.simulator.find(text)
+            raise UnknownPromptError(f"the prompt {text!r} was recorded, but not with these tokens")
+        return found
+
+    def limits(self, prompt_token_ids: Sequence[int]) -> SamplingParams:
+        """What the trace itself asks of the answer, where all recordings of the prompt agree.
+
+        Raises UnknownPromptError.
+        """
+        records = self.find(prompt_token_ids).records
+        agreed = {(record.max_tokens, record.stop) for record in records}
+        max_tokens, stop = agreed.pop() if len(agreed) == 1 else (None, None)
+        return SamplingParams(max_tokens=max_tokens, stop=stop)
+
+    def add(
+        self,
+        request_id: str,
+        prompt_token_ids: Sequence[int],
+        params: SamplingParams,
+        room: int | None = None,
+    ) -> None:
+        """Let the simulator answer a request, whose output may have `room` tokens at most.
+
+        The recording comes out whole: where it ends under `params` vLLM has to say, and the log to know.
+        Raises UnknownPromptError.
+        """
+        record, name = self.find(prompt_token_ids).take()
+        (tokenized,) = self.simulator.tokenize([record])
+        self.simulator.adopt(request_id, Cursor(tokenized.recording, SamplingParams(), eos_step=True))
+        ending = Cursor(tokenized.recording, params, room, eos_step=True)
+        self.requests[request_id] = ServedRequest(name, len(prompt_token_ids), ending)
+
+    def forget(self, request_id: str) -> None:
+        """Drop a request that will not be scheduled again, if it is known."""
+        self.simulator.forget(request_id)
+        self.requests.pop(request_id, None)
+
+    def _index(self, record: TraceRecord) -> None:
+        own = None if record.prompt_token_ids is None else tuple(record.prompt_token_ids)
+        prompt = own if record.prompt is None else record.prompt
+        if prompt is None:
+            place = f"{record.file}:{record.line}"
+            raise ConfigError(f"{place}: gives only lengths; a trace to serve needs prompts and responses")
+        recordings = self._by_prompt.get(prompt)
+        if recordings is None:
+            recordings = self._by_prompt[prompt] = _Recordings([])
+            if isinstance(prompt, str):
+                for token_ids in self._tokenizer.spellings(prompt):
+                    self._by_token_ids.setdefault(token_ids, recordings)
+        recordings.records.append(record)
+        if own is not None:
+            self._by_token_ids.setdefault(own, recordings)
+
+
+def _record_of(response: str) -> TraceRecord:
+    """The recording that answers what was not recorded."""
+    values = dict.fromkeys(TraceRecord._fields)
+    return TraceRecord(**{**values, "id": "default", "response": response, "arrival_step": 0})  # type: ignore[arg-type]

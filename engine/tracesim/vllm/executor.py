@@ -1,0 +1,194 @@
+"""`TraceExecutor`: what stands in vLLM where a model would run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from vllm.v1.executor.abstract import Executor
+from vllm.v1.kv_cache_interface import FullAttentionSpec
+from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, ModelRunnerOutput
+
+from tracesim.errors import ConfigError
+from tracesim.trace import read_records
+from tracesim.vllm.answers import RecordedAnswers
+from tracesim.vllm.pace import Pacer
+from tracesim.vllm.served_scheduler import served_scheduler
+from tracesim.vllm.served_tokenizer import ServedTokenizer
+from tracesim.vllm.settings import SimSettings
+
+T = TypeVar("T")
+
+_DEFAULT_KV_BYTES = 4 << 30
+"""Memory for KV blocks where nothing else says how much."""
+
+
+class TraceExecutor(Executor):  # type: ignore[misc]
+    """Answers vLLM's engine from a trace; `additional_config` says how, see `SimSettings`.
+
+        vllm serve MODEL --distributed-executor-backend tracesim.vllm.TraceExecutor \\
+            --additional-config '{"sim_trace": "trace.jsonl"}'
+
+    No worker is started and no weights are read. The tokens of a step are the simulator's: one for each
+    request all of whose tokens are computed, at the position that vLLM's scheduler says it is at.
+
+    Raises ConfigError for settings that do not fit, and TraceError for a trace with problems.
+    """
+
+    supports_pp = False
+
+    def _init_executor(self) -> None:
+        _refuse_what_has_no_meaning(self.vllm_config)
+        settings = SimSettings.from_additional_config(self.vllm_config.additional_config)
+        self._tokenizer = load_served_tokenizer(self.model_config)
+        self._answers = load_answers(settings, self._tokenizer)
+        self._pacer = Pacer(settings.step_time)
+        self._output: ModelRunnerOutput | None = None
+        # vLLM makes its scheduler after the executor, in the same process, from this same configuration.
+        config = self.scheduler_config
+        config.scheduler_cls = served_scheduler(config.get_scheduler_cls(), self._answers, settings.log)
+
+    # ---- What vLLM asks of its workers
+
+    def collective_rpc(
+        self,
+        method: Any,
+        timeout: float | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        non_block: bool = False,
+        **_: Any,
+    ) -> Any:
+        """Answer for the one worker that there would be; None to all that changes nothing here."""
+        answer = getattr(self, f"_answer_{method}", None) if isinstance(method, str) else None
+        return _now([answer() if answer else None], later=non_block)
+
+    def _answer_get_kv_cache_spec(self) -> dict[str, FullAttentionSpec]:
+        """All layers as one: so a block has the size that it would have with the model's weights there."""
+        model = self.model_config
+        heads = model.get_num_kv_heads(self.parallel_config) * model.get_num_layers(self.parallel_config)
+        spec = FullAttentionSpec(
+            block_size=self.cache_config.block_size,
+            num_kv_heads=heads,
+            head_size=model.get_head_size(),
+            dtype=model.dtype,
+        )
+        return {"tracesim": spec}
+
+    def _answer_determine_available_memory(self) -> int:
+        given = ("kv_cache_memory_bytes", "cpu_kvcache_space_bytes")  # the second before vLLM 0.25
+        return next((n for name in given if (n := getattr(self.cache_config, name, None))), _DEFAULT_KV_BYTES)
+
+    def _answer_get_supported_kv_cache_layouts(self) -> list[str]:
+        from vllm.v1.kv_cache_interface import KVCacheLayout  # since vLLM 0.32, which alone asks
+
+        return [layout.name for layout in KVCacheLayout]
+
+    def _answer_get_supported_tasks(self) -> tuple[str, ...]:
+        return ("generate",)
+
+    def initialize_from_config(self, kv_cache_configs: Any) -> None:
+        """There is no memory to set up."""
+
+    def compile_or_warm_up_model(self) -> None:
+        """There is no model."""
+
+    def check_health(self) -> None:
+        """There is nothing that could have died."""
+
+    def shutdown(self) -> None:
+        """There is no worker to stop."""
+
+    @property
+    def max_concurrent_batches(self) -> int:
+        """One: a schedule that runs ahead of the tokens is another one. Asked by vLLM before 0.25."""
+        return 1
+
+    @classmethod
+    def supports_async_scheduling(cls) -> bool:
+        """No; see `max_concurrent_batches`."""
+        return False
+
+    # ---- A step
+
+    def execute_model(self, scheduler_output: Any, non_block: bool = False) -> Any:
+        """Work out the step's tokens. They are handed over by `sample_tokens`, as by vLLM's own executors."""
+        for request_id in scheduler_output.finished_req_ids:
+            self._answers.forget(request_id)
+        request_ids = list(scheduler_output.num_scheduled_tokens)
+        if not request_ids:
+            return _now(EMPTY_MODEL_RUNNER_OUTPUT, later=non_block)
+        tokens = self._emit(self._sampled(scheduler_output))
+        self._output = ModelRunnerOutput(
+            req_ids=request_ids,
+            req_id_to_index={request_id: index for index, request_id in enumerate(request_ids)},
+            sampled_token_ids=[tokens.get(request_id, []) for request_id in request_ids],
+        )
+        self._pacer.wait()
+        return _now(None, later=non_block)
+
+    def sample_tokens(self, grammar_output: Any, non_block: bool = False) -> Any:
+        """The tokens of the step that was executed last."""
+        output, self._output = self._output, None
+        return _now(output, later=non_block)
+
+    def _sampled(self, plan: Any) -> Iterable[tuple[str, int]]:
+        """Whose tokens are all computed in this step, and how many it had emitted."""
+        for new in plan.scheduled_new_reqs:
+            known = getattr(new, "prefill_token_ids", None) or new.prompt_token_ids
+            if new.num_computed_tokens + plan.num_scheduled_tokens[new.req_id] >= len(known):
+                yield new.req_id, len(known) - len(new.prompt_token_ids)
+        cached = plan.scheduled_cached_reqs
+        for request_id, computed, emitted in zip(
+            cached.req_ids, cached.num_computed_tokens, cached.num_output_tokens, strict=True
+        ):
+            known_tokens = self._answers.requests[request_id].num_prompt_tokens + emitted
+            if computed + plan.num_scheduled_tokens[request_id] >= known_tokens:
+                yield request_id, emitted
+
+    def _emit(self, sampled: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
+        """The next token of each; where the recording is over, the end-of-sequence token, again and again."""
+        eos = self._tokenizer.eos_token_id
+        tokens = {}
+        for request_id, position in sampled:
+            self._answers.simulator.seek(request_id, position)
+            tokens[request_id] = [eos]
+        for token in self._answers.simulator.simulate_decode(list(tokens)):
+            if token.token_id is not None:
+                tokens[token.request_id] = [token.token_id]
+        return tokens
+
+
+def load_served_tokenizer(model_config: Any) -> ServedTokenizer:
+    """The tokenizer of the model that vLLM serves."""
+    from transformers import AutoTokenizer
+
+    return ServedTokenizer(
+        AutoTokenizer.from_pretrained(
+            model_config.tokenizer,
+            revision=model_config.tokenizer_revision,
+            trust_remote_code=model_config.trust_remote_code,
+        )
+    )
+
+
+def load_answers(settings: SimSettings, tokenizer: ServedTokenizer) -> RecordedAnswers:
+    """The trace that the settings name. Raises TraceError with every problem of it."""
+    return RecordedAnswers(read_records([settings.trace]), tokenizer, settings.match, settings.default)
+
+
+def _refuse_what_has_no_meaning(config: Any) -> None:
+    if config.parallel_config.world_size != 1:
+        raise ConfigError("tensor_parallel_size and pipeline_parallel_size must be 1: no worker is started")
+    if config.speculative_config is not None:
+        raise ConfigError("speculative_config must be unset: a recording has no draft tokens")
+
+
+def _now(value: T, *, later: bool) -> T | Future[T]:
+    """`value`, in a future that has it already where one is wanted."""
+    if not later:
+        return value
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future

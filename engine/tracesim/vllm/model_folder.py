@@ -1,0 +1,126 @@
+"""A model folder that vLLM can serve from a trace: a configuration, a tokenizer, and no weights."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from tracesim import vocabulary
+from tracesim.byte_level import spell_bytes
+
+EOS_TOKEN: Final = "<|endoftext|>"
+
+CHAT_TEMPLATE: Final = (
+    "{%- for message in messages -%}"
+    "{{- message['role'] + ': ' + message['content'] + '\\n\\n' -}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}"
+)
+"""Each message after its role, with a blank line between."""
+
+MAX_MODEL_LEN: Final = 32_768
+
+_SHAPE: Final[Mapping[str, Any]] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500_000.0,
+    "torch_dtype": "bfloat16",
+    "tie_word_embeddings": True,
+    "bos_token_id": None,
+}
+"""The sizes of Llama 3.2 1B (its config.json): they decide how many KV blocks a memory has room for."""
+
+
+def model_files() -> dict[str, bytes]:
+    """The files of a model folder, by name: `config.json` and a tokenizer with the embedded vocabulary."""
+    ranks = _embedded_ranks()
+    eos = len(ranks)
+    config = {**_SHAPE, "vocab_size": eos + 1, "max_position_embeddings": MAX_MODEL_LEN, "eos_token_id": eos}
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": MAX_MODEL_LEN,
+        "eos_token": EOS_TOKEN,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
+    return {
+        "config.json": _json(config),
+        "generation_config.json": _json({"eos_token_id": eos}),
+        "tokenizer.json": orjson.dumps(_tokenizer(ranks)),
+        "tokenizer_config.json": _json(tokenizer_config),
+    }
+
+
+def _embedded_ranks() -> dict[bytes, int]:
+    lines = map(bytes.split, vocabulary.path().read_bytes().splitlines())
+    return {binascii.a2b_base64(token): int(rank) for token, rank in lines}
+
+
+def _tokenizer(ranks: Mapping[bytes, int]) -> dict[str, Any]:
+    """A Hugging Face `tokenizer.json` that cuts and merges as tiktoken does with the same vocabulary."""
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": vocabulary.SPLIT_PATTERN},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    eos = {
+        "id": len(ranks),
+        "content": EOS_TOKEN,
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [eos],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": True,
+            "vocab": {spell_bytes(token): rank for token, rank in ranks.items()},
+            "merges": [
+                [spell_bytes(left), spell_bytes(right)]
+                for token in ranks
+                for left, right in _parts(token, ranks)
+            ],
+        },
+    }
+
+
+def _parts(token: bytes, ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
+    """The pairs of tokens that a token can be merged from, the one of lowest ranks first.
+
+    tiktoken merges whatever makes the token of the lowest rank; a list of merges has to name each way.
+    """
+    pairs = [(token[:at], token[at:]) for at in range(1, len(token))]
+    known = [pair for pair in pairs if pair[0] in ranks and pair[1] in ranks]
+    return sorted(known, key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"

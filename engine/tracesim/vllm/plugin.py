@@ -1,0 +1,167 @@
+"""vLLM's plugin `tracesim`: `--use-simulator` and `--sim-trace` on its command line and in its engine args.
+
+vLLM calls `register` in each of its processes, before it reads a command line. It costs next to nothing and
+changes nothing for those who do not ask for the simulator. Whoever makes `EngineArgs` or `LLM` with
+`use_simulator=True` before vLLM has loaded its plugins calls it first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from tracesim.errors import ConfigError, RequestError
+from tracesim.trace import read_records
+from tracesim.vllm.settings import SimSettings
+
+EXECUTOR: Final = "tracesim.vllm.TraceExecutor"
+
+_FIELDS: Final[Mapping[str, Any]] = {"use_simulator": False, "sim_trace_path": None}
+"""What engine args have more, and what they are unless asked."""
+
+_MARK: Final = "_of_tracesim"
+
+
+def register() -> None:
+    """Teach vLLM's engine args and front end of the simulator; once in a process, however often called."""
+    from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
+    from vllm.v1.engine.input_processor import InputProcessor
+
+    for engine_args in (EngineArgs, AsyncEngineArgs):
+        _add_fields(engine_args)
+    _replace(EngineArgs, "add_cli_args", _add_flags, staticmethod)
+    _replace(EngineArgs, "create_engine_config", _choose_executor)
+    _replace(InputProcessor, "process_inputs", _prepare_requests)
+
+
+def _replace(owner: type[Any], name: str, change: Callable[[Any], Any], kind: Any = lambda it: it) -> None:
+    """Put what `change` makes of a method in its place, unless it stands there already."""
+    method = getattr(owner, name)
+    if getattr(method, _MARK, False):
+        return
+    changed = functools.wraps(method)(change(method))
+    setattr(changed, _MARK, True)
+    setattr(owner, name, kind(changed))
+
+
+def _add_fields(engine_args: type[Any]) -> None:
+    """Two fields more in a dataclass that is made already: vLLM copies engine args field by field."""
+    for name, default in _FIELDS.items():
+        if name not in engine_args.__dataclass_fields__:
+            (field,) = dataclasses.fields(dataclasses.make_dataclass("_", [(name, Any, default)]))
+            engine_args.__dataclass_fields__ = {**engine_args.__dataclass_fields__, name: field}
+            setattr(engine_args, name, default)
+    _replace(engine_args, "__init__", _take_fields)
+
+
+def _take_fields(init: Callable[..., None]) -> Callable[..., None]:
+    def with_fields(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name, default in _FIELDS.items():
+            setattr(self, name, kwargs.pop(name, default))
+        init(self, *args, **kwargs)
+
+    return with_fields
+
+
+def _add_flags(add_cli_args: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def with_flags(parser: Any) -> Any:
+        parser = add_cli_args(parser)
+        group = parser.add_argument_group("tracesim", "Answers from a recorded trace; no model is loaded.")
+        group.add_argument("--use-simulator", action="store_true", help="Answer from --sim-trace.")
+        group.add_argument(
+            "--sim-trace", dest="sim_trace_path", metavar="PATH", help="The trace to answer from."
+        )
+        return parser
+
+    return with_flags
+
+
+def _choose_executor(create_engine_config: Callable[..., Any]) -> Callable[..., Any]:
+    def with_executor(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.sim_trace_path is not None and not self.use_simulator:
+            raise ConfigError(
+                "sim_trace_path is set and use_simulator is not; give --use-simulator with --sim-trace"
+            )
+        if self.use_simulator:
+            _use_simulator(self)
+        if _is_ours(self.distributed_executor_backend):
+            read_records([SimSettings.from_additional_config(self.additional_config).trace])
+        return create_engine_config(self, *args, **kwargs)
+
+    return with_executor
+
+
+def _use_simulator(engine_args: Any) -> None:
+    """Write what was asked into settings that reach the engine in its own process."""
+    if missing := _missing_features():
+        from vllm import __version__
+
+        raise ConfigError(f"use_simulator does not fit vLLM {__version__}: it has no {', '.join(missing)}")
+    backend = engine_args.distributed_executor_backend
+    if backend not in (None, "uni", "mp") and not _is_ours(backend):
+        raise ConfigError(
+            f"use_simulator is set, and distributed_executor_backend too, to {backend!r}; leave it out"
+        )
+    engine_args.distributed_executor_backend = EXECUTOR
+    if engine_args.sim_trace_path is not None:
+        given = engine_args.additional_config or {}
+        engine_args.additional_config = {**given, "sim_trace": str(engine_args.sim_trace_path)}
+
+
+def _missing_features() -> list[str]:
+    """What tracesim builds on and the vLLM at hand does not have."""
+    from vllm.config import VllmConfig
+    from vllm.v1.core.sched.output import CachedRequestData
+    from vllm.v1.executor.abstract import Executor
+
+    wanted = {
+        "VllmConfig.additional_config": "additional_config" in VllmConfig.__dataclass_fields__,
+        "Executor.sample_tokens": hasattr(Executor, "sample_tokens"),
+        **{
+            f"CachedRequestData.{name}": name in CachedRequestData.__dataclass_fields__
+            for name in ("num_output_tokens", "resumed_req_ids")
+        },
+    }
+    return [name for name, found in wanted.items() if not found]
+
+
+def _prepare_requests(process_inputs: Callable[..., Any]) -> Callable[..., Any]:
+    def with_answers(self: Any, *args: Any, **kwargs: Any) -> Any:
+        request = process_inputs(self, *args, **kwargs)
+        if _is_ours(self.vllm_config.parallel_config.distributed_executor_backend):
+            _prepare(self, request)
+        return request
+
+    return with_answers
+
+
+def _prepare(input_processor: Any, request: Any) -> None:
+    from vllm.exceptions import VLLMValidationError
+
+    from tracesim.vllm.front_end import prepare
+
+    try:
+        prepare(request, _answers_of(input_processor))
+    except RequestError as error:
+        raise VLLMValidationError(f"tracesim: {error}") from error
+
+
+def _answers_of(input_processor: Any) -> Any:
+    """The answers of the front end's own process, read when the first request comes."""
+    answers = getattr(input_processor, "_tracesim_answers", None)
+    if answers is None:
+        from tracesim.vllm.executor import load_answers, load_served_tokenizer
+
+        settings = SimSettings.from_additional_config(input_processor.vllm_config.additional_config)
+        answers = load_answers(settings, load_served_tokenizer(input_processor.model_config))
+        input_processor._tracesim_answers = answers
+    return answers
+
+
+def _is_ours(backend: object) -> bool:
+    """Whether an executor backend, named or given as a class, is the simulator's."""
+    if isinstance(backend, type):
+        backend = f"{backend.__module__}.{backend.__qualname__}"
+    return backend in (EXECUTOR, "tracesim.vllm.executor.TraceExecutor")

@@ -1,0 +1,118 @@
+"""vLLM's own scheduler, which hands out recordings as requests arrive and tells a log what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from vllm.logger import init_logger
+from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
+from vllm.v1.request import RequestStatus
+
+from tracesim.errors import UnknownPromptError
+from tracesim.sampling import SamplingParams
+from tracesim.vllm.answers import RecordedAnswers
+from tracesim.vllm.served_log import Counts, ServedLog
+
+_logger = init_logger("vllm.tracesim")  # vLLM shows only what is logged below its own name
+
+
+_Base: Any = object
+
+
+class _Served(_Base):  # type: ignore[misc]
+    """What is put before a Scheduler class of vLLM's. A request whose prompt was not recorded fails alone."""
+
+    answers: RecordedAnswers
+    log_path: str | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._failed: list[tuple[Any, str]] = []
+        self._preempted: list[str] = []
+        self._log: ServedLog | None = None
+        if self.log_path is not None:
+            caching = bool(self.cache_config.enable_prefix_caching)
+            self._log = ServedLog(self.log_path, self.answers.requests, prefix_caching=caching)
+
+    def add_request(self, request: Any) -> None:
+        super().add_request(request)
+        room = max(1, self.max_model_len - request.num_prompt_tokens)
+        params = _limits_of(request.sampling_params)
+        try:
+            self.answers.add(request.request_id, request.prompt_token_ids or (), params, room)
+        except UnknownPromptError as error:
+            _logger.error("request %s: %s", request.request_id, error)
+            self.finish_requests([request.request_id], RequestStatus.FINISHED_ERROR)
+            self._failed.append((request, str(error)))
+
+    def schedule(self, *args: Any, **kwargs: Any) -> Any:
+        if self._log:
+            self._log.write()
+        self._preempted = []
+        return super().schedule(*args, **kwargs)
+
+    def _preempt_request(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        self._preempted.append(request.request_id)
+        return super()._preempt_request(request, *args, **kwargs)
+
+    def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
+        by_client = super().update_from_output(scheduler_output, model_runner_output)
+        if self._log:
+            outputs = [output for client in by_client.values() for output in client.outputs]
+            self._log.note(scheduler_output, outputs, self._preempted, self._counts())
+        for request, reason in self._failed:
+            client = by_client.setdefault(request.client_index, EngineCoreOutputs())
+            client.outputs.append(_failure(request, reason))
+        self._failed.clear()
+        return by_client
+
+    def finish_requests(self, request_ids: Any, finished_status: Any) -> Any:
+        finished = super().finish_requests(request_ids, finished_status)
+        if self._log and finished_status == RequestStatus.FINISHED_ABORTED:
+            self._log.aborted(_as_list(request_ids), self._counts())
+        return finished
+
+    def shutdown(self) -> None:
+        if self._log:
+            self._log.close()
+        super().shutdown()
+
+    def _counts(self) -> Counts:
+        free_blocks = self.kv_cache_manager.block_pool.get_num_free_blocks()
+        return Counts(len(self.running), len(self.waiting), free_blocks)
+
+
+def served_scheduler(base: type[Any], answers: RecordedAnswers, log_path: str | None) -> type[Any]:
+    """A subclass of `base`, a Scheduler class of vLLM's, that schedules as it does.
+
+    It finds the answers as requests arrive, and writes step records to `log_path` unless that is None.
+    """
+    members = {"__module__": __name__, "answers": answers, "log_path": log_path}
+    return type("ServedScheduler", (_Served, base), members)
+
+
+def _failure(request: Any, reason: str) -> Any:
+    """What tells a client that its request, and no other, came to nothing."""
+    return EngineCoreOutput(
+        request_id=request.request_id,
+        new_token_ids=[],
+        finish_reason=request.get_finished_reason(),
+        stop_reason=reason,
+    )
+
+
+def _limits_of(params: Any) -> SamplingParams:
+    """What vLLM's sampling parameters ask, as far as it decides where an answer ends."""
+    return SamplingParams(
+        max_tokens=params.max_tokens,
+        min_tokens=params.min_tokens,
+        stop=params.stop or None,
+        include_stop_str_in_output=params.include_stop_str_in_output,
+    )
+
+
+def _as_list(request_ids: str | Iterable[str] | None) -> list[str]:
+    if request_ids is None:
+        return []
+    return [request_ids] if isinstance(request_ids, str) else list(request_ids)

@@ -1,0 +1,97 @@
+"""The served model's tokenizer and chat template, as far as recorded answers need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from tracesim.errors import ConfigError
+from tracesim.tokenizer import HuggingFaceTokenizer
+
+_SENTINELS: Final = ("TracesimFirst", "TracesimSecond", "TracesimThird")
+"""Messages to look for in what a template makes of them."""
+
+
+class _Frame(NamedTuple):
+    """What a chat template puts before a user's message, and after the last one."""
+
+    before: str
+    after: str
+
+
+class ServedTokenizer:
+    """A tokenizer of Hugging Face's `transformers`, which vLLM serves a model with.
+
+    `responses` is the same tokenizer for recorded text, in which what looks like a special token is text.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Raises ConfigError for a tokenizer that has no end-of-sequence token or no `tokenizer.json`."""
+        import tokenizers
+
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if not isinstance(backend, tokenizers.Tokenizer):
+            raise ConfigError(f"the tokenizer {type(tokenizer).__name__} has no tokenizer.json to work with")
+        if tokenizer.eos_token_id is None:
+            raise ConfigError("the tokenizer has no end-of-sequence token to end an answer with")
+        self.eos_token_id: int = tokenizer.eos_token_id
+        self.responses = HuggingFaceTokenizer("served", tokenizers.Tokenizer.from_str(backend.to_str()))
+        self._tokenizer = tokenizer
+
+    def spellings(self, prompt: str) -> Iterator[tuple[int, ...]]:
+        """The tokens in which a prompt may come: to be completed, and as the only message of a chat."""
+        yield tuple(self._tokenizer.encode(prompt))
+        chat = self._rendered(("user", prompt))
+        if chat is not None:
+            yield tuple(self._tokenizer.encode(chat, add_special_tokens=False))
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """What tokens spell, special ones included."""
+        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=False))
+
+    def last_user_messages(self, token_ids: Sequence[int]) -> Iterator[str]:
+        """What may be the last user message of a chat: the shortest first, in case it quotes the template."""
+        frame = self._frame
+        if frame is None:
+            return
+        chat = self.text(token_ids)
+        if frame.after and not chat.endswith(frame.after):
+            return
+        chat = chat[: len(chat) - len(frame.after)]
+        start = chat.rfind(frame.before)
+        while start >= 0:
+            yield chat[start + len(frame.before) :]
+            start = chat.rfind(frame.before, 0, start)
+
+    @cached_property
+    def _frame(self) -> _Frame | None:
+        """Worked out from what the template makes of one message, and of three."""
+        first, second, third = _SENTINELS
+        alone, chat = (
+            self._rendered(("user", first)),
+            self._rendered(("user", first), ("assistant", second), ("user", third)),
+        )
+        if alone is None or chat is None or first not in alone or third not in chat:
+            return None
+        before_first, _, after = alone.partition(first)
+        before_third = chat.partition(second)[2].partition(third)[0]
+        shared = _common_end(before_first, before_third)
+        return _Frame(shared, after) if shared else None
+
+    def _rendered(self, *messages: tuple[str, str]) -> str | None:
+        if not self._tokenizer.chat_template:
+            return None
+        chat = [{"role": role, "content": content} for role, content in messages]
+        rendered: str = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return rendered
+
+
+def _common_end(one: str, other: str) -> str:
+    """The longest text that both end with."""
+    length = 0
+    for mine, its in zip(reversed(one), reversed(other), strict=False):
+        if mine != its:
+            break
+        length += 1
+    return one[len(one) - length :]
