@@ -270,6 +270,33 @@ def test_a_request_that_its_client_dropped_is_aborted_in_the_log(model: ServedMo
     assert (step["running"], step["free_blocks"]) == (0, 9)
 
 
+def test_a_stop_string_that_a_server_finds_late_still_ends_its_request(
+    model: ServedModel, tmp_path: Path
+) -> None:
+    """The abort comes while the next step is at work: the request is scheduled once more, in vain."""
+    log = tmp_path / "steps.jsonl"
+    engine = Engine(model, MILESTONE, log=str(log))
+    engine.add("a", "StopCase")
+    engine.requests["a"].sampling_params.stop = []
+    engine.scheduler.add_request(FakeRequest("b", model.encode("StopCase"), params(stop=["STOP"])))
+    while len(engine.scheduler.running) != 2 or len(engine.scheduler.running[1].output) < 3:
+        plan = engine.scheduler.schedule()
+        engine.executor.execute_model(plan)
+        engine.scheduler.update_from_output(plan, engine.executor.sample_tokens(None))
+    plan = engine.scheduler.schedule()
+    engine.executor.execute_model(plan)
+    engine.scheduler.finish_requests(["b"], fake_vllm.Status.FINISHED_ABORTED)
+    engine.scheduler.update_from_output(plan, engine.executor.sample_tokens(None))
+    engine.run()
+    steps = [json.loads(line) for line in log.read_bytes().splitlines()]
+
+    assert [step["finished"] for step in steps if step["finished"]] == [
+        [{"id": "r3#2", "finish_reason": "stop", "stop_reason": "STOP"}],
+        [{"id": "r3", "finish_reason": "stop", "stop_reason": None}],
+    ]
+    assert [entry["id"] for entry in steps[3]["decode"]] == ["r3", "r3#2"]
+
+
 def test_a_recording_that_is_given_again_has_a_name_of_its_own(model: ServedModel, tmp_path: Path) -> None:
     steps = logged(model, tmp_path, ("Hello", {}), ("Hello", {}))
 
@@ -421,7 +448,9 @@ def test_limits_of_the_trace_hold_where_the_client_says_nothing(model: ServedMod
     ("prompt", "fields", "says"),
     [
         ("Hallo", {}, "the nearest is 'Hello'"),
-        ("Hello", {"logprobs": 2}, "logprobs cannot be simulated: a recording has no logprobs"),
+        ("Hello", {"logprobs": 0}, "logprobs cannot be simulated: a recording has no logprobs"),
+        ("user: Helo\n\nassistant: ", {}, "has the prompt 'Helo'; the nearest is 'Hello'"),
+        ("user: A\n\nassistant: B\n\nuser: Hello\n\nassistant: ", {}, "set sim_match to last-user"),
         ("Hello", {"structured_outputs": object()}, "structured_outputs cannot be simulated"),
     ],
 )

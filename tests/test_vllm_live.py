@@ -45,13 +45,14 @@ def a_trace(folder: Path) -> Path:
     draw = random.Random(7)
     words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
     starts = [" ".join(draw.choices(words, k=60)) for _ in range(3)]
+    limits: list[dict[str, Any]] = [{}, {}, {"stop": ["theta", "a b"]}, {"max_tokens": 9}]
     records = []
     for number in range(80):
         question = " ".join(draw.choices(words, k=draw.randint(1, 40)))
         record = {
             "prompt": f"{draw.choice(starts)} {number} {question}",
             "response": " ".join(draw.choices([*words, "é🤷🏽 "], k=draw.randint(0, 90))),
-            **draw.choice([{}, {}, {"stop": ["theta", "a b"]}, {"max_tokens": 9}]),
+            **draw.choice(limits),
         }
         records.append(orjson.dumps(record))
     path = folder / "trace.jsonl"
