@@ -113,11 +113,13 @@ class FakeScheduler:
             outputs.append(_output(request.request_id, list(tokens), reason))
         return {0: SimpleNamespace(outputs=outputs)} if outputs else {}
 
-    def finish_requests(self, request_ids: Any, status: Status) -> None:
+    def finish_requests(self, request_ids: Any, status: Status) -> list[FakeRequest]:
         ids = [request_ids] if isinstance(request_ids, str) else list(request_ids)
-        for request in [r for r in (*self.running, *self.waiting) if r.request_id in ids]:
+        found = [r for r in (*self.running, *self.waiting) if r.request_id in ids]
+        for request in found:
             request.status = status
             self._free(request)
+        return found
 
     def shutdown(self) -> None:
         """Nothing is open."""
@@ -181,8 +183,8 @@ def engine_args() -> dict[str, type[Any]]:
 class FakeInputProcessor:
     """vLLM's front end: a prompt in, a request out."""
 
-    vllm_config: Any = None
-    model_config: Any = None
+    def __init__(self, vllm_config: Any, renderer: Any = None) -> None:
+        self.vllm_config = vllm_config
 
     def process_inputs(self, request_id: str, prompt: list[int], sampling_params: Any) -> FakeRequest:
         return FakeRequest(request_id, prompt, sampling_params)

@@ -125,7 +125,7 @@ class ServedLog:
         """How a request ended: by a stop string, which only the front end knows of, or as vLLM says."""
         name, _, cursor = self._requests[request_id]
         num_emitted = self._num_emitted.pop(request_id, 0)
-        if cursor.stop_reason is not None and num_emitted == cursor.num_tokens:
+        if cursor.stop_reason is not None and num_emitted >= cursor.num_tokens:
             return FinishedRequest(name, "stop", cursor.stop_reason)
         return FinishedRequest(name, finish_reason, None if stop_reason is None else str(stop_reason))
 
