@@ -13,7 +13,7 @@ from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitEr
 from tracesim.outputs import RequestOutput, StepRecord
 from tracesim.progress import RequestProgress, RunCounts
 from tracesim.records import EngineStep, output_of, record_of
-from tracesim.request import Request, RequestState, RequestStatus
+from tracesim.request import ARRIVING, FINISHED, Request, RequestState
 from tracesim.sampling import SamplingParams
 from tracesim.scheduler import StepPlan, make_scheduler
 from tracesim.simulator import TokenizedRecord, TraceSimulator
@@ -126,8 +126,8 @@ class LLMEngine:
             progress = self.requests.get(each)
             if progress is None or progress.finish_reason is not None:
                 continue
-            if progress.state.status is RequestStatus.ARRIVING:
-                progress.state.status = RequestStatus.FINISHED
+            if progress.state.status is ARRIVING:
+                progress.state.status = FINISHED
             else:
                 self.scheduler.abort_request(progress.state)
             progress.finish_reason = "abort"
@@ -244,7 +244,7 @@ class LLMEngine:
                 self.step_number = max(self.step_number, next_step)
             if next_step <= self.step_number:
                 for state in self._arrivals.take(self.step_number):
-                    if state.status is RequestStatus.ARRIVING:
+                    if state.status is ARRIVING:
                         scheduler.add_request(state)
         return bool(scheduler.running or scheduler.num_waiting)
 

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from tracesim.config import EngineConfig
 from tracesim.errors import StalledError
 from tracesim.kv_cache import KVCache
-from tracesim.request import Request, RequestState, RequestStatus
+from tracesim.request import FINISHED_IGNORED, Request, RequestState
 from tracesim.scheduler.base import BaseScheduler
 from tracesim.scheduler.interface import NO_STRIDE, Scheduled, StepPlan, Stride
 from tracesim.waiting import FCFSQueue
@@ -53,7 +53,7 @@ class PrefillFirstScheduler(BaseScheduler):
             state = self._waiting.peek()
             if found is _Next.NEVER_FITS:
                 self._waiting.take()
-                state.status = RequestStatus.FINISHED_IGNORED
+                state.status = FINISHED_IGNORED
                 plan.refused = [*plan.refused, state]
             else:
                 tokens_left -= state.num_tokens

@@ -14,7 +14,7 @@ from tracesim.config import EngineConfig
 from tracesim.errors import RequestError
 from tracesim.kv_cache import KVCache, Prefix
 from tracesim.prefix_cache import PrefixCache
-from tracesim.request import Request, RequestState, RequestStatus
+from tracesim.request import RUNNING, Request, RequestState
 from tracesim.scheduler.base import BaseScheduler
 from tracesim.scheduler.interface import NO_STRIDE, Scheduled, StepPlan, Stride
 from tracesim.waiting import make_queue
@@ -154,7 +154,7 @@ class TokenBudgetScheduler(BaseScheduler):
         for state in states:
             if batch.budget == 0:
                 break
-            if state.status is not RequestStatus.RUNNING:
+            if state.status is not RUNNING:
                 continue
             computed = state.current_num_computed_tokens
             tokens = min(state.current_num_tokens - computed, chunk, batch.budget)
