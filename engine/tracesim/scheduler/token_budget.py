@@ -116,15 +116,19 @@ class TokenBudgetScheduler(BaseScheduler):
             self._schedule_one_by_one(list(self._running), batch, chunk)
             batch.held = [s for s in self._running if s.clock is not None and s not in batch.scheduled]
             return
-        batch.budget -= self._decoding.size
-        if self._decoding.num_beginning() <= self._cache.free:
-            self._cache.allocate_decodes(self._decoding)
-        else:
-            takers = self._cache.takers(self._decoding)
-            batch.budget += len(takers)
-            self._schedule_one_by_one(takers, batch, chunk)
+        self._schedule_decodes(batch)
         if self._alone:
             self._schedule_one_by_one(list(self._alone), batch, chunk)
+
+    def _schedule_decodes(self, batch: _Batch) -> None:
+        """Let all decode. Where blocks are short, those who come first take all, then the last makes room."""
+        cache, decoding = self._cache, self._decoding
+        num_served = 0
+        while decoding.num_beginning() - num_served > cache.free:
+            num_served += cache.take_rest()
+            self._make_room(batch)
+        cache.allocate_decodes(decoding, num_served)
+        batch.budget -= decoding.size
 
     def _is_crowded(self, chunk: int) -> bool:
         """Whether it may matter in which order the running requests get tokens and blocks.
@@ -153,27 +157,23 @@ class TokenBudgetScheduler(BaseScheduler):
         cache = self._cache
         for state in states:
             if batch.budget == 0:
-                break
+                return
             if state.status is not RUNNING:
                 continue
             computed = state.current_num_computed_tokens
             tokens = min(state.current_num_tokens - computed, chunk, batch.budget)
-            has_room = cache.try_allocate(state, computed + tokens)
-            if not has_room and not self._make_room(state, computed + tokens, batch):
-                break
+            while not cache.try_allocate(state, computed + tokens):
+                if self._make_room(batch) is state:
+                    return
             batch.add(state, tokens)
 
-    def _make_room(self, state: RequestState, num_tokens: int, batch: _Batch) -> bool:
-        """Preempt others until `state` has room for `num_tokens` tokens; False when it had to go itself."""
-        while True:
-            victim = self._victim()
-            self._preempt(victim, batch.drop(victim))
-            self._waiting.put_back([victim])
-            batch.preempted = [*batch.preempted, victim]
-            if victim is state:
-                return False
-            if self._cache.try_allocate(state, num_tokens):
-                return True
+    def _make_room(self, batch: _Batch) -> RequestState:
+        """Preempt a running request; which one."""
+        victim = self._victim()
+        self._preempt(victim, batch.drop(victim))
+        self._waiting.put_back([victim])
+        batch.preempted = [*batch.preempted, victim]
+        return victim
 
     def _victim(self) -> RequestState:
         """The request admitted last; by priority, the last to arrive of the least urgent."""
