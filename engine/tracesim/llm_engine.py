@@ -198,7 +198,7 @@ class LLMEngine:
         return step
 
     def _run_unwatched(self, limit: int) -> None:
-        """A stride of `limit` steps at most, or else one step: no token is made and no decode listed."""
+        """A stride, then the step that ended it, `limit` at most: no token is made and no decode listed."""
         if not self._admit_arrivals():
             return
         self._unwatched = True
@@ -207,7 +207,7 @@ class LLMEngine:
         steps, num_prefills, num_decodes, finished = self.scheduler.stride(limit)
         if steps:
             self._count(steps, num_prefills, num_decodes, finished)
-        else:
+        if steps < limit and not finished:
             plan = self.scheduler.schedule()
             self._book(plan, self.scheduler.update(plan))
 
