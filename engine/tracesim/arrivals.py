@@ -16,7 +16,7 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.next_step: int | None = None
-        self._by_step: dict[int, list[RequestState]] = {}
+        self._by_step: dict[int, dict[RequestState, None]] = {}
         self._steps: list[int] = []
 
     def add(self, state: RequestState) -> None:
@@ -24,15 +24,26 @@ class Arrivals:
         step = state.request.arrival_step
         together = self._by_step.get(step)
         if together is None:
-            together = self._by_step[step] = []
+            together = self._by_step[step] = {}
             heapq.heappush(self._steps, step)
             self.next_step = self._steps[0]
-        together.append(state)
+        together[state] = None
+
+    def remove(self, state: RequestState) -> None:
+        """Let a request never arrive."""
+        del self._by_step[state.request.arrival_step][state]
+        self._look_ahead()
 
     def take(self, step: int) -> Sequence[RequestState]:
         """The requests that arrive before `step` is run."""
         taken: list[RequestState] = []
-        while self._steps and self._steps[0] <= step:
+        while self.next_step is not None and self.next_step <= step:
             taken += self._by_step.pop(heapq.heappop(self._steps))
-        self.next_step = self._steps[0] if self._steps else None
+            self._look_ahead()
         return taken
+
+    def _look_ahead(self) -> None:
+        """Find the step of the next arrival, past those whose requests were all removed."""
+        while self._steps and not self._by_step[self._steps[0]]:
+            del self._by_step[heapq.heappop(self._steps)]
+        self.next_step = self._steps[0] if self._steps else None

@@ -127,6 +127,7 @@ class LLMEngine:
             if progress is None or progress.finish_reason is not None:
                 continue
             if progress.state.status is ARRIVING:
+                self._arrivals.remove(progress.state)
                 progress.state.status = FINISHED
             else:
                 self.scheduler.abort_request(progress.state)
@@ -147,9 +148,9 @@ class LLMEngine:
         While nothing runs or waits, the steps up to the next arrival are passed over. Raises StalledError
         when the schedule can never move again.
         """
-        step = self._step()
-        if step is None:
+        if not self._num_unfinished:
             return []
+        step = self._step()
         moved = {token.request_id: None for token in step.emitted}
         moved.update((state.id, None) for state in step.finished)
         return [output_of(self.requests[request_id]) for request_id in moved]
@@ -175,17 +176,15 @@ class LLMEngine:
                 unfinished = f"{self._num_unfinished} of {len(self.requests)} requests"
                 raise StepLimitError(f"{unfinished} are unfinished after {max_steps} steps")
             if on_step is not None:
-                if step := self._step():
-                    on_step(self._record(step))
+                on_step(self._record(self._step()))
             elif lines is not None:
                 self._write_step(lines)
             else:
                 self._run_unwatched(sys.maxsize if max_steps is None else max_steps - self.counts.steps)
 
-    def _step(self) -> EngineStep | None:
-        """One step, with all that it did; None when the only requests left to arrive were aborted."""
-        if not self._admit_arrivals():
-            return None
+    def _step(self) -> EngineStep:
+        """One step, with all that it did."""
+        self._admit_arrivals()
         plan = self.scheduler.schedule()
         decodes = self.scheduler.decodes(plan)
         emitting = plan.emitting(self.scheduler.decoding(plan))
@@ -199,8 +198,7 @@ class LLMEngine:
 
     def _run_unwatched(self, limit: int) -> None:
         """A stride, then the step that ended it, `limit` at most: no token is made and no decode listed."""
-        if not self._admit_arrivals():
-            return
+        self._admit_arrivals()
         self._unwatched = True
         if (arrival := self._arrivals.next_step) is not None:
             limit = min(limit, arrival - self.step_number)
@@ -219,8 +217,7 @@ class LLMEngine:
 
     def _write_step(self, lines: StepLines) -> None:
         """One step, written as a line."""
-        if not self._admit_arrivals():
-            return
+        self._admit_arrivals()
         number, plan = self.step_number, self.scheduler.schedule()
         lines.planned(plan)
         finished = self.scheduler.update(plan)
@@ -236,17 +233,16 @@ class LLMEngine:
                     self.simulator.seek(progress.state.id, progress.state.num_output_tokens)
             self._unwatched = False
 
-    def _admit_arrivals(self) -> bool:
-        """Hand the scheduler the requests whose time has come; whether it has any at all."""
+    def _admit_arrivals(self) -> None:
+        """Hand the scheduler the requests whose time has come; where it has none, that is the next one's."""
         scheduler, next_step = self.scheduler, self._arrivals.next_step
-        if next_step is not None:
-            if not scheduler.running and not scheduler.num_waiting:
-                self.step_number = max(self.step_number, next_step)
-            if next_step <= self.step_number:
-                for state in self._arrivals.take(self.step_number):
-                    if state.status is ARRIVING:
-                        scheduler.add_request(state)
-        return bool(scheduler.running or scheduler.num_waiting)
+        if next_step is None:
+            return
+        if not scheduler.running and not scheduler.num_waiting:
+            self.step_number = max(self.step_number, next_step)
+        if next_step <= self.step_number:
+            for state in self._arrivals.take(self.step_number):
+                scheduler.add_request(state)
 
     def _book(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
         if not plan:

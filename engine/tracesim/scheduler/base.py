@@ -8,7 +8,7 @@ from tracesim.config import EngineConfig
 from tracesim.decode_calendar import DecodeCalendar, by_admission
 from tracesim.kv_cache import KVCache
 from tracesim.request import FINISHED, PREEMPTED, RUNNING, WAITING, RequestState
-from tracesim.scheduler.interface import Scheduled, StepPlan, Stride
+from tracesim.scheduler.interface import Scheduled, StepPlan, Stride, new_scheduled
 from tracesim.waiting import WaitingQueue
 
 
@@ -66,7 +66,7 @@ class BaseScheduler:
 
     def decodes(self, plan: StepPlan) -> list[Scheduled]:
         """The whole decode batch of a plan, in the order of admission; before `update`."""
-        batch = [Scheduled(state, state.current_num_tokens - 1, 1) for state in self.decoding(plan)]
+        batch = [new_scheduled((state, state.current_num_tokens - 1, 1)) for state in self.decoding(plan)]
         if plan.decode:
             batch += plan.decode
             batch.sort(key=lambda entry: entry.state.admission)

@@ -14,7 +14,7 @@ from tracesim.errors import StalledError
 from tracesim.kv_cache import KVCache
 from tracesim.request import FINISHED_IGNORED, Request, RequestState
 from tracesim.scheduler.base import BaseScheduler
-from tracesim.scheduler.interface import NO_STRIDE, Scheduled, StepPlan, Stride
+from tracesim.scheduler.interface import NO_STRIDE, StepPlan, Stride, new_scheduled
 from tracesim.waiting import FCFSQueue
 
 
@@ -44,7 +44,7 @@ class PrefillFirstScheduler(BaseScheduler):
         if self._alone or not self._decoding.size or self._next_prefill(self._max_tokens) is not _Next.WAITS:
             return NO_STRIDE
         limit = self._decoding.ticks_to_finish(limit)
-        steps = self._cache.allocate_ticks(self._decoding, limit, spare=1) if limit > 0 else 0
+        steps = self._cache.allocate_ticks(self._decoding, limit, spare=1)
         return self._stride(steps, num_prefills=0) if steps else NO_STRIDE
 
     def _schedule_prefills(self, plan: StepPlan) -> None:
@@ -76,7 +76,7 @@ class PrefillFirstScheduler(BaseScheduler):
         self._cache.allocate(state, state.num_tokens)
         self._admit(state)
         state.num_computed_tokens = state.num_tokens
-        plan.prefill.append(Scheduled(state, 0, state.num_tokens))
+        plan.prefill.append(new_scheduled((state, 0, state.num_tokens)))
         if self._prefill_samples:
             plan.sampled.append(state)
 
@@ -87,7 +87,7 @@ class PrefillFirstScheduler(BaseScheduler):
         else:
             plan.preempted = self._make_room()
             self._waiting.put_back(plan.preempted)
-        plan.decode = [Scheduled(state, state.num_computed_tokens, 1) for state in self._alone]
+        plan.decode = [new_scheduled((state, state.num_computed_tokens, 1)) for state in self._alone]
         plan.sampled += self._alone
         plan.num_decodes = len(self._running)
 

@@ -16,7 +16,7 @@ from tracesim.kv_cache import KVCache, Prefix
 from tracesim.prefix_cache import PrefixCache
 from tracesim.request import RUNNING, Request, RequestState
 from tracesim.scheduler.base import BaseScheduler
-from tracesim.scheduler.interface import NO_STRIDE, Scheduled, StepPlan, Stride
+from tracesim.scheduler.interface import NO_STRIDE, Scheduled, StepPlan, Stride, new_scheduled
 from tracesim.waiting import make_queue
 
 _NULL_BLOCKS = 1
@@ -82,8 +82,6 @@ class TokenBudgetScheduler(BaseScheduler):
             limit = min(limit, (alone.num_tokens - alone.num_computed_tokens - 1) // rest)
         elif not decoding.size or rest < 0 or self._can_admit(rest):
             return NO_STRIDE
-        if limit <= 0:
-            return NO_STRIDE
         steps = self._cache.allocate_ticks(decoding, decoding.ticks_to_finish(limit), alone, rest)
         if not steps:
             return NO_STRIDE
@@ -93,9 +91,10 @@ class TokenBudgetScheduler(BaseScheduler):
         return self._stride(steps, num_prefills=1)
 
     def _takes_all(self, alone: RequestState, rest: int) -> bool:
-        """Whether a prompt takes all the rest of the budget, and nobody comes after it."""
-        is_last = len(self._alone) == 1 and next(reversed(self._running)) is alone
-        return is_last and 0 < rest <= self._longest_chunk()
+        """Whether a prompt takes all the rest of the budget and is not done then, and is the last to run."""
+        if not 0 < rest < alone.num_tokens - alone.num_computed_tokens or len(self._alone) > 1:
+            return False
+        return next(reversed(self._running)) is alone and rest <= self._longest_chunk()
 
     def _can_admit(self, rest: int) -> bool:
         """Whether the next waiting request could start in a step with `rest` tokens left."""
@@ -232,7 +231,7 @@ class TokenBudgetScheduler(BaseScheduler):
                 sampled.append(state)
                 if tokens == 1 and state.num_output_tokens:
                     kind = decode
-            kind.append(Scheduled(state, computed, tokens))
+            kind.append(new_scheduled((state, computed, tokens)))
         num_decodes = self._decoding.size - len(batch.held) + len(decode)
         return StepPlan(num_decodes, prefill, sampled, decode, batch.cached, batch.held, batch.preempted)
 
