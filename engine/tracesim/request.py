@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class RequestStatus(Enum):
@@ -24,14 +23,13 @@ class RequestStatus(Enum):
 ARRIVING, WAITING, RUNNING, PREEMPTED, FINISHED, FINISHED_IGNORED = RequestStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What a scheduler may know of a request; never its text.
 
     `num_output_tokens` is how many tokens the recording will give: it is known before the first step.
     A lower `priority` runs earlier. `order` counts the requests as they were added. Token ids are None when
     only lengths are known; `hash_ids` then tell equal prompts, one id for each 512 tokens. Only prefix
-    caching looks at them.
+    caching looks at them. A named tuple, as it is made for every line of a trace.
     """
 
     id: str
