@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+from collections.abc import Sequence
 
 from tracesim.request import RequestState
 
@@ -15,25 +16,34 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.next_step: int | None = None
-        self._states: deque[RequestState] = deque()
-        self._in_order = True
+        self._by_step: dict[int, dict[RequestState, None]] = {}
+        self._steps: list[int] = []
 
     def add(self, state: RequestState) -> None:
         """Let a request arrive before its arrival step."""
         step = state.request.arrival_step
-        if self.next_step is None or step < self.next_step:
-            self.next_step = step
-        if self._states and step < self._states[-1].request.arrival_step:
-            self._in_order = False
-        self._states.append(state)
+        together = self._by_step.get(step)
+        if together is None:
+            together = self._by_step[step] = {}
+            heapq.heappush(self._steps, step)
+            self.next_step = self._steps[0]
+        together[state] = None
 
-    def take(self, step: int) -> list[RequestState]:
+    def remove(self, state: RequestState) -> None:
+        """Let a request never arrive."""
+        del self._by_step[state.request.arrival_step][state]
+        self._look_ahead()
+
+    def take(self, step: int) -> Sequence[RequestState]:
         """The requests that arrive before `step` is run."""
-        if not self._in_order:
-            self._states = deque(sorted(self._states, key=lambda state: state.request.arrival_step))
-            self._in_order = True
-        states, taken = self._states, []
-        while states and states[0].request.arrival_step <= step:
-            taken.append(states.popleft())
-        self.next_step = states[0].request.arrival_step if states else None
+        taken: list[RequestState] = []
+        while self.next_step is not None and self.next_step <= step:
+            taken += self._by_step.pop(heapq.heappop(self._steps))
+            self._look_ahead()
         return taken
+
+    def _look_ahead(self) -> None:
+        """Find the step of the next arrival, past those whose requests were all removed."""
+        while self._steps and not self._by_step[self._steps[0]]:
+            del self._by_step[heapq.heappop(self._steps)]
+        self.next_step = self._steps[0] if self._steps else None

@@ -13,7 +13,7 @@ from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitEr
 from tracesim.outputs import RequestOutput, StepRecord
 from tracesim.progress import RequestProgress, RunCounts
 from tracesim.records import EngineStep, output_of, record_of
-from tracesim.request import Request, RequestState, RequestStatus
+from tracesim.request import ARRIVING, FINISHED, Request, RequestState
 from tracesim.sampling import SamplingParams
 from tracesim.scheduler import StepPlan, make_scheduler
 from tracesim.simulator import TokenizedRecord, TraceSimulator
@@ -127,8 +127,9 @@ class LLMEngine:
             progress = self.requests.get(each)
             if progress is None or progress.finish_reason is not None:
                 continue
-            if progress.state.status is RequestStatus.ARRIVING:
-                progress.state.status = RequestStatus.FINISHED
+            if progress.state.status is ARRIVING:
+                self._arrivals.remove(progress.state)
+                progress.state.status = FINISHED
             else:
                 self.scheduler.abort_request(progress.state)
             progress.finish_reason = "abort"
@@ -148,9 +149,9 @@ class LLMEngine:
         While nothing runs or waits, the steps up to the next arrival are passed over. Raises StalledError
         when the schedule can never move again.
         """
-        step = self._step()
-        if step is None:
+        if not self._num_unfinished:
             return []
+        step = self._step()
         moved = {token.request_id: None for token in step.emitted}
         moved.update((state.id, None) for state in step.finished)
         return [output_of(self.requests[request_id]) for request_id in moved]
@@ -176,17 +177,15 @@ class LLMEngine:
                 unfinished = f"{self._num_unfinished} of {len(self.requests)} requests"
                 raise StepLimitError(f"{unfinished} are unfinished after {max_steps} steps")
             if on_step is not None:
-                if step := self._step():
-                    on_step(self._record(step))
+                on_step(self._record(self._step()))
             elif lines is not None:
                 self._write_step(lines)
             else:
                 self._run_unwatched(sys.maxsize if max_steps is None else max_steps - self.counts.steps)
 
-    def _step(self) -> EngineStep | None:
-        """One step, with all that it did; None when the only requests left to arrive were aborted."""
-        if not self._admit_arrivals():
-            return None
+    def _step(self) -> EngineStep:
+        """One step, with all that it did."""
+        self._admit_arrivals()
         plan = self.scheduler.schedule()
         decodes = self.scheduler.decodes(plan)
         emitting = plan.emitting(self.scheduler.decoding(plan))
@@ -199,16 +198,15 @@ class LLMEngine:
         return step
 
     def _run_unwatched(self, limit: int) -> None:
-        """A stride of `limit` steps at most, or else one step: no token is made and no decode listed."""
-        if not self._admit_arrivals():
-            return
+        """A stride, then the step that ended it, `limit` at most: no token is made and no decode listed."""
+        self._admit_arrivals()
         self._unwatched = True
         if (arrival := self._arrivals.next_step) is not None:
             limit = min(limit, arrival - self.step_number)
         steps, num_prefills, num_decodes, finished = self.scheduler.stride(limit)
         if steps:
             self._count(steps, num_prefills, num_decodes, finished)
-        else:
+        if steps < limit and not finished:
             plan = self.scheduler.schedule()
             self._book(plan, self.scheduler.update(plan))
 
@@ -220,8 +218,7 @@ class LLMEngine:
 
     def _write_step(self, lines: StepLines) -> None:
         """One step, written as a line."""
-        if not self._admit_arrivals():
-            return
+        self._admit_arrivals()
         number, plan = self.step_number, self.scheduler.schedule()
         lines.planned(plan)
         finished = self.scheduler.update(plan)
@@ -237,17 +234,16 @@ class LLMEngine:
                     self.simulator.seek(progress.state.id, progress.state.num_output_tokens)
             self._unwatched = False
 
-    def _admit_arrivals(self) -> bool:
-        """Hand the scheduler the requests whose time has come; whether it has any at all."""
+    def _admit_arrivals(self) -> None:
+        """Hand the scheduler the requests whose time has come; where it has none, that is the next one's."""
         scheduler, next_step = self.scheduler, self._arrivals.next_step
-        if next_step is not None:
-            if not scheduler.running and not scheduler.num_waiting:
-                self.step_number = max(self.step_number, next_step)
-            if next_step <= self.step_number:
-                for state in self._arrivals.take(self.step_number):
-                    if state.status is RequestStatus.ARRIVING:
-                        scheduler.add_request(state)
-        return bool(scheduler.running or scheduler.num_waiting)
+        if next_step is None:
+            return
+        if not scheduler.running and not scheduler.num_waiting:
+            self.step_number = max(self.step_number, next_step)
+        if next_step <= self.step_number:
+            for state in self._arrivals.take(self.step_number):
+                scheduler.add_request(state)
 
     def _book(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
         if not plan:

@@ -150,7 +150,6 @@ class TraceSimulator:
         if request_id in self._cursors:
             raise RequestError(f"request id {request_id!r} is taken")
         self._cursors[request_id] = cursor
-        self._positions[request_id] = 0
 
     def use(self, record: TraceRecord) -> None:
         """Count a recording as used: `find` passes it over from now."""
@@ -170,7 +169,7 @@ class TraceSimulator:
             if request_id not in self._prefilled:
                 raise KeyError(f"request {request_id!r} has not been prefilled")
             cursor = self._cursors[request_id]
-            position = self._positions[request_id]
+            position = self._positions.get(request_id, 0)
             if position < cursor.num_tokens:
                 emitted.append(SimulatedToken(request_id, cursor, position))
                 self._positions[request_id] = position + 1
