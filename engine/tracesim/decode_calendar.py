@@ -29,6 +29,7 @@ class DecodeCalendar:
         self._beginning: list[dict[RequestState, None]] = [{} for _ in range(block_size)]
         self._finishing: dict[int, dict[RequestState, None]] = {}
         self._finish_ticks: list[int] = []
+        self._sum_offsets = 0
         self.size = 0
 
     def join(self, state: RequestState) -> None:
@@ -43,6 +44,7 @@ class DecodeCalendar:
             finishing = self._finishing[last] = {}
             heapq.heappush(self._finish_ticks, last)
         finishing[state] = None
+        self._sum_offsets += offset
         self.size += 1
 
     def leave(self, state: RequestState) -> None:
@@ -60,11 +62,18 @@ class DecodeCalendar:
         return finishing
 
     def _exit(self, state: RequestState, num_tokens: int) -> None:
-        del self._beginning[(state.entered_at - state.num_tokens + 1) % self._block_size][state]
+        offset = state.entered_at - state.num_tokens
+        del self._beginning[(offset + 1) % self._block_size][state]
+        self._sum_offsets -= offset
         state.clock = None
         state.num_tokens = num_tokens
         state.num_computed_tokens = num_tokens - 1
         self.size -= 1
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens in the KV cache of all these requests: all but the newest of each."""
+        return self.size * (self.tick - 1) - self._sum_offsets
 
     def beginning(self, ahead: int = 0) -> Sequence[RequestState]:
         """Who begins a block at the next tick, or `ahead` ticks after it, in the order of admission."""

@@ -16,6 +16,7 @@ class RequestProgress:
     state: RequestState
     cursor: Cursor
     prompt: str | None
+    arrival_step: int | None = None
     first_token_step: int | None = None
     last_token_step: int | None = None
     finish_reason: str | None = None

@@ -27,15 +27,16 @@ class Request(NamedTuple):
     """What a scheduler may know of a request; never its text.
 
     `num_output_tokens` is how many tokens the recording will give: it is known before the first step.
-    A lower `priority` runs earlier. `order` counts the requests as they were added. Token ids are None when
-    only lengths are known; `hash_ids` then tell equal prompts, one id for each 512 tokens. Only prefix
-    caching looks at them. A named tuple, as it is made for every line of a trace.
+    `arrival` is in steps or, in a run with a clock, in picoseconds. A lower `priority` runs earlier. `order`
+    counts the requests as they were added. Token ids are None when only lengths are known; `hash_ids` then
+    tell equal prompts, one id for each 512 tokens. Only prefix caching looks at them. A named tuple, as it is
+    made for every line of a trace.
     """
 
     id: str
     num_prompt_tokens: int
     num_output_tokens: int
-    arrival_step: int = 0
+    arrival: int = 0
     priority: int = 0
     order: int = 0
     prompt_token_ids: Sequence[int] | None = None

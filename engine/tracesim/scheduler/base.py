@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from tracesim.clock import Batch
 from tracesim.config import EngineConfig
 from tracesim.decode_calendar import DecodeCalendar, by_admission
 from tracesim.kv_cache import KVCache
@@ -98,12 +99,20 @@ class BaseScheduler:
             self._decoding.join(state)
         return finished
 
-    def _stride(self, steps: int, num_prefills: int) -> Stride:
+    def batch(self, plan: StepPlan) -> Batch:
+        """What the step of a plan computes; before `update`."""
+        prefill_tokens = sum([entry.tokens for entry in plan.prefill])
+        context = sum([entry.computed for entry in plan.decode])
+        if plan.num_decodes > len(plan.decode):
+            held = sum([state.current_num_computed_tokens for state in plan.held])
+            context += self._decoding.context_tokens - held
+        return Batch(prefill_tokens, plan.num_decodes, context)
+
+    def _stride(self, steps: int, batch: Batch) -> Stride:
         """Let all that decode emit `steps` tokens; nobody finishes before the last one."""
-        num_decodes = self._decoding.size
         finished = self._decoding.advance(steps)
         self._finish(finished)
-        return Stride(steps, num_prefills, num_decodes, finished)
+        return Stride(steps, batch, finished)
 
     def _finish(self, finished: list[RequestState]) -> None:
         """Let requests leave, in the order of their admission, and free their blocks."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from enum import Enum, auto
 
+from tracesim.clock import Batch
 from tracesim.config import EngineConfig
 from tracesim.errors import StalledError
 from tracesim.kv_cache import KVCache
 from tracesim.request import FINISHED_IGNORED, Request, RequestState
 from tracesim.scheduler.base import BaseScheduler
-from tracesim.scheduler.interface import NO_STRIDE, StepPlan, Stride, new_scheduled
+from tracesim.scheduler.interface import NO_STRIDE, Pace, StepPlan, Stride, new_scheduled
 from tracesim.waiting import FCFSQueue
 
 
@@ -42,13 +43,16 @@ class PrefillFirstScheduler(BaseScheduler):
             self._schedule_decodes(plan)
         return plan
 
-    def stride(self, limit: int) -> Stride:
+    def stride(self, limit: int, pace: Pace | None = None) -> Stride:
         """Take the decode steps up to one in which requests finish; nobody is prefilled or preempted."""
         if self._alone or not self._decoding.size or self._next_prefill(self._max_tokens) is not _WAITS:
             return NO_STRIDE
-        limit = self._decoding.ticks_to_finish(limit)
-        steps = self._cache.allocate_ticks(self._decoding, limit, spare=1)
-        return self._stride(steps, num_prefills=0) if steps else NO_STRIDE
+        decoding = self._decoding
+        batch = Batch(0, decoding.size, decoding.context_tokens)
+        if pace is not None:
+            limit = pace(batch, limit)
+        steps = self._cache.allocate_ticks(decoding, decoding.ticks_to_finish(limit), spare=1)
+        return self._stride(steps, batch) if steps else NO_STRIDE
 
     def _schedule_prefills(self, plan: StepPlan) -> None:
         tokens_left = self._max_tokens

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 from itertools import islice
 
+from tracesim.clock import Batch
 from tracesim.config import EngineConfig
 from tracesim.errors import RequestError
 from tracesim.kv_cache import KVCache, Prefix
 from tracesim.prefix_cache import PrefixCache
 from tracesim.request import RUNNING, Request, RequestState
 from tracesim.scheduler.base import BaseScheduler
-from tracesim.scheduler.interface import NO_STRIDE, Scheduled, StepPlan, Stride, new_scheduled
+from tracesim.scheduler.interface import NO_STRIDE, Pace, Scheduled, StepPlan, Stride, new_scheduled
 from tracesim.waiting import make_queue
 
 _NULL_BLOCKS = 1
@@ -68,7 +69,7 @@ class TokenBudgetScheduler(BaseScheduler):
             self._schedule_waiting(batch, chunk)
         return self._plan(batch)
 
-    def stride(self, limit: int) -> Stride:
+    def stride(self, limit: int, pace: Pace | None = None) -> Stride:
         """Take the steps in which all decode and, at most, one prompt takes the rest of the budget.
 
         In none of them is a request admitted or preempted, or its prompt done; in the last some may finish.
@@ -82,13 +83,15 @@ class TokenBudgetScheduler(BaseScheduler):
             limit = min(limit, (alone.num_tokens - alone.num_computed_tokens - 1) // rest)
         elif not decoding.size or rest < 0 or self._can_admit(rest):
             return NO_STRIDE
+        batch = Batch(rest if alone else 0, decoding.size, decoding.context_tokens)
+        if pace is not None:
+            limit = pace(batch, limit)
         steps = self._cache.allocate_ticks(decoding, decoding.ticks_to_finish(limit), alone, rest)
         if not steps:
             return NO_STRIDE
-        if alone is None:
-            return self._stride(steps, num_prefills=0)
-        alone.num_computed_tokens += steps * rest
-        return self._stride(steps, num_prefills=1)
+        if alone is not None:
+            alone.num_computed_tokens += steps * rest
+        return self._stride(steps, batch)
 
     def _takes_all(self, alone: RequestState, rest: int) -> bool:
         """Whether a prompt takes all the rest of the budget and is not done then, and is the last to run."""
