@@ -16,7 +16,16 @@ import typer
 from tracesim.errors import TracesimError
 from tracesim.llm_engine import LLMEngine
 from tracesim.outputs import StepRecord
-from tracesim.report import RunReport, report_requests, report_to_json, step_to_json, summarize
+from tracesim.metrics import Slo
+from tracesim.report import (
+    RunReport,
+    measure_run,
+    report_requests,
+    report_to_json,
+    requests_to_csv,
+    step_to_json,
+    summarize,
+)
 from tracesim_cli.display import choose_display
 from tracesim_cli.exits import ExitCode, UnexpectedStepError
 from tracesim_cli.options import OutputFormat
@@ -41,6 +50,8 @@ class Output:
     delay: float
     save_steps: Path | None
     save_report: Path | None
+    save_requests: Path | None = None
+    slo: Slo | None = None
 
 
 def run(
@@ -58,10 +69,13 @@ def run(
     """
     started = time.perf_counter()
     with ExitStack() as files:
-        if output.save_steps or output.save_report or expectation:
+        if output.save_steps or output.save_report or output.save_requests or expectation:
             files.enter_context(outliving_the_reader())
         steps_file = files.enter_context(atomic_writer(output.save_steps)) if output.save_steps else None
         report_file = files.enter_context(atomic_writer(output.save_report)) if output.save_report else None
+        requests_file = (
+            files.enter_context(atomic_writer(output.save_requests)) if output.save_requests else None
+        )
         try:
             with ExitStack() as view:
                 writers = _writers(output, steps_file)
@@ -88,6 +102,8 @@ def run(
                 sys.stdout.write("\n")
                 expectation.print_equal(sys.stdout, choose_display(os.environ, sys.stdout))
         _write_report(engine, output, settings, report_file)
+        if requests_file:
+            requests_file.write(requests_to_csv(report_requests(engine)))
 
 
 def _run_engine(
@@ -151,7 +167,8 @@ def _write_report(
     files = [sys.stdout.buffer] if output.format == "json" else []
     files += [report_file] if report_file else []
     if files:
-        report = report_to_json(RunReport(settings, summarize(engine), report_requests(engine)))
+        metrics = measure_run(engine, output.slo)
+        report = report_to_json(RunReport(settings, summarize(engine), report_requests(engine), metrics))
         for file in files:
             file.write(report)
 
@@ -175,4 +192,5 @@ def _show_summary(engine: LLMEngine, output: Output, elapsed: float) -> None:
     if output.format == "table":
         stream.write("\n")
     requests = report_requests(engine) if len(engine.requests) <= MOST_TEXTS else []
-    print_summary(stream, choose_display(os.environ, stream), summarize(engine), elapsed, requests)
+    metrics = measure_run(engine, output.slo)
+    print_summary(stream, choose_display(os.environ, stream), summarize(engine), elapsed, requests, metrics)
