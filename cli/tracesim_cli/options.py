@@ -42,12 +42,13 @@ def _some_seconds(seconds: float) -> float:
     return seconds
 
 
-def _saved(text: str, output_format: OutputFormat) -> Any:
-    """A file to write what `output_format` writes to standard output."""
+def _saved(text: str, output_format: OutputFormat | None = None) -> Any:
+    """A file to write; `output_format` writes the same to standard output, if anything does."""
 
     def no_stream(path: Path | None) -> Path | None:
         if str(path) == "-":
-            raise typer.BadParameter(f"takes a file; use --format {output_format} for standard output")
+            instead = f"; use --format {output_format} for standard output" if output_format else ""
+            raise typer.BadParameter(f"takes a file{instead}")
         return path
 
     return _option(text, metavar="FILE", callback=no_stream)
@@ -119,6 +120,10 @@ Delay = Annotated[
 ]
 SaveSteps = Annotated[Path | None, _saved("Write the step records to a JSONL file.", "jsonl")]
 SaveReport = Annotated[Path | None, _saved("Write the JSON report to a file.", "json")]
+SaveHtml = Annotated[
+    Path | None, _saved("Write a page of charts that opens offline; needs the extra tracesim\\[html].")
+]
+SavePerfetto = Annotated[Path | None, _saved("Write a trace of the run for ui.perfetto.dev.")]
 
 Expect = Annotated[
     str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,8 @@ def replay(
     delay: options.Delay = 0.0,
     save_steps: options.SaveSteps = None,
     save_report: options.SaveReport = None,
+    save_html: options.SaveHtml = None,
+    save_perfetto: options.SavePerfetto = None,
     expect: options.Expect = None,
     ignore: options.Ignore = None,
     case: options.Case = None,
@@ -79,7 +81,12 @@ def replay(
     expectation = _expectation(
         expect, ignore, case, prefix_caching=bool(config.enable_prefix_caching), traces=traces
     )
-    _check_targets([*traces, *([expect] if expect else [])], save_steps, save_report)
+    output = Output(output_format, delay, save_steps, save_report, save_html, save_perfetto)
+    _check_targets([*traces, *([expect] if expect else [])], output.files())
+    if save_html:
+        from tracesim.pictures.html import plotly_javascript
+
+        plotly_javascript()  # where there is none, better said now than after the run
     settings = {
         **config.known(),
         "tokenizer": tokenizer,
@@ -91,7 +98,7 @@ def replay(
     }
     llm_engine = LLMEngine(config, TraceSimulator([], LazyTokenizer(tokenizer), eos_step=eos_step))
     Loader(llm_engine, params, skip_invalid=skip_invalid).load(traces, limit)
-    run(llm_engine, Output(output_format, delay, save_steps, save_report), settings, max_steps, expectation)
+    run(llm_engine, output, settings, max_steps, expectation)
 
 
 def _expectation(
@@ -119,15 +126,19 @@ def _expectation(
     return expectation
 
 
-def _check_targets(read: Sequence[str], save_steps: Path | None, save_report: Path | None) -> None:
-    """Raise ConfigError where saving one file would destroy another."""
+def _check_targets(read: Sequence[str], written: Mapping[str, Path]) -> None:
+    """Raise ConfigError where saving one file, `written` by its flag, would destroy another."""
     sources = {os.path.realpath(path) for path in read if path != "-"}
-    targets = [target for target in (save_steps, save_report) if target and not _is_device(target)]
-    for target in targets:
-        if os.path.realpath(target) in sources:
+    flags: dict[str, str] = {}
+    for flag, target in written.items():
+        if _is_device(target):
+            continue
+        place = os.path.realpath(target)
+        if place in sources:
             raise ConfigError(f"{target} is read and would be written over; name another file")
-    if len(targets) == 2 and len(set(map(os.path.realpath, targets))) == 1:
-        raise ConfigError(f"--save-steps and --save-report would both be written to {save_report}")
+        if place in flags:
+            raise ConfigError(f"{flags[place]} and {flag} would both be written to {target}")
+        flags[place] = flag
 
 
 def _is_device(path: Path) -> bool:

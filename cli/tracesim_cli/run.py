@@ -27,6 +27,7 @@ from tracesim_cli.summary_view import MOST_TEXTS, print_summary
 if TYPE_CHECKING:
     from tracesim_cli.expectation import Expectation
     from tracesim_cli.live_view import StepView
+    from tracesim_cli.pictures import Pictures
 
 T = TypeVar("T")
 
@@ -39,8 +40,20 @@ class Output:
 
     format: OutputFormat
     delay: float
-    save_steps: Path | None
-    save_report: Path | None
+    save_steps: Path | None = None
+    save_report: Path | None = None
+    save_html: Path | None = None
+    save_perfetto: Path | None = None
+
+    def files(self) -> dict[str, Path]:
+        """The files to write, each by its flag."""
+        files = {
+            "--save-steps": self.save_steps,
+            "--save-report": self.save_report,
+            "--save-html": self.save_html,
+            "--save-perfetto": self.save_perfetto,
+        }
+        return {flag: path for flag, path in files.items() if path is not None}
 
 
 def run(
@@ -58,14 +71,14 @@ def run(
     """
     started = time.perf_counter()
     with ExitStack() as files:
-        if output.save_steps or output.save_report or expectation:
+        if output.files() or expectation:
             files.enter_context(outliving_the_reader())
-        steps_file = files.enter_context(atomic_writer(output.save_steps)) if output.save_steps else None
-        report_file = files.enter_context(atomic_writer(output.save_report)) if output.save_report else None
+        saved = {flag: files.enter_context(atomic_writer(path)) for flag, path in output.files().items()}
+        pictures = _pictures(engine, saved)
         try:
             with ExitStack() as view:
-                writers = _writers(output, steps_file)
-                watchers: list[Callable[[StepRecord], object]] = []
+                writers = _writers(output, saved.get("--save-steps"))
+                watchers: list[Callable[[StepRecord], object]] = [pictures.on_step] if pictures else []
                 if output.format == "table":
                     watchers.append(view.enter_context(_view(engine, output.delay)).on_step)
                 if watchers or expectation:
@@ -83,11 +96,10 @@ def run(
             _show_summary(engine, output, time.perf_counter() - started)
             raise
         if output.format in _WITH_SUMMARY:
-            _show_summary(engine, output, time.perf_counter() - started)
-            if expectation:
-                sys.stdout.write("\n")
-                expectation.print_equal(sys.stdout, choose_display(os.environ, sys.stdout))
-        _write_report(engine, output, settings, report_file)
+            _show_summary(engine, output, time.perf_counter() - started, expectation)
+        _write_report(engine, output, settings, saved.get("--save-report"))
+        if pictures:
+            pictures.write(settings)
 
 
 def _run_engine(
@@ -113,6 +125,16 @@ def _writers(output: Output, steps_file: BinaryIO | None) -> list[Callable[[byte
     if output.delay:
         writers.append(lambda _: _pause(output.delay))
     return writers
+
+
+def _pictures(engine: LLMEngine, saved: Mapping[str, BinaryIO]) -> Pictures | None:
+    """What draws the run, if any picture of it is to be saved."""
+    page, perfetto = saved.get("--save-html"), saved.get("--save-perfetto")
+    if page is None and perfetto is None:
+        return None
+    from tracesim_cli.pictures import Pictures
+
+    return Pictures(engine, page, perfetto)
 
 
 def _as_json(write: Callable[[bytes], object]) -> Callable[[StepRecord], object]:
@@ -169,10 +191,15 @@ def _for_people(output: Output) -> TextIO:
     return sys.stdout if output.format in _WITH_SUMMARY else sys.stderr
 
 
-def _show_summary(engine: LLMEngine, output: Output, elapsed: float) -> None:
-    """The summary, on standard output unless that is for a machine to read."""
+def _show_summary(
+    engine: LLMEngine, output: Output, elapsed: float, expectation: Expectation | None = None
+) -> None:
+    """The summary, on standard output unless that is for a machine to read; and whether all was expected."""
     stream = _for_people(output)
     if output.format == "table":
         stream.write("\n")
     requests = report_requests(engine) if len(engine.requests) <= MOST_TEXTS else []
     print_summary(stream, choose_display(os.environ, stream), summarize(engine), elapsed, requests)
+    if expectation:
+        stream.write("\n")
+        expectation.print_equal(stream, choose_display(os.environ, stream))
