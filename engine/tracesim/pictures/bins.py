@@ -25,7 +25,7 @@ class Series:
 
 
 def edges_of(times: Iterable[float], most: int = MOST_BINS) -> list[float]:
-    """The borders of the bins: all of `times` where they are few, so that nothing is lost; else equal ones."""
+    """The borders of the bins: all of `times` where they are few, and nothing is lost; else equal ones."""
     distinct = sorted(set(times))
     if len(distinct) <= most + 1:
         return distinct
@@ -46,14 +46,19 @@ def step_times(steps: StepColumns) -> Iterator[float]:
         yield last_end
 
 
-def step_series(steps: StepColumns, values: Sequence[float], edges: Sequence[float]) -> Series:
-    """`values`, one a step, in the bins between `edges`. Where no step runs the value is 0."""
+def step_series(
+    steps: StepColumns, values: Sequence[float], edges: Sequence[float], *, lasting: bool = False
+) -> Series:
+    """`values`, one a step, in the bins between `edges`, which begin with the first step.
+
+    Where no step runs, a `lasting` value is still that after the last step, and any other is 0.
+    """
     bins = _Bins(edges)
-    last_end = edges[0] if edges else 0.0
+    last_end, last = edges[0] if edges else 0.0, 0.0
     for start, duration, value in zip(steps.start, steps.duration, values, strict=True):
         if apart(last_end, start):
-            bins.add(last_end, start, 0.0)
-        last_end = start + duration
+            bins.add(last_end, start, last if lasting else 0.0)
+        last_end, last = start + duration, value
         bins.add(start, last_end, value)
     return bins.series()
 

@@ -48,8 +48,8 @@ class _Bins:
         self.edges = edges_of(times)
         self.exact = len(self.edges) == len(set(times))
 
-    def of(self, values: Sequence[float]) -> Series:
-        return step_series(self.timeline.steps, values, self.edges)
+    def of(self, values: Sequence[float], *, lasting: bool = False) -> Series:
+        return step_series(self.timeline.steps, values, self.edges, lasting=lasting)
 
     def note(self, shape: str) -> str:
         if self.exact:
@@ -73,11 +73,11 @@ def charts_over_time(picture: Picture) -> list[Chart]:
 
 
 def phases_chart(timeline: Timeline) -> Chart:
-    """How many requests are in each phase, of all of them."""
+    """How many requests are in each phase, of all of them; the queue can be left out, to see the others."""
     spans = list(timeline.spans())
     edges = edges_of([span.start for span in spans] + [span.end for span in spans])
-    traces = [
-        area(
+    layers = {
+        phase: area(
             phase.name.lower(),
             edges,
             span_counts([span for span in spans if span.phase is phase], edges),
@@ -85,11 +85,14 @@ def phases_chart(timeline: Timeline) -> Chart:
         )
         for phase in (Phase.DECODE, Phase.PREFILL, Phase.PREEMPTED, Phase.QUEUED)
         if any(span.phase is phase for span in spans)
-    ]
+    }
+    admitted = [layer for phase, layer in layers.items() if phase is not Phase.QUEUED]
+    choices = {"all": list(layers.values()), "without the queue": admitted}
+    if Phase.QUEUED not in layers or not admitted:
+        del choices["without the queue"]
+    figures = {name: figure(traces, "requests", timeline.unit) for name, traces in choices.items()}
     note = "Every request, stacked by what it waits for or gets; the mean over each bin of time."
-    return Chart(
-        "phases", "Requests by phase", note, {"": figure(traces, "requests", timeline.unit)}, height=340
-    )
+    return Chart("phases", "Requests by phase", note, figures, height=340)
 
 
 def figure(traces: list[Trace], y_title: str, unit: Unit, **layout: Any) -> dict[str, Any]:
@@ -103,7 +106,8 @@ def figure(traces: list[Trace], y_title: str, unit: Unit, **layout: Any) -> dict
 
 def area(name: str, edges: Sequence[float], values: Sequence[float], stack: str) -> Trace:
     """One layer of a stack: a value in each bin."""
-    return {**line(name, edges, values), "stackgroup": stack, "meta": {"role": name}}
+    layer = line(name, edges, values)
+    return {**layer, "line": {"shape": "hv", "width": 0}, "stackgroup": stack}
 
 
 def line(name: str, edges: Sequence[float], values: Sequence[float]) -> Trace:
@@ -149,24 +153,33 @@ def _batch_tokens(bins: _Bins) -> Chart:
 
 def _running(bins: _Bins) -> Chart:
     steps = bins.timeline.steps
-    traces = [*_banded(bins, "waiting", steps.waiting), *_banded(bins, "running", steps.running)]
-    note = "After each step: admitted and not finished, and still in the queue or preempted."
+    above = [{**trace, "yaxis": "y2"} for trace in _banded(bins, "waiting", steps.waiting)]
+    traces = [*_banded(bins, "running", steps.running), *above]
+    note = "After each step: admitted and not finished; and above, still in the queue or preempted."
     note += bins.note("a band from the least to the most")
-    return _chart(bins, "running", "Running and waiting", note, traces, "requests")
+    chart = _chart(bins, "running", "Running and waiting", note, traces, "running", height=400)
+    layout = chart.figures[""]["layout"]
+    layout["yaxis"]["domain"] = [0, 0.46]
+    layout["yaxis2"] = {**layout["yaxis"], "title": {"text": "waiting"}, "domain": [0.54, 1]}
+    layout["showlegend"] = False
+    return chart
 
 
 def _kv_cache(bins: _Bins, num_blocks: int) -> Chart:
     used = [100 * (num_blocks - free) / num_blocks for free in bins.timeline.steps.free_blocks]
     note = f"Of {num_blocks:,} blocks, those that requests hold after each step."
     note += bins.note("a band from the least to the most")
-    traces = _banded(bins, "KV cache", used, fill=True)
+    traces = _banded(bins, "KV cache", used)
     chart = _chart(bins, "kv", "KV cache use", note, traces, "% of blocks")
     chart.figures[""]["layout"]["yaxis"]["range"] = [0, 103]
+    chart.figures[""]["layout"]["showlegend"] = False
     return chart
 
 
-def _chart(bins: _Bins, key: str, title: str, note: str, traces: list[Trace], y_title: str) -> Chart:
-    return Chart(key, title, note, {"": figure(traces, y_title, bins.timeline.unit)})
+def _chart(
+    bins: _Bins, key: str, title: str, note: str, traces: list[Trace], y_title: str, height: int = 300
+) -> Chart:
+    return Chart(key, title, note, {"": figure(traces, y_title, bins.timeline.unit)}, height=height)
 
 
 def _most(bins: _Bins, values: Sequence[float]) -> list[Trace]:
@@ -176,12 +189,12 @@ def _most(bins: _Bins, values: Sequence[float]) -> list[Trace]:
     return [{**line("largest", bins.edges, bins.of(values).high), "line": {"shape": "hv", "width": 0.7}}]
 
 
-def _banded(bins: _Bins, name: str, values: Sequence[float], *, fill: bool = False) -> list[Trace]:
-    """A line, within a band from least to most where bins hold several steps."""
-    series = bins.of(values)
+def _banded(bins: _Bins, name: str, values: Sequence[float]) -> list[Trace]:
+    """What there is after each step: a line, and where bins hold several steps a band from least to most."""
+    series = bins.of(values, lasting=True)
     mean = line(name, bins.edges, series.mean)
     if bins.exact:
-        return [{**mean, "fill": "tozeroy"} if fill else mean]
+        return [{**mean, "fill": "tozeroy"}]
     band: Trace = {
         "line": {"shape": "hv", "width": 0},
         "showlegend": False,

@@ -43,9 +43,7 @@ def html_page(picture: Picture) -> bytes:
         policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
         style=_asset("page.css"),
         links="".join(f'<a href="#{key}">{_text(title)}</a>' for key, title, _ in sections),
-        summary="".join(
-            f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in picture.summary
-        ),
+        summary="".join(_card(name, value) for name, value in picture.summary),
         sections="".join(_section(*section) for section in sections),
         plotly=scripts[0],
         charts=_json([chart for _, _, charts in sections for chart in charts if isinstance(chart, Chart)]),
@@ -72,6 +70,13 @@ def _request_charts(picture: Picture, spans: Spans) -> list[Chart]:
     timeline = picture.timeline
     rows = request_chart(timeline, spans)
     return [phases_chart(timeline), rows] if len(timeline.requests) > MOST_ROWS else [rows]
+
+
+def _card(name: str, value: str) -> str:
+    """A figure of the summary, and smaller what it is made up of."""
+    figure, _, parts = value.partition(": ")
+    more = f"<small>{_text(parts)}</small>" if parts else ""
+    return f"<div><dt>{_text(name)}</dt><dd>{_text(figure)}{more}</dd></div>"
 
 
 def _section(key: str, title: str, content: Sequence[Chart | Table]) -> str:
@@ -125,7 +130,7 @@ def _json(charts: Sequence[Chart]) -> str:
 
 
 def _in_script(javascript: str) -> str:
-    r"""JavaScript as a browser hashes it, without carriage returns, and nothing in it that ends the element."""
+    r"""JavaScript as a browser hashes it, without carriage returns; nothing in it ends the element."""
     return javascript.replace("\r\n", "\n").replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 

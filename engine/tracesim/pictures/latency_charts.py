@@ -36,7 +36,10 @@ def _chart(number: int, name: str, values: Sequence[float], unit: Unit) -> Chart
     figure = {
         "data": [_bars(scaled, edges)],
         "layout": {
-            "xaxis": {"title": {"text": f"{name} ({shown})"}, "type": "log" if is_log else "linear"},
+            "xaxis": {
+                "title": {"text": f"{name} ({shown})"},
+                **({"type": "log", "dtick": 1} if is_log else {}),
+            },
             "yaxis": {"title": {"text": "values"}, "rangemode": "tozero"},
             "shapes": [_mark(value * scale) for value in marks.values()],
             "annotations": [

@@ -113,23 +113,23 @@ def _counters(picture: Picture, clock: _Clock) -> Iterator[Event]:
     if picture.num_blocks is not None and ENDLESS not in steps.free_blocks[:1]:
         series["KV blocks used"] = ("blocks", [picture.num_blocks - free for free in steps.free_blocks])
     for name, (unit, values) in series.items():
-        for time, value in _changes(picture.timeline, values):
+        for time, value in _changes(steps, values, lasting=name != "batch tokens"):
             yield {"ph": "C", "name": name, "pid": ENGINE, "ts": clock.at(time), "args": {unit: value}}
 
 
-def _changes(timeline: Timeline, values: Iterable[int]) -> Iterator[tuple[float, int]]:
-    """A value where it is another than before, and 0 where no step runs."""
+def _changes(steps: StepColumns, values: Iterable[int], *, lasting: bool) -> Iterator[tuple[float, int]]:
+    """A value where it is another than before; where no step runs, 0 unless it is `lasting`."""
     last: int | None = None
-    last_end = timeline.start
-    for start, duration, value in zip(timeline.steps.start, timeline.steps.duration, values, strict=True):
-        if last and apart(last_end, start):
+    last_end = 0.0
+    for start, duration, value in zip(steps.start, steps.duration, values, strict=True):
+        if last and not lasting and apart(last_end, start):
             yield last_end, 0
             last = 0
         if value != last:
             yield start, value
             last = value
         last_end = start + duration
-    if last:
+    if last and not lasting:
         yield last_end, 0
 
 

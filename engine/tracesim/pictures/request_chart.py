@@ -74,10 +74,11 @@ def _figure(sample: list[TimelineRequest], spans: Spans, timeline: Timeline) -> 
     traces = [_bars(phase, sample, spans, timeline) for phase in Phase]
     rows = {
         "tickvals": list(range(len(sample))),
-        "ticktext": [html.escape(visible(request.id, _LONGEST_LABEL), quote=False) for request in sample],
+        "ticktext": [_label(request, _LONGEST_LABEL) for request in sample],
         "range": [max(3, len(sample)) - 0.4, -0.6],
         "fixedrange": True,
         "showgrid": False,
+        "zeroline": False,
     }
     built = figure(
         [trace for trace in traces if trace["y"]], "", timeline.unit, barmode="overlay", bargap=0.25
@@ -107,6 +108,10 @@ def _bars(phase: Phase, sample: list[TimelineRequest], spans: Spans, timeline: T
 
 
 def _said(request: TimelineRequest, span: Span, timeline: Timeline) -> str:
-    name = html.escape(visible(request.id, 48), quote=False)
-    took = period(span.end - span.start, timeline.unit)
-    return f"<b>{name}</b><br>{span.phase.name.lower()} for {took} from {moment(span.start, timeline.unit)}"
+    took, since = period(span.end - span.start, timeline.unit), moment(span.start, timeline.unit)
+    return f"<b>{_label(request, 48)}</b><br>{span.phase.name.lower()} for {took} from {since}"
+
+
+def _label(request: TimelineRequest, most: int) -> str:
+    """An id as Plotly is to show it, whose texts have some HTML, and TeX between dollar signs."""
+    return html.escape(visible(request.id, most), quote=False).replace("$", "&#36;")

@@ -8,7 +8,7 @@ from typing import Final
 
 from tracesim.pictures import Picture
 from tracesim.pictures.request_chart import Spans, time_in, time_of
-from tracesim.pictures.words import PERCENTILES, moment, percentile, period, visible
+from tracesim.pictures.words import PERCENTILES, amount, figure, moment, percentile, visible
 from tracesim.timeline import Phase, Timeline, TimelineRequest
 
 MOST_ROWS: Final = 25
@@ -41,10 +41,12 @@ _PERCENTILE_HEAD: Final = ("", "values", "mean", *(f"p{percent}" for percent in 
 
 
 def _percentile_note(timeline: Timeline) -> str:
-    counted = "steps" if timeline.unit == "steps" else "seconds"
-    return (
-        f"In {counted}. Time in a phase is the sum of a request's stays in it, of requests that were in it."
-    )
+    note = "Time in a phase is the sum of a request's stays in it, of the requests that were in it."
+    return f"{_counted(timeline)}{note}"
+
+
+def _counted(timeline: Timeline) -> str:
+    return "In steps. " if timeline.unit == "steps" else ""
 
 
 def _percentiles(picture: Picture, spans: Spans) -> Iterator[Sequence[str]]:
@@ -58,7 +60,7 @@ def _percentiles(picture: Picture, spans: Spans) -> Iterator[Sequence[str]]:
         if in_order := sorted(values):
             mean = sum(in_order) / len(in_order)
             figures = [mean, *(percentile(in_order, percent) for percent in PERCENTILES), in_order[-1]]
-            yield (name, f"{len(in_order):,}", *(period(figure, picture.timeline.unit) for figure in figures))
+            yield (name, f"{len(in_order):,}", *(amount(value, picture.timeline.unit) for value in figures))
 
 
 def _slowest(timeline: Timeline, spans: Spans) -> Table:
@@ -66,6 +68,7 @@ def _slowest(timeline: Timeline, spans: Spans) -> Table:
     note = "Every request, the slowest first."
     if len(requests) > MOST_ROWS:
         note = f"The {MOST_ROWS} of {len(requests):,} that took longest from their arrival to their end."
+    note = f"{_counted(timeline)}{note}"
     head = ("request", "arrival", "total", *(phase.name.lower() for phase in Phase))
     head += ("prompt tokens", "output tokens", "preemptions", "finish")
     rows = [_row(request, spans, timeline) for request in requests[:MOST_ROWS]]
@@ -77,13 +80,18 @@ def _row(request: TimelineRequest, spans: Spans, timeline: Timeline) -> Sequence
     times = [time_of(stays), *(time_in(stays, phase) for phase in Phase)]
     return (
         visible(request.id, 48),
-        moment(request.arrival, timeline.unit),
-        *(period(time, timeline.unit) if time else "–" for time in times),
+        _arrival(request, timeline),
+        *(amount(time, timeline.unit) if time else "–" for time in times),
         f"{request.prompt_tokens:,}",
         f"{request.output_tokens:,}",
         f"{request.preemptions:,}",
         visible(request.finish_reason or "unfinished"),
     )
+
+
+def _arrival(request: TimelineRequest, timeline: Timeline) -> str:
+    is_step = timeline.unit == "steps"
+    return figure(request.arrival) if is_step else moment(request.arrival, timeline.unit)
 
 
 def _settings(settings: Mapping[str, object]) -> Iterator[Sequence[str]]:

@@ -33,7 +33,7 @@ def moment(value: float, unit: Unit) -> str:
 def period(value: float, unit: Unit) -> str:
     """A length of time: `12 steps`, or milliseconds below a second."""
     if unit == "steps":
-        return f"{_figure(value)} {'step' if value == 1 else 'steps'}"
+        return f"{figure(value)} {'step' if value == 1 else 'steps'}"
     return f"{value * 1e3:,.1f} ms" if value < 1 else f"{value:,.2f} s"
 
 
@@ -45,5 +45,11 @@ def percentile(in_order: Sequence[float], percent: float) -> float:
     return in_order[below] + (in_order[above] - in_order[below]) * (place - below)
 
 
-def _figure(value: float) -> str:
+def amount(value: float, unit: Unit) -> str:
+    """A time or a length of time where the unit is said once for many: steps bare, seconds as ms or s."""
+    return figure(value) if unit == "steps" else period(value, unit)
+
+
+def figure(value: float) -> str:
+    """A number with one decimal where that says something."""
     return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:,.1f}"
