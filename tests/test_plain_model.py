@@ -125,7 +125,7 @@ def rows_of(steps: Sequence[StepRecord], engine: LLMEngine) -> list[RequestRepor
                 text="".join(t.text or "" for _, t in emitted) if progress.cursor.has_text else None,
                 finish_reason=end.finish_reason,
                 stop_reason=end.stop_reason,
-                arrival_step=progress.request.arrival_step,
+                arrival_step=progress.arrival_step or 0,
                 first_token_step=emitted[0][0] if emitted else None,
                 last_token_step=emitted[-1][0] if emitted else None,
                 preemptions=sum(step.preempted.count(name) for step in steps),

@@ -80,7 +80,8 @@ def test_a_saved_run_is_read_as_it_was(tmp_path: Path) -> None:
 
 
 def test_every_field_of_a_step_record_is_told() -> None:
-    assert {field.name for field in fields(StepRecord)} == {"step", *STEP_TELLS}
+    """Only when it happened is not: steps are compared, not how long they take."""
+    assert {field.name for field in fields(StepRecord)} - {"start", "duration"} == {"step", *STEP_TELLS}
 
 
 def test_what_is_cached_is_told_where_the_log_has_it(tmp_path: Path) -> None:

@@ -125,13 +125,18 @@ class EngineArgs:
 
     `use_simulator` must be true: there is no model to run. `sim_trace_path` is the trace (or traces) whose
     responses the engine gives; `tokenizer` is a name or path for `tracesim.load_tokenizer`. With `eos_step`
-    a response ends with an end-of-sequence token, as a model's does.
+    a response ends with an end-of-sequence token, as a model's does. `clock` is what `parse_clock` takes, and
+    `arrivals`, `speedup` and `seed` what `parse_arrivals` does.
     """
 
     use_simulator: bool = True
     sim_trace_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None
     tokenizer: str = "embedded"
     eos_step: bool = False
+    clock: str = "steps"
+    arrivals: str = "trace"
+    speedup: float = 1.0
+    seed: int = 0
     engine: str = "simple"
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None

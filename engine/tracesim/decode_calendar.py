@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from itertools import chain
 from operator import attrgetter
 
 from tracesim.request import RequestState
@@ -28,26 +27,24 @@ class DecodeCalendar:
         self.tick = 0
         self._block_size = block_size
         self._beginning: list[dict[RequestState, None]] = [{} for _ in range(block_size)]
-        self._num_beginning = [0] * block_size
         self._finishing: dict[int, dict[RequestState, None]] = {}
         self._finish_ticks: list[int] = []
+        self._sum_offsets = 0
         self.size = 0
 
     def join(self, state: RequestState) -> None:
         """Let a request that still has tokens to emit decode from the next tick on."""
-        tick = self.tick
         state.clock = self
-        state.entered_at = tick
-        state.num_computed_tokens = state.num_tokens - 1
-        group = (tick + 1 - state.num_tokens) % self._block_size
-        self._beginning[group][state] = None
-        self._num_beginning[group] += 1
-        last = tick + state.total_tokens - state.num_tokens - 1
+        state.entered_at = self.tick
+        offset = self.tick - state.num_tokens
+        self._beginning[(offset + 1) % self._block_size][state] = None
+        last = offset + state.total_tokens - 1
         finishing = self._finishing.get(last)
         if finishing is None:
             finishing = self._finishing[last] = {}
             heapq.heappush(self._finish_ticks, last)
         finishing[state] = None
+        self._sum_offsets += offset
         self.size += 1
 
     def leave(self, state: RequestState) -> None:
@@ -65,13 +62,18 @@ class DecodeCalendar:
         return finishing
 
     def _exit(self, state: RequestState, num_tokens: int) -> None:
-        group = (state.entered_at + 1 - state.num_tokens) % self._block_size
-        del self._beginning[group][state]
-        self._num_beginning[group] -= 1
+        offset = state.entered_at - state.num_tokens
+        del self._beginning[(offset + 1) % self._block_size][state]
+        self._sum_offsets -= offset
         state.clock = None
         state.num_tokens = num_tokens
         state.num_computed_tokens = num_tokens - 1
         self.size -= 1
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens in the KV cache of all these requests: all but the newest of each."""
+        return self.size * (self.tick - 1) - self._sum_offsets
 
     def beginning(self, ahead: int = 0) -> Sequence[RequestState]:
         """Who begins a block at the next tick, or `ahead` ticks after it, in the order of admission."""
@@ -79,13 +81,12 @@ class DecodeCalendar:
 
     def num_beginning(self, ticks: int = 1) -> int:
         """How many blocks are begun in the next `ticks` ticks."""
-        counts = self._num_beginning
-        first = self.tick % self._block_size
+        ring, first = self._beginning, self.tick % self._block_size
         if ticks == 1:
-            return counts[first]
+            return len(ring[first])
         rounds, rest = divmod(ticks, self._block_size)
-        in_rest = sum(counts[first : first + rest]) + sum(counts[: max(0, first + rest - self._block_size)])
-        return rounds * self.size + in_rest
+        groups = ring[first : first + rest] + ring[: max(0, first + rest - self._block_size)]
+        return rounds * self.size + sum(map(len, groups))
 
     def ticks_to_finish(self, limit: int) -> int:
         """How many ticks there are up to the one at which a request finishes, `limit` at most."""
@@ -100,8 +101,8 @@ class DecodeCalendar:
         """In how many ticks no more than `num_blocks` blocks are begun; somebody must decode."""
         rounds, left = divmod(num_blocks, self.size)
         first, ticks = self.tick % self._block_size, rounds * self._block_size
-        for count in chain(self._num_beginning[first:], self._num_beginning[:first]):
-            left -= count
+        for group in self._beginning[first:] + self._beginning[:first]:
+            left -= len(group)
             if left < 0:
                 break
             ticks += 1
@@ -110,6 +111,6 @@ class DecodeCalendar:
     def ticks_to_beginning(self, limit: int) -> int:
         """How many ticks pass before the one at which a request begins a block, `limit` at most."""
         for ahead in range(min(limit, self._block_size)):
-            if self._num_beginning[(self.tick + ahead) % self._block_size]:
+            if self._beginning[(self.tick + ahead) % self._block_size]:
                 return ahead
         return limit

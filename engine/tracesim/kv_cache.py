@@ -72,13 +72,14 @@ class KVCache:
         self.free -= needed
         return True
 
-    def allocate_decodes(self, calendar: DecodeCalendar) -> None:
-        """Give all that decode room for their next token."""
-        self.free -= calendar.num_beginning()
+    def allocate_decodes(self, calendar: DecodeCalendar, num_served: int = 0) -> None:
+        """Give all that decode room for their next token; `num_served` have taken their block already."""
+        self.free -= calendar.num_beginning() - num_served
 
-    def takers(self, calendar: DecodeCalendar) -> Sequence[RequestState]:
-        """Those of the decoding requests whose next token changes the cache, in the order of admission."""
-        return calendar.beginning()
+    def take_rest(self) -> int:
+        """Hand out every free block; how many they were."""
+        taken, self.free = self.free, 0
+        return taken
 
     def allocate_ticks(
         self,

@@ -7,17 +7,20 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tracesim.arrivals import Arrivals
+from tracesim.arrival_process import ArrivalProcess, ArrivalTimes, parse_arrivals
+from tracesim.arrivals import Arrivals, ClosedArrivals, OpenArrivals
+from tracesim.clock import Clock, parse_clock
 from tracesim.config import EngineArgs, EngineConfig
 from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitError
 from tracesim.outputs import RequestOutput, StepRecord
 from tracesim.progress import RequestProgress, RunCounts
 from tracesim.records import EngineStep, output_of, record_of
-from tracesim.request import Request, RequestState, RequestStatus
+from tracesim.request import ARRIVING, FINISHED, Request, RequestState
 from tracesim.sampling import SamplingParams
-from tracesim.scheduler import StepPlan, make_scheduler
+from tracesim.scheduler import StepPlan, Stride, make_scheduler
 from tracesim.simulator import TokenizedRecord, TraceSimulator
 from tracesim.step_lines import StepLines
+from tracesim.timing import Timekeeper
 from tracesim.tokenizer import load_tokenizer
 from tracesim.trace import TraceRecord, read_records
 
@@ -27,7 +30,7 @@ class _Asked(NamedTuple):
 
     id: str
     params: SamplingParams | None
-    arrival_step: int
+    arrival: int
     priority: int
 
 
@@ -41,10 +44,20 @@ class LLMEngine:
                 print(output.request_id, output.outputs[0].text)
 
     `step_number` is the number of the next step, from 0. `requests` holds every request by id, finished ones
-    too, and `counts` what the steps have done so far.
+    too, and `counts` what the steps have done so far. `timekeeper` has the time; None without a clock, where
+    time is counted in steps.
     """
 
-    def __init__(self, config: EngineConfig, simulator: TraceSimulator) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        simulator: TraceSimulator,
+        *,
+        clock: Clock | None = None,
+        arrivals: ArrivalProcess | None = None,
+    ) -> None:
+        """`arrivals` says when the records of a trace arrive: by default when they say so themselves."""
+        process = arrivals or ArrivalProcess()
         self.config = config
         self.simulator = simulator
         self.scheduler = make_scheduler(config)
@@ -52,7 +65,9 @@ class LLMEngine:
         self.requests: dict[str, RequestProgress] = {}
         self.counts = RunCounts()
         self._caching = bool(config.enable_prefix_caching)
-        self._arrivals = Arrivals()
+        self.timekeeper = None if clock is None else Timekeeper(clock)
+        self._arrival_times = ArrivalTimes(process, timed=clock is not None)
+        self._arrivals: Arrivals = ClosedArrivals(process.users) if process.users else OpenArrivals()
         self._num_unfinished = 0
         self._last_decode_step = -1
         self._unwatched = False
@@ -72,7 +87,9 @@ class LLMEngine:
         path = args.sim_trace_path
         paths = [path] if isinstance(path, (str, os.PathLike)) else path
         records, tokenizer = read_records(paths), load_tokenizer(args.tokenizer)
-        return cls(config, TraceSimulator(records, tokenizer, eos_step=args.eos_step))
+        simulator = TraceSimulator(records, tokenizer, eos_step=args.eos_step)
+        arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed)
+        return cls(config, simulator, clock=parse_clock(args.clock), arrivals=arrivals)
 
     def add_request(
         self,
@@ -90,7 +107,7 @@ class LLMEngine:
         """
         key = prompt if isinstance(prompt, str) else tuple(prompt["prompt_token_ids"])
         (tokenized,) = self.simulator.tokenize([self.simulator.find(key)])
-        asked = _Asked(request_id, params, self.step_number, priority)
+        asked = _Asked(request_id, params, self._now, priority)
         self._add(asked, tokenized, keep_prompt=True)
         self.simulator.use(tokenized.record)
 
@@ -110,8 +127,8 @@ class LLMEngine:
         refused = []
         for tokenized in self.simulator.tokenize(records):
             record = tokenized.record
-            asked = _Asked(record.id, params, record.arrival_step, record.priority or 0)
             try:
+                asked = _Asked(record.id, params, self._arrival_times.of(record), record.priority or 0)
                 self._add(asked, tokenized, keep_prompt=False)
             except RequestError as error:
                 refused.append((record, error))
@@ -127,8 +144,9 @@ class LLMEngine:
             progress = self.requests.get(each)
             if progress is None or progress.finish_reason is not None:
                 continue
-            if progress.state.status is RequestStatus.ARRIVING:
-                progress.state.status = RequestStatus.FINISHED
+            if progress.state.status is ARRIVING:
+                self._arrivals.remove(progress.state)
+                progress.state.status = FINISHED
             else:
                 self.scheduler.abort_request(progress.state)
             progress.finish_reason = "abort"
@@ -148,9 +166,9 @@ class LLMEngine:
         While nothing runs or waits, the steps up to the next arrival are passed over. Raises StalledError
         when the schedule can never move again.
         """
-        step = self._step()
-        if step is None:
+        if not self._num_unfinished:
             return []
+        step = self._step()
         moved = {token.request_id: None for token in step.emitted}
         moved.update((state.id, None) for state in step.finished)
         return [output_of(self.requests[request_id]) for request_id in moved]
@@ -176,41 +194,46 @@ class LLMEngine:
                 unfinished = f"{self._num_unfinished} of {len(self.requests)} requests"
                 raise StepLimitError(f"{unfinished} are unfinished after {max_steps} steps")
             if on_step is not None:
-                if step := self._step():
-                    on_step(self._record(step))
+                on_step(self._record(self._step()))
             elif lines is not None:
                 self._write_step(lines)
             else:
                 self._run_unwatched(sys.maxsize if max_steps is None else max_steps - self.counts.steps)
 
-    def _step(self) -> EngineStep | None:
-        """One step, with all that it did; None when the only requests left to arrive were aborted."""
-        if not self._admit_arrivals():
-            return None
+    def _step(self) -> EngineStep:
+        """One step, with all that it did."""
+        self._admit_arrivals()
         plan = self.scheduler.schedule()
         decodes = self.scheduler.decodes(plan)
         emitting = plan.emitting(self.scheduler.decoding(plan))
         self._catch_up()
         self.simulator.simulate_prefill(entry.state.id for entry in plan.prefill)
         emitted = self.simulator.simulate_decode(state.id for state in emitting)
-        finished = self.scheduler.update(plan)
-        step = EngineStep(self.step_number, plan, decodes, emitted, finished)
-        self._book(plan, finished)
-        return step
+        number, start = self.step_number, self._now
+        finished = self._update(plan)
+        return EngineStep(number, plan, decodes, emitted, finished, self._time_of_step(start))
 
     def _run_unwatched(self, limit: int) -> None:
-        """A stride of `limit` steps at most, or else one step: no token is made and no decode listed."""
-        if not self._admit_arrivals():
-            return
+        """A stride, then the step that ended it, `limit` at most: no token is made and no decode listed."""
+        self._admit_arrivals()
         self._unwatched = True
-        if (arrival := self._arrivals.next_step) is not None:
-            limit = min(limit, arrival - self.step_number)
-        steps, num_prefills, num_decodes, finished = self.scheduler.stride(limit)
-        if steps:
-            self._count(steps, num_prefills, num_decodes, finished)
-        else:
-            plan = self.scheduler.schedule()
-            self._book(plan, self.scheduler.update(plan))
+        stride = self._stride(limit)
+        if stride.steps:
+            self._count(stride.steps, stride.num_prefills, stride.batch.num_decodes, stride.finished)
+            if self.timekeeper is not None:
+                self.timekeeper.pass_stride(stride)
+        if stride.steps < limit and not stride.finished and not self._is_arrival_due():
+            self._update(self.scheduler.schedule())
+
+    def _stride(self, limit: int) -> Stride:
+        """The steps before the next arrival that can be taken at once, `limit` at most."""
+        arrival = self._arrivals.next_time
+        if arrival is None:
+            return self.scheduler.stride(limit)
+        if self.timekeeper is None:
+            return self.scheduler.stride(min(limit, arrival - self.step_number))
+        clock, time = self.timekeeper.clock, arrival - self.timekeeper.now
+        return self.scheduler.stride(limit, lambda batch, most: clock.steps_to(time, batch, most))
 
     def _record(self, step: EngineStep) -> StepRecord:
         return record_of(step, self.scheduler, self.requests, prefix_caching=self._caching)
@@ -220,13 +243,12 @@ class LLMEngine:
 
     def _write_step(self, lines: StepLines) -> None:
         """One step, written as a line."""
-        if not self._admit_arrivals():
-            return
+        self._admit_arrivals()
         number, plan = self.step_number, self.scheduler.schedule()
         lines.planned(plan)
-        finished = self.scheduler.update(plan)
-        self._book(plan, finished)
-        lines.done(number, plan, finished)
+        start = self._now
+        finished = self._update(plan)
+        lines.done(number, plan, finished, self._time_of_step(start))
         self._unwatched = True
 
     def _catch_up(self) -> None:
@@ -237,17 +259,48 @@ class LLMEngine:
                     self.simulator.seek(progress.state.id, progress.state.num_output_tokens)
             self._unwatched = False
 
-    def _admit_arrivals(self) -> bool:
-        """Hand the scheduler the requests whose time has come; whether it has any at all."""
-        scheduler, next_step = self.scheduler, self._arrivals.next_step
-        if next_step is not None:
-            if not scheduler.running and not scheduler.num_waiting:
-                self.step_number = max(self.step_number, next_step)
-            if next_step <= self.step_number:
-                for state in self._arrivals.take(self.step_number):
-                    if state.status is RequestStatus.ARRIVING:
-                        scheduler.add_request(state)
-        return bool(scheduler.running or scheduler.num_waiting)
+    @property
+    def _now(self) -> int:
+        """The time of the next step: in picoseconds or, without a clock, in steps."""
+        return self.step_number if self.timekeeper is None else self.timekeeper.now
+
+    def _is_arrival_due(self) -> bool:
+        return self._arrivals.next_time is not None and self._arrivals.next_time <= self._now
+
+    def _time_of_step(self, start: int) -> tuple[int, int] | None:
+        """When the step that was just run began and how long it took; None without a clock."""
+        return None if self.timekeeper is None else (start, self.timekeeper.now - start)
+
+    def _admit_arrivals(self) -> None:
+        """Hand the scheduler the requests whose time has come; where it has none, that is the next one's."""
+        next_time = self._arrivals.next_time
+        if next_time is None:
+            return
+        if not self.scheduler.running and not self.scheduler.num_waiting:
+            self._skip_to(next_time)
+        if next_time <= self._now:
+            for state in self._arrivals.take(self._now):
+                self.scheduler.add_request(state)
+                self.requests[state.id].arrival_step = self.step_number
+                if self.timekeeper is not None:
+                    self.timekeeper.arrive(state.id, min(state.request.arrival, self.timekeeper.now))
+
+    def _skip_to(self, time: int) -> None:
+        """Pass over the time in which there is nothing to do."""
+        if self.timekeeper is None:
+            self.step_number = max(self.step_number, time)
+        else:
+            self.timekeeper.now = max(self.timekeeper.now, time)
+
+    def _update(self, plan: StepPlan) -> list[RequestState]:
+        """Let a planned step happen; who finished in it."""
+        timekeeper = self.timekeeper
+        batch = None if timekeeper is None else self.scheduler.batch(plan)
+        finished = self.scheduler.update(plan)
+        self._book(plan, finished)
+        if timekeeper is not None and batch is not None:
+            timekeeper.pass_step(plan, batch, finished)
+        return finished
 
     def _book(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
         if not plan:
@@ -273,7 +326,9 @@ class LLMEngine:
             self._last_decode_step = last
         for state in finished:
             self.requests[state.id].finish_at(last)
-        self._num_unfinished -= len(finished)
+        if finished:
+            self._num_unfinished -= len(finished)
+            self._arrivals.leave(len(finished))
 
     def _add(self, asked: _Asked, tokenized: TokenizedRecord, *, keep_prompt: bool) -> None:
         """Add a request; a prompt's text and token ids are kept where a client or the prefix cache looks."""
@@ -285,7 +340,7 @@ class LLMEngine:
             asked.id,
             num_prompt_tokens,
             cursor.num_tokens,
-            arrival_step=asked.arrival_step,
+            arrival=asked.arrival,
             priority=asked.priority,
             order=len(self.requests),
             prompt_token_ids=tokenized.prompt_token_ids if keep_prompt or self._caching else None,

@@ -55,7 +55,7 @@ class StepRecord:
     """All that one engine step did; lists are in the scheduler's order.
 
     `running`, `waiting` (requests) and `free_blocks` (None when endless) are taken after the step. `cached`
-    is None without prefix caching.
+    is None without prefix caching, `start` and `duration` (seconds) without a clock.
     This is a public format: see "Step records" in the README.
     """
 
@@ -69,6 +69,8 @@ class StepRecord:
     waiting: int
     free_blocks: int | None
     cached: Sequence[CachedTokens] | None = None
+    start: float | None = None
+    duration: float | None = None
 
 
 class _Lazy:

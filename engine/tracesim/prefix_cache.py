@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tracesim.decode_calendar import DecodeCalendar, by_admission
+from tracesim.decode_calendar import DecodeCalendar
 from tracesim.kv_cache import NO_PREFIX, KVCache, Prefix
 from tracesim.prefix_tree import Node, Path, PrefixTree
 from tracesim.request import RequestState
@@ -101,9 +101,9 @@ class PrefixCache(KVCache):
         self._publish(state, num_tokens)
         return True
 
-    def allocate_decodes(self, calendar: DecodeCalendar) -> None:
+    def allocate_decodes(self, calendar: DecodeCalendar, num_served: int = 0) -> None:
         """Give all that decode room. Outputs that equal nothing else are published when they are let go."""
-        super().allocate_decodes(calendar)
+        super().allocate_decodes(calendar, num_served)
         self._hand_out()
         if self._knows_outputs:
             for state in calendar.beginning(1):
@@ -128,11 +128,11 @@ class PrefixCache(KVCache):
             self._publish(alone, alone.num_computed_tokens + ticks * chunk)
         return ticks
 
-    def takers(self, calendar: DecodeCalendar) -> Sequence[RequestState]:
-        """Who begins a block; where outputs can be found, also who fills one and begins another next."""
-        if not self._knows_outputs or self.block_size == 1:
-            return calendar.beginning()
-        return sorted([*calendar.beginning(), *calendar.beginning(1)], key=by_admission)
+    def take_rest(self) -> int:
+        """Hand out every free block, so that nothing of the queue is left; how many they were."""
+        taken = super().take_rest()
+        self._hand_out()
+        return taken
 
     def release(self, state: RequestState, num_scheduled: int = 0) -> None:
         """Let go of all blocks of a request; what they hold can still be found."""

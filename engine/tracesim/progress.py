@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tracesim.cursor import Cursor
-from tracesim.request import Request, RequestState, RequestStatus
+from tracesim.request import FINISHED_IGNORED, Request, RequestState
 
 
 @dataclass(slots=True)
@@ -16,6 +16,7 @@ class RequestProgress:
     state: RequestState
     cursor: Cursor
     prompt: str | None
+    arrival_step: int | None = None
     first_token_step: int | None = None
     last_token_step: int | None = None
     finish_reason: str | None = None
@@ -36,7 +37,7 @@ class RequestProgress:
 
     def finish_at(self, step: int) -> None:
         """Note the end: the cursor's own, or "length" for a request that the scheduler had to ignore."""
-        if self.state.status is RequestStatus.FINISHED_IGNORED:
+        if self.state.status is FINISHED_IGNORED:
             self.finish_reason = "length"
             self.last_token_step = self._emitted_until
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from tracesim.clock import PER_SECOND
 from tracesim.outputs import (
     CachedTokens,
     CompletionOutput,
@@ -28,6 +29,7 @@ class EngineStep(NamedTuple):
     decodes: Sequence[Scheduled]
     emitted: Sequence[SimulatedToken]
     finished: Sequence[RequestState]
+    time: tuple[int, int] | None = None
 
 
 def record_of(
@@ -53,6 +55,8 @@ def record_of(
         waiting=scheduler.num_waiting,
         free_blocks=scheduler.num_free_blocks,
         cached=cached if prefix_caching else None,
+        start=None if step.time is None else step.time[0] / PER_SECOND,
+        duration=None if step.time is None else step.time[1] / PER_SECOND,
     )
 
 

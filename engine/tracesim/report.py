@@ -30,7 +30,7 @@ class RequestReport:
     text: str | None
     finish_reason: str | None
     stop_reason: str | None
-    arrival_step: int
+    arrival_step: int | None
     first_token_step: int | None
     last_token_step: int | None
     preemptions: int
@@ -120,10 +120,12 @@ def report_to_json(report: RunReport) -> bytes:
 
 
 def step_to_json(record: StepRecord) -> bytes:
-    """A step record as one line of JSON, `STEP_SCHEMA`; `cached` is there only with prefix caching."""
+    """A step record as one line of JSON, `STEP_SCHEMA`, without the fields that this run does not have."""
     fields = orjson.dumps(record)[1:]
+    if record.start is None:
+        fields = fields.removesuffix(b',"start":null,"duration":null}') + b"}"
     if record.cached is None:
-        fields = fields.removesuffix(b',"cached":null}') + b"}"
+        fields = fields.replace(b',"cached":null', b"")
     return b'{"schema":"%s",%s\n' % (STEP_SCHEMA.encode(), fields)
 
 
@@ -135,7 +137,7 @@ def _report(progress: RequestProgress) -> RequestReport:
         text=progress.cursor.text_after(progress.state.num_output_tokens),
         finish_reason=progress.finish_reason,
         stop_reason=progress.stop_reason,
-        arrival_step=progress.request.arrival_step,
+        arrival_step=progress.arrival_step,
         first_token_step=progress.first_token_step,
         last_token_step=progress.last_token_step,
         preemptions=progress.state.num_preemptions,

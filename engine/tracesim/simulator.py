@@ -150,7 +150,6 @@ class TraceSimulator:
         if request_id in self._cursors:
             raise RequestError(f"request id {request_id!r} is taken")
         self._cursors[request_id] = cursor
-        self._positions[request_id] = 0
 
     def use(self, record: TraceRecord) -> None:
         """Count a recording as used: `find` passes it over from now."""
@@ -170,7 +169,7 @@ class TraceSimulator:
             if request_id not in self._prefilled:
                 raise KeyError(f"request {request_id!r} has not been prefilled")
             cursor = self._cursors[request_id]
-            position = self._positions[request_id]
+            position = self._positions.get(request_id, 0)
             if position < cursor.num_tokens:
                 emitted.append(SimulatedToken(request_id, cursor, position))
                 self._positions[request_id] = position + 1
@@ -273,12 +272,12 @@ def _prompts_of(record: TraceRecord) -> list[Prompt]:
 
 def _no_recording(prompt: Prompt, known: dict[Prompt, deque[TraceRecord]]) -> str:
     if prompt in known:
-        return f"every recorded response to the prompt {_shortened(prompt)} has been used"
+        return f"every recorded response to the prompt {shortened(prompt)} has been used"
     if isinstance(prompt, tuple):
-        return f"no recorded response has the prompt {_shortened(prompt)}"
+        return f"no recorded response has the prompt {shortened(prompt)}"
     nearest = _nearest(prompt, [text for text in known if isinstance(text, str)])
-    hint = f"; the nearest is {_shortened(nearest)}" if nearest else ""
-    return f"no recorded response has the prompt {_shortened(prompt)}{hint}"
+    hint = f"; the nearest is {shortened(nearest)}" if nearest else ""
+    return f"no recorded response has the prompt {shortened(prompt)}{hint}"
 
 
 def _nearest(wanted: str, texts: Sequence[str]) -> str | None:
@@ -296,6 +295,7 @@ def _nearest(wanted: str, texts: Sequence[str]) -> str | None:
     return max(texts, key=likeness, default=None)
 
 
-def _shortened(prompt: Prompt) -> str:
+def shortened(prompt: Prompt) -> str:
+    """A prompt as a message shows it."""
     shown = repr(prompt)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from tracesim.clock import PER_SECOND
 from tracesim.outputs import STEP_SCHEMA
 from tracesim.progress import RequestProgress
 from tracesim.request import RequestState
@@ -49,8 +50,17 @@ class StepLines:
         prefills, tokens = self._entries(plan.prefill), self._tokens(plan.emitting(decoding))
         self._batch = f'"prefill":[{prefills}],"decode":[{decodes}],"emitted":[{tokens}]'
 
-    def done(self, number: int, plan: StepPlan, finished: Sequence[RequestState]) -> None:
-        """Write the line of step `number`, whose plan was taken down; after `Scheduler.update`."""
+    def done(
+        self,
+        number: int,
+        plan: StepPlan,
+        finished: Sequence[RequestState],
+        time: tuple[int, int] | None = None,
+    ) -> None:
+        """Write the line of step `number`, whose plan was taken down; after `Scheduler.update`.
+
+        `time` is its start and its duration in picoseconds, where there is a clock.
+        """
         endings = _json([_ending(self._requests[state.id]) for state in finished]) if finished else "[]"
         preempted = _json([state.id for state in plan.preempted]) if plan.preempted else "[]"
         free = self._scheduler.num_free_blocks
@@ -62,6 +72,9 @@ class StepLines:
         if self._prefix_caching:
             cached = [{"id": state.id, "tokens": tokens} for state, tokens in plan.cached]
             line += f',"cached":{_json(cached)}'
+        if time is not None:
+            start, duration = time
+            line += f',"start":{_json(start / PER_SECOND)},"duration":{_json(duration / PER_SECOND)}'
         self._write(f"{line}}}\n".encode())
         for state in finished:
             self._heads.pop(state, None)

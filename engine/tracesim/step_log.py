@@ -114,6 +114,7 @@ def log_of_run(prefix_caching: bool) -> StepLog:
 def logged(record: StepRecord) -> LoggedStep:
     """A step record as a log tells it."""
     fields = orjson.loads(orjson.dumps(record))
+    del fields["start"], fields["duration"]  # steps are compared, not how long they take
     if record.cached is None:
         del fields["cached"]
     return LoggedStep(record.step, fields)

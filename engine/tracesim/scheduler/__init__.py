@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tracesim.config import EngineConfig
-from tracesim.scheduler.interface import Scheduled, Scheduler, StepPlan
+from tracesim.scheduler.interface import Pace, Scheduled, Scheduler, StepPlan, Stride
 from tracesim.scheduler.prefill_first import PrefillFirstScheduler
 from tracesim.scheduler.token_budget import TokenBudgetScheduler
 
-__all__ = ["Scheduled", "Scheduler", "StepPlan", "make_scheduler"]
+__all__ = ["Pace", "Scheduled", "Scheduler", "StepPlan", "Stride", "make_scheduler"]
 
 
 def make_scheduler(config: EngineConfig) -> Scheduler:

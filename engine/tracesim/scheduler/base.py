@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from tracesim.clock import Batch
 from tracesim.config import EngineConfig
 from tracesim.decode_calendar import DecodeCalendar, by_admission
 from tracesim.kv_cache import KVCache
-from tracesim.request import RequestState, RequestStatus
-from tracesim.scheduler.interface import Scheduled, StepPlan, Stride
+from tracesim.request import FINISHED, PREEMPTED, RUNNING, WAITING, RequestState
+from tracesim.scheduler.interface import Scheduled, StepPlan, Stride, new_scheduled
 from tracesim.waiting import WaitingQueue
 
 
@@ -45,17 +46,17 @@ class BaseScheduler:
 
     def add_request(self, state: RequestState) -> None:
         """Queue a request that has arrived."""
-        state.status = RequestStatus.WAITING
+        state.status = WAITING
         self._waiting.add(state)
 
     def abort_request(self, state: RequestState) -> None:
         """Drop a request, wherever it is, and free its blocks."""
-        if state.status is RequestStatus.RUNNING:
+        if state.status is RUNNING:
             self._stop(state)
         else:
             self._waiting.remove(state)
         self._cache.finish(state)
-        state.status = RequestStatus.FINISHED
+        state.status = FINISHED
 
     def decoding(self, plan: StepPlan) -> list[RequestState]:
         """Who decodes by the calendar in this step, in the order of admission; before `update`."""
@@ -66,7 +67,7 @@ class BaseScheduler:
 
     def decodes(self, plan: StepPlan) -> list[Scheduled]:
         """The whole decode batch of a plan, in the order of admission; before `update`."""
-        batch = [Scheduled(state, state.current_num_tokens - 1, 1) for state in self.decoding(plan)]
+        batch = [new_scheduled((state, state.current_num_tokens - 1, 1)) for state in self.decoding(plan)]
         if plan.decode:
             batch += plan.decode
             batch.sort(key=lambda entry: entry.state.admission)
@@ -98,12 +99,20 @@ class BaseScheduler:
             self._decoding.join(state)
         return finished
 
-    def _stride(self, steps: int, num_prefills: int) -> Stride:
+    def batch(self, plan: StepPlan) -> Batch:
+        """What the step of a plan computes; before `update`."""
+        prefill_tokens = sum([entry.tokens for entry in plan.prefill])
+        context = sum([entry.computed for entry in plan.decode])
+        if plan.num_decodes > len(plan.decode):
+            held = sum([state.current_num_computed_tokens for state in plan.held])
+            context += self._decoding.context_tokens - held
+        return Batch(prefill_tokens, plan.num_decodes, context)
+
+    def _stride(self, steps: int, batch: Batch) -> Stride:
         """Let all that decode emit `steps` tokens; nobody finishes before the last one."""
-        num_decodes = self._decoding.size
         finished = self._decoding.advance(steps)
         self._finish(finished)
-        return Stride(steps, num_prefills, num_decodes, finished)
+        return Stride(steps, batch, finished)
 
     def _finish(self, finished: list[RequestState]) -> None:
         """Let requests leave, in the order of their admission, and free their blocks."""
@@ -112,14 +121,14 @@ class BaseScheduler:
         for state in finished:
             del self._running[state]
             self._cache.finish(state)
-            state.status = RequestStatus.FINISHED
+            state.status = FINISHED
 
     def _admit(self, state: RequestState) -> None:
         """Let the request that is next in the queue run."""
         self._waiting.take()
         self._num_admissions += 1
         state.admission = self._num_admissions
-        state.status = RequestStatus.RUNNING
+        state.status = RUNNING
         self._running[state] = None
         self._alone[state] = None
 
@@ -135,6 +144,6 @@ class BaseScheduler:
         """Take a running request's place and blocks; it waits to be computed again."""
         self._stop(victim)
         self._cache.release(victim, num_scheduled)
-        victim.status = RequestStatus.PREEMPTED
+        victim.status = PREEMPTED
         victim.num_computed_tokens = 0
         victim.num_preemptions += 1

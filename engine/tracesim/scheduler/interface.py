@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
+from tracesim.clock import Batch
 from tracesim.decode_calendar import by_admission
 from tracesim.request import Request, RequestState
 
@@ -16,6 +18,10 @@ class Scheduled(NamedTuple):
     state: RequestState
     computed: int
     tokens: int
+
+
+# What `_make` does, without a Python frame for each entry.
+new_scheduled = partial(tuple.__new__, Scheduled)
 
 
 @dataclass(slots=True)
@@ -48,15 +54,25 @@ class StepPlan:
 
 
 class Stride(NamedTuple):
-    """Steps that were taken at once: each had the same batch, and in the last some may have finished."""
+    """Steps that were taken at once: each computed the same batch, and in the last some may have finished.
+
+    `batch` is that of the first; a step later each request that decodes has one token more in the KV cache.
+    """
 
     steps: int
-    num_prefills: int
-    num_decodes: int
+    batch: Batch
     finished: Sequence[RequestState]
 
+    @property
+    def num_prefills(self) -> int:
+        """Requests whose prompt is computed: none or one."""
+        return 1 if self.batch.prefill_tokens else 0
 
-NO_STRIDE = Stride(0, 0, 0, ())
+
+NO_STRIDE = Stride(0, Batch(0, 0, 0), ())
+
+Pace = Callable[[Batch, int], int]
+"""Of how many steps of a batch, at most as many as the number says, none begins too late."""
 
 
 class Scheduler(Protocol):
@@ -105,9 +121,13 @@ class Scheduler(Protocol):
         """Book the tokens that the step emitted; return who finished, in order."""
         ...
 
-    def stride(self, limit: int) -> Stride:
+    def batch(self, plan: StepPlan) -> Batch:
+        """What the step of a plan computes; before `update`."""
+        ...
+
+    def stride(self, limit: int, pace: Pace | None = None) -> Stride:
         """Take at once the next steps, `limit` at most, in which nothing but tokens would move; maybe none.
 
-        Requests may finish in the last one.
+        Requests may finish in the last one. `pace`, where given, may shorten it once its batch is known.
         """
         ...

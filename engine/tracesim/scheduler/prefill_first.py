@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from enum import Enum, auto
 
+from tracesim.clock import Batch
 from tracesim.config import EngineConfig
 from tracesim.errors import StalledError
 from tracesim.kv_cache import KVCache
-from tracesim.request import Request, RequestState, RequestStatus
+from tracesim.request import FINISHED_IGNORED, Request, RequestState
 from tracesim.scheduler.base import BaseScheduler
-from tracesim.scheduler.interface import NO_STRIDE, Scheduled, StepPlan, Stride
+from tracesim.scheduler.interface import NO_STRIDE, Pace, StepPlan, Stride, new_scheduled
 from tracesim.waiting import FCFSQueue
 
 
@@ -25,7 +26,10 @@ class PrefillFirstScheduler(BaseScheduler):
         """With `prefill_samples` a prefill emits its request's next token, else it is only booked."""
         super().__init__(config, KVCache(config.num_gpu_blocks, config.block_size), FCFSQueue())
         self._max_tokens = config.max_num_batched_tokens or sys.maxsize
-        self._longest_prefill = min(self._max_tokens, config.max_model_len or sys.maxsize)
+        most_blocks = self._cache.capacity - self._watermark
+        longest = config.max_model_len or sys.maxsize
+        self._longest_prefill = min(self._max_tokens, longest, most_blocks * config.block_size)
+        self._max_num_seqs = config.max_num_seqs
         self._prefill_samples = prefill_samples
 
     def check(self, request: Request) -> None:
@@ -39,21 +43,24 @@ class PrefillFirstScheduler(BaseScheduler):
             self._schedule_decodes(plan)
         return plan
 
-    def stride(self, limit: int) -> Stride:
+    def stride(self, limit: int, pace: Pace | None = None) -> Stride:
         """Take the decode steps up to one in which requests finish; nobody is prefilled or preempted."""
-        if self._alone or not self._decoding.size or self._next_prefill(self._max_tokens) is not _Next.WAITS:
+        if self._alone or not self._decoding.size or self._next_prefill(self._max_tokens) is not _WAITS:
             return NO_STRIDE
-        limit = self._decoding.ticks_to_finish(limit)
-        steps = self._cache.allocate_ticks(self._decoding, limit, spare=1) if limit > 0 else 0
-        return self._stride(steps, num_prefills=0) if steps else NO_STRIDE
+        decoding = self._decoding
+        batch = Batch(0, decoding.size, decoding.context_tokens)
+        if pace is not None:
+            limit = pace(batch, limit)
+        steps = self._cache.allocate_ticks(decoding, decoding.ticks_to_finish(limit), spare=1)
+        return self._stride(steps, batch) if steps else NO_STRIDE
 
     def _schedule_prefills(self, plan: StepPlan) -> None:
         tokens_left = self._max_tokens
-        while (found := self._next_prefill(tokens_left)) is not _Next.WAITS:
+        while (found := self._next_prefill(tokens_left)) is not _WAITS:
             state = self._waiting.peek()
-            if found is _Next.NEVER_FITS:
+            if found is _NEVER_FITS:
                 self._waiting.take()
-                state.status = RequestStatus.FINISHED_IGNORED
+                state.status = FINISHED_IGNORED
                 plan.refused = [*plan.refused, state]
             else:
                 tokens_left -= state.num_tokens
@@ -62,21 +69,20 @@ class PrefillFirstScheduler(BaseScheduler):
     def _next_prefill(self, tokens_left: int) -> _Next:
         """What is to become of the request that is next in the queue."""
         if not self._waiting:
-            return _Next.WAITS
-        state = self._waiting.peek()
-        needed = self._cache.blocks_for(state.num_tokens)
-        if state.num_tokens > self._longest_prefill or needed > self._cache.capacity - self._watermark:
-            return _Next.NEVER_FITS
-        has_blocks = needed <= self._cache.free - self._watermark
-        has_seat = len(self._running) < self._config.max_num_seqs
-        fits = has_blocks and has_seat and state.num_tokens <= tokens_left
-        return _Next.FITS if fits else _Next.WAITS
+            return _WAITS
+        num_tokens = self._waiting.peek().num_tokens
+        if num_tokens > self._longest_prefill:
+            return _NEVER_FITS
+        if num_tokens > tokens_left or len(self._running) >= self._max_num_seqs:
+            return _WAITS
+        has_blocks = self._cache.blocks_for(num_tokens) <= self._cache.free - self._watermark
+        return _FITS if has_blocks else _WAITS
 
     def _prefill(self, state: RequestState, plan: StepPlan) -> None:
         self._cache.allocate(state, state.num_tokens)
         self._admit(state)
         state.num_computed_tokens = state.num_tokens
-        plan.prefill.append(Scheduled(state, 0, state.num_tokens))
+        plan.prefill.append(new_scheduled((state, 0, state.num_tokens)))
         if self._prefill_samples:
             plan.sampled.append(state)
 
@@ -87,7 +93,7 @@ class PrefillFirstScheduler(BaseScheduler):
         else:
             plan.preempted = self._make_room()
             self._waiting.put_back(plan.preempted)
-        plan.decode = [Scheduled(state, state.num_computed_tokens, 1) for state in self._alone]
+        plan.decode = [new_scheduled((state, state.num_computed_tokens, 1)) for state in self._alone]
         plan.sampled += self._alone
         plan.num_decodes = len(self._running)
 
@@ -126,3 +132,6 @@ class _Next(Enum):
     FITS = auto()
     WAITS = auto()
     NEVER_FITS = auto()
+
+
+_FITS, _WAITS, _NEVER_FITS = _Next

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 from itertools import islice
 
+from tracesim.clock import Batch
 from tracesim.config import EngineConfig
 from tracesim.errors import RequestError
 from tracesim.kv_cache import KVCache, Prefix
 from tracesim.prefix_cache import PrefixCache
-from tracesim.request import Request, RequestState, RequestStatus
+from tracesim.request import RUNNING, Request, RequestState
 from tracesim.scheduler.base import BaseScheduler
-from tracesim.scheduler.interface import NO_STRIDE, Scheduled, StepPlan, Stride
+from tracesim.scheduler.interface import NO_STRIDE, Pace, Scheduled, StepPlan, Stride, new_scheduled
 from tracesim.waiting import make_queue
 
 _NULL_BLOCKS = 1
@@ -68,7 +69,7 @@ class TokenBudgetScheduler(BaseScheduler):
             self._schedule_waiting(batch, chunk)
         return self._plan(batch)
 
-    def stride(self, limit: int) -> Stride:
+    def stride(self, limit: int, pace: Pace | None = None) -> Stride:
         """Take the steps in which all decode and, at most, one prompt takes the rest of the budget.
 
         In none of them is a request admitted or preempted, or its prompt done; in the last some may finish.
@@ -82,20 +83,21 @@ class TokenBudgetScheduler(BaseScheduler):
             limit = min(limit, (alone.num_tokens - alone.num_computed_tokens - 1) // rest)
         elif not decoding.size or rest < 0 or self._can_admit(rest):
             return NO_STRIDE
-        if limit <= 0:
-            return NO_STRIDE
+        batch = Batch(rest if alone else 0, decoding.size, decoding.context_tokens)
+        if pace is not None:
+            limit = pace(batch, limit)
         steps = self._cache.allocate_ticks(decoding, decoding.ticks_to_finish(limit), alone, rest)
         if not steps:
             return NO_STRIDE
-        if alone is None:
-            return self._stride(steps, num_prefills=0)
-        alone.num_computed_tokens += steps * rest
-        return self._stride(steps, num_prefills=1)
+        if alone is not None:
+            alone.num_computed_tokens += steps * rest
+        return self._stride(steps, batch)
 
     def _takes_all(self, alone: RequestState, rest: int) -> bool:
-        """Whether a prompt takes all the rest of the budget, and nobody comes after it."""
-        is_last = len(self._alone) == 1 and next(reversed(self._running)) is alone
-        return is_last and 0 < rest <= self._longest_chunk()
+        """Whether a prompt takes all the rest of the budget and is not done then, and is the last to run."""
+        if not 0 < rest < alone.num_tokens - alone.num_computed_tokens or len(self._alone) > 1:
+            return False
+        return next(reversed(self._running)) is alone and rest <= self._longest_chunk()
 
     def _can_admit(self, rest: int) -> bool:
         """Whether the next waiting request could start in a step with `rest` tokens left."""
@@ -116,15 +118,19 @@ class TokenBudgetScheduler(BaseScheduler):
             self._schedule_one_by_one(list(self._running), batch, chunk)
             batch.held = [s for s in self._running if s.clock is not None and s not in batch.scheduled]
             return
-        batch.budget -= self._decoding.size
-        if self._decoding.num_beginning() <= self._cache.free:
-            self._cache.allocate_decodes(self._decoding)
-        else:
-            takers = self._cache.takers(self._decoding)
-            batch.budget += len(takers)
-            self._schedule_one_by_one(takers, batch, chunk)
+        self._schedule_decodes(batch)
         if self._alone:
             self._schedule_one_by_one(list(self._alone), batch, chunk)
+
+    def _schedule_decodes(self, batch: _Batch) -> None:
+        """Let all decode. Where blocks are short, those who come first take all, then the last makes room."""
+        cache, decoding = self._cache, self._decoding
+        num_served = 0
+        while decoding.num_beginning() - num_served > cache.free:
+            num_served += cache.take_rest()
+            self._make_room(batch)
+        cache.allocate_decodes(decoding, num_served)
+        batch.budget -= decoding.size
 
     def _is_crowded(self, chunk: int) -> bool:
         """Whether it may matter in which order the running requests get tokens and blocks.
@@ -153,27 +159,23 @@ class TokenBudgetScheduler(BaseScheduler):
         cache = self._cache
         for state in states:
             if batch.budget == 0:
-                break
-            if state.status is not RequestStatus.RUNNING:
+                return
+            if state.status is not RUNNING:
                 continue
             computed = state.current_num_computed_tokens
             tokens = min(state.current_num_tokens - computed, chunk, batch.budget)
-            has_room = cache.try_allocate(state, computed + tokens)
-            if not has_room and not self._make_room(state, computed + tokens, batch):
-                break
+            while not cache.try_allocate(state, computed + tokens):
+                if self._make_room(batch) is state:
+                    return
             batch.add(state, tokens)
 
-    def _make_room(self, state: RequestState, num_tokens: int, batch: _Batch) -> bool:
-        """Preempt others until `state` has room for `num_tokens` tokens; False when it had to go itself."""
-        while True:
-            victim = self._victim()
-            self._preempt(victim, batch.drop(victim))
-            self._waiting.put_back([victim])
-            batch.preempted = [*batch.preempted, victim]
-            if victim is state:
-                return False
-            if self._cache.try_allocate(state, num_tokens):
-                return True
+    def _make_room(self, batch: _Batch) -> RequestState:
+        """Preempt a running request; which one."""
+        victim = self._victim()
+        self._preempt(victim, batch.drop(victim))
+        self._waiting.put_back([victim])
+        batch.preempted = [*batch.preempted, victim]
+        return victim
 
     def _victim(self) -> RequestState:
         """The request admitted last; by priority, the last to arrive of the least urgent."""
@@ -232,7 +234,7 @@ class TokenBudgetScheduler(BaseScheduler):
                 sampled.append(state)
                 if tokens == 1 and state.num_output_tokens:
                     kind = decode
-            kind.append(Scheduled(state, computed, tokens))
+            kind.append(new_scheduled((state, computed, tokens)))
         num_decodes = self._decoding.size - len(batch.held) + len(decode)
         return StepPlan(num_decodes, prefill, sampled, decode, batch.cached, batch.held, batch.preempted)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tracesim.cursor import Cursor
 from tracesim.errors import ConfigError, UnknownPromptError
 from tracesim.sampling import SamplingParams
-from tracesim.simulator import Prompt, TraceSimulator
+from tracesim.simulator import Prompt, TraceSimulator, shortened
 from tracesim.trace import TraceRecord
 from tracesim.vllm.served_tokenizer import ServedTokenizer
 from tracesim.vllm.settings import Match
@@ -78,9 +78,7 @@ class RecordedAnswers:
             found = next((self._by_prompt[each] for each in messages if each in self._by_prompt), None)
         found = found or self._default
         if found is None:
-            text = self._tokenizer.text(prompt_token_ids)
-            self.simulator.find(text)
-            raise UnknownPromptError(f"the prompt {text!r} was recorded, but not with these tokens")
+            raise self._unknown(prompt_token_ids)
         return found
 
     def limits(self, prompt_token_ids: Sequence[int]) -> SamplingParams:
@@ -115,6 +113,19 @@ class RecordedAnswers:
         """Drop a request that will not be scheduled again, if it is known."""
         self.simulator.forget(request_id)
         self.requests.pop(request_id, None)
+
+    def _unknown(self, prompt_token_ids: Sequence[int]) -> UnknownPromptError:
+        """What to say of a prompt that has no answer; of a chat, the last message is what people know."""
+        message = next(self._tokenizer.last_user_messages(prompt_token_ids), None)
+        text = self._tokenizer.text(prompt_token_ids) if message is None else message
+        try:
+            self.simulator.find(text)
+        except UnknownPromptError as error:
+            return error
+        if message is None:
+            return UnknownPromptError(f"{shortened(text)} was recorded, but not with these tokens")
+        say = f"no recorded response has this chat, but one has its last user message, {shortened(text)}"
+        return UnknownPromptError(f"{say}; to answer with that set sim_match to last-user")
 
     def _index(self, record: TraceRecord) -> None:
         own = None if record.prompt_token_ids is None else tuple(record.prompt_token_ids)

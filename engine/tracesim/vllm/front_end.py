@@ -27,7 +27,7 @@ def prepare(request: Any, answers: RecordedAnswers) -> None:
     if params is None or request.prompt_token_ids is None:
         raise RequestError("a trace answers text with text; it has nothing for pooling or embeddings")
     for name, reason in _UNRECORDED.items():
-        if getattr(params, name, None):
+        if getattr(params, name, None) not in (None, [], {}):
             raise RequestError(f"{name} cannot be simulated: {reason}")
     recorded = answers.limits(request.prompt_token_ids)
     if recorded.max_tokens is not None:

@@ -33,6 +33,7 @@ def register() -> None:
         _add_fields(engine_args)
     _replace(EngineArgs, "add_cli_args", _add_flags, staticmethod)
     _replace(EngineArgs, "create_engine_config", _choose_executor)
+    _replace(InputProcessor, "__init__", _load_answers)
     _replace(InputProcessor, "process_inputs", _prepare_requests)
 
 
@@ -127,37 +128,41 @@ def _missing_features() -> list[str]:
     return [name for name, found in wanted.items() if not found]
 
 
+def _load_answers(init: Callable[..., None]) -> Callable[..., None]:
+    """Let the front end, too, know the answers, before it takes a request."""
+
+    def with_answers(self: Any, vllm_config: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, vllm_config, *args, **kwargs)
+        self.tracesim_answers = None
+        if _is_ours(vllm_config.parallel_config.distributed_executor_backend):
+            from tracesim.vllm.executor import load_answers, load_served_tokenizer
+
+            settings = SimSettings.from_additional_config(vllm_config.additional_config)
+            tokenizer = load_served_tokenizer(vllm_config.model_config)
+            self.tracesim_answers = load_answers(settings, tokenizer)
+
+    return with_answers
+
+
 def _prepare_requests(process_inputs: Callable[..., Any]) -> Callable[..., Any]:
     def with_answers(self: Any, *args: Any, **kwargs: Any) -> Any:
         request = process_inputs(self, *args, **kwargs)
-        if _is_ours(self.vllm_config.parallel_config.distributed_executor_backend):
-            _prepare(self, request)
+        if self.tracesim_answers is not None:
+            _prepare(request, self.tracesim_answers)
         return request
 
     return with_answers
 
 
-def _prepare(input_processor: Any, request: Any) -> None:
+def _prepare(request: Any, answers: Any) -> None:
     from vllm.exceptions import VLLMValidationError
 
     from tracesim.vllm.front_end import prepare
 
     try:
-        prepare(request, _answers_of(input_processor))
+        prepare(request, answers)
     except RequestError as error:
         raise VLLMValidationError(f"tracesim: {error}") from error
-
-
-def _answers_of(input_processor: Any) -> Any:
-    """The answers of the front end's own process, read when the first request comes."""
-    answers = getattr(input_processor, "_tracesim_answers", None)
-    if answers is None:
-        from tracesim.vllm.executor import load_answers, load_served_tokenizer
-
-        settings = SimSettings.from_additional_config(input_processor.vllm_config.additional_config)
-        answers = load_answers(settings, load_served_tokenizer(input_processor.model_config))
-        input_processor._tracesim_answers = answers
-    return answers
 
 
 def _is_ours(backend: object) -> bool:

@@ -24,8 +24,10 @@ class Counts(NamedTuple):
 class ServedLog:
     """Writes a line for each step in which something was scheduled, numbered from 0.
 
-    A stop string is found by vLLM's front end, which then aborts the request: that belongs to the step whose
-    token completed it. So a step is written when the next is planned, or when the log is closed.
+    A stop string is found by vLLM's front end, which then aborts the request. In its user's own process it
+    does so before the next step is planned: that belongs to the step whose token completed the stop string,
+    so a step is written when the next is planned, or when the log is closed. In a server the request is
+    scheduled once or more in vain, and it ends in the step that is at work when the abort comes.
     """
 
     def __init__(self, path: str, requests: Mapping[str, ServedRequest], *, prefix_caching: bool) -> None:
@@ -35,7 +37,9 @@ class ServedLog:
         self._prefix_caching = prefix_caching
         self._number = 0
         self._record: StepRecord | None = None
-        self._emitted: dict[str, int] = {}
+        self._dropped: list[str] = []
+        self._num_emitted: dict[str, int] = {}
+        self._order: dict[str, int] = {}
         atexit.register(self.close)  # an engine in its user's own process is rarely shut down
 
     def note(self, plan: Any, outputs: Iterable[Any], preempted: Sequence[str], counts: Counts) -> None:
@@ -47,9 +51,9 @@ class ServedLog:
         by_id = {output.request_id: output for output in outputs}
         in_order = [by_id[request_id] for request_id in plan.num_scheduled_tokens if request_id in by_id]
         before = _num_output_tokens(plan)
-        self._emitted = {
-            output.request_id: before[output.request_id] + len(output.new_token_ids) for output in in_order
-        }
+        self._order = {entry.id: place for place, (entry, _) in enumerate(entries)}
+        for output in in_order:
+            self._num_emitted[output.request_id] = before[output.request_id] + len(output.new_token_ids)
         self._record = StepRecord(
             step=self._number,
             prefill=[entry for entry, decodes in entries if not decodes],
@@ -65,19 +69,18 @@ class ServedLog:
             **counts._asdict(),
         )
         self._number += 1
+        dropped, self._dropped = self._dropped, []
+        self.aborted(dropped, counts)
 
     def aborted(self, request_ids: Iterable[str], counts: Counts) -> None:
-        """Take down requests that the front end dropped after the step that was noted last."""
-        record = self._record
-        if record is None:
+        """Take down requests that the front end dropped, after the step noted last or during the next."""
+        if self._record is None:
+            self._dropped += request_ids
             return
-        endings = [
-            *record.finished,
-            *(self._ending(each, "abort", None) for each in request_ids if each in self._emitted),
-        ]
-        order = {self._requests[each].name: place for place, each in enumerate(self._emitted)}
-        endings.sort(key=lambda ending: order[ending.id])
-        self._record = replace(record, finished=endings, **counts._asdict())
+        dropped = [self._ending(each, "abort", None) for each in request_ids if each in self._requests]
+        endings = [*self._record.finished, *dropped]
+        endings.sort(key=lambda ending: self._order.get(ending.id, len(self._order)))
+        self._record = replace(self._record, finished=endings, **counts._asdict())
 
     def write(self) -> None:
         """Write the step that was noted last: nothing more can happen to it."""
@@ -121,7 +124,8 @@ class ServedLog:
     def _ending(self, request_id: str, finish_reason: str, stop_reason: object) -> FinishedRequest:
         """How a request ended: by a stop string, which only the front end knows of, or as vLLM says."""
         name, _, cursor = self._requests[request_id]
-        if cursor.stop_reason is not None and self._emitted[request_id] == cursor.num_tokens:
+        num_emitted = self._num_emitted.pop(request_id, 0)
+        if cursor.stop_reason is not None and num_emitted >= cursor.num_tokens:
             return FinishedRequest(name, "stop", cursor.stop_reason)
         return FinishedRequest(name, finish_reason, None if stop_reason is None else str(stop_reason))
 

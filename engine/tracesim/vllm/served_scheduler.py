@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from vllm.logger import init_logger
@@ -70,7 +69,8 @@ class _Served(_Base):  # type: ignore[misc]
     def finish_requests(self, request_ids: Any, finished_status: Any) -> Any:
         finished = super().finish_requests(request_ids, finished_status)
         if self._log and finished_status == RequestStatus.FINISHED_ABORTED:
-            self._log.aborted(_as_list(request_ids), self._counts())
+            # vLLM tells of an abort twice; what comes back is who was not finished yet.
+            self._log.aborted(map(_id_of, finished or ()), self._counts())
         return finished
 
     def shutdown(self) -> None:
@@ -112,7 +112,7 @@ def _limits_of(params: Any) -> SamplingParams:
     )
 
 
-def _as_list(request_ids: str | Iterable[str] | None) -> list[str]:
-    if request_ids is None:
-        return []
-    return [request_ids] if isinstance(request_ids, str) else list(request_ids)
+def _id_of(finished: Any) -> str:
+    """The id of what `finish_requests` returns: requests, before vLLM 0.32 pairs of an id and a client."""
+    request_id: str = finished[0] if isinstance(finished, tuple) else finished.request_id
+    return request_id

@@ -1,0 +1,118 @@
+"""When things happen to requests under a clock, and how far apart their tokens come."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracesim.clock import Batch, Clock
+from tracesim.request import RequestState
+from tracesim.scheduler import StepPlan, Stride
+
+
+@dataclass(slots=True)
+class RequestTimes:
+    """A request's moments, in picoseconds from the start of the run; None until they happen.
+
+    `scheduled` is the start of the first step that computed any of its prompt; a token comes at a step's end.
+    """
+
+    arrived: int
+    scheduled: int | None = None
+    first_token: int | None = None
+    last_token: int | None = None
+    decodes: bool = False
+
+
+class Timekeeper:
+    """Lets the time of steps pass, and notes what it means for requests.
+
+    `now` is the start of the next step, `requests` has the times of each by id. `gaps` counts the times
+    between two tokens of a request, over all requests: a decode moves all that decode, so a step adds one gap
+    with the size of its batch. Only who did not emit in the last step that decoded has a gap of its own.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.now = 0
+        self.requests: dict[str, RequestTimes] = {}
+        self.gaps: dict[int, int] = defaultdict(int)
+        self._last_decode = 0
+        self._own_last: dict[str, int] = {}
+
+    def arrive(self, request_id: str, time: int) -> None:
+        """Note when a request arrives."""
+        self.requests[request_id] = RequestTimes(time)
+
+    def pass_step(self, plan: StepPlan, batch: Batch, finished: Sequence[RequestState]) -> None:
+        """Let the step of `plan` pass, which computed `batch`."""
+        start, end = self.now, self.now + self.clock.duration(batch)
+        for entry in plan.prefill:
+            times = self.requests[entry.state.id]
+            if times.scheduled is None:
+                times.scheduled = start
+        for state in plan.preempted:
+            self._preempted(state.id)
+        num_decodes = plan.num_decodes - len(plan.decode)
+        if num_decodes:
+            for state in plan.held:
+                self._own_last.setdefault(state.id, self._last_decode)
+            self._decoded(end, num_decodes, {state.id for state in plan.held})
+        for state in plan.sampled:
+            if state.request.num_output_tokens:
+                self._sampled(state.id, end)
+        self._pass(end, finished)
+
+    def pass_stride(self, stride: Stride) -> None:
+        """Let the steps of a stride pass."""
+        clock, batch = self.clock, stride.batch
+        if batch.num_decodes:
+            first = clock.duration(batch)
+            self._decoded(self.now + first, batch.num_decodes, frozenset())
+            growth = clock.context * batch.num_decodes
+            if growth:
+                for gap in range(first + growth, first + growth * stride.steps, growth):
+                    self.gaps[gap] += batch.num_decodes
+            elif stride.steps > 1:
+                self.gaps[first] += batch.num_decodes * (stride.steps - 1)
+        end = self.now + clock.duration_of(batch, stride.steps)
+        if batch.num_decodes:
+            self._last_decode = end
+        self._pass(end, stride.finished)
+
+    def _decoded(self, end: int, num_decodes: int, held: frozenset[str] | set[str]) -> None:
+        """Count the gaps of all that decoded in a step, which ends at `end`."""
+        if self._own_last:
+            for request_id in [each for each in self._own_last if each not in held]:
+                self.gaps[end - self._own_last.pop(request_id)] += 1
+                num_decodes -= 1
+        if num_decodes:
+            self.gaps[end - self._last_decode] += num_decodes
+        self._last_decode = end
+
+    def _sampled(self, request_id: str, end: int) -> None:
+        """Note a token of a request that was scheduled by itself, and decodes from now on."""
+        times = self.requests[request_id]
+        if times.first_token is None:
+            times.first_token = end
+        elif times.last_token is not None:
+            self.gaps[end - times.last_token] += 1
+        times.last_token = end
+        times.decodes = True
+        if self._last_decode != end:
+            self._own_last[request_id] = end
+
+    def _preempted(self, request_id: str) -> None:
+        times = self.requests[request_id]
+        if times.decodes:
+            times.last_token = self._own_last.pop(request_id, self._last_decode)
+            times.decodes = False
+
+    def _pass(self, end: int, finished: Sequence[RequestState]) -> None:
+        for state in finished:
+            times = self.requests[state.id]
+            if times.decodes:
+                times.last_token = end
+                self._own_last.pop(state.id, None)
+        self.now = end
