@@ -84,10 +84,34 @@ def test_files_are_saved_beside_the_table(tmp_path: Path) -> None:
     assert "r3 stop" in result.stdout
 
 
-def test_a_trace_is_never_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("output_format", ["table", "summary", "json", "jsonl"])
+def test_pictures_are_saved_beside_any_output(output_format: str, tmp_path: Path) -> None:
+    page, perfetto = tmp_path / "run.html", tmp_path / "run.json"
+    arguments = [MILESTONE, "--tokenizer", "char", "--format", output_format]
+    result = run(*arguments, "--save-html", page, "--save-perfetto", perfetto)
+
+    assert result.exit_code == 0
+    assert b"tracesim replay, engine simple" in page.read_bytes()
+    assert json.loads(perfetto.read_bytes())["traceEvents"]
+    if output_format in ("json", "jsonl"):
+        assert run(*arguments).stdout_bytes == result.stdout_bytes
+
+
+def test_a_page_without_plotly_says_what_to_install_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    result = run(MILESTONE, "--save-html", tmp_path / "run.html")
+
+    assert (result.exit_code, result.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert "pip install 'tracesim[html]'" in result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--save-steps", "--save-html", "--save-perfetto"])
+def test_a_trace_is_never_overwritten(flag: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     trace.write_bytes(Path(MILESTONE).read_bytes())
-    result = run(trace, "--save-steps", trace)
+    result = run(trace, flag, trace)
 
     assert (2, Path(MILESTONE).read_bytes()) == (result.exit_code, trace.read_bytes())
 
@@ -193,6 +217,9 @@ def test_stop_strings_without_text_are_an_input_error_that_says_where() -> None:
         (["--delay", "nan"], "nan is not accepted; must be 0 to 3600 seconds"),
         (["--save-steps", "-"], "takes a file; use --format jsonl for standard output"),
         (["--save-steps", "q", "--save-report", "q"], "error: --save-steps and --save-report would both be"),
+        (["--save-html", "-"], "takes a file"),
+        (["--save-html", "q", "--save-perfetto", "./q"], "error: --save-html and --save-perfetto would both"),
+        (["--save-perfetto", "no/such/folder/run.json"], "no/such/folder/run.json"),
         (["--tokenizer", ""], "is empty; a name is needed"),
         ([""], "is empty; a name is needed"),
         (["--tokenizer", "embeded"], "did you mean 'embedded'?"),
@@ -208,8 +235,18 @@ def test_wrong_usage_says_what_is_accepted_and_ends_with_2(arguments: list[str],
 
 
 def test_the_step_guard_has_its_own_exit_code_and_shows_how_far_it_came(tmp_path: Path) -> None:
-    saved = tmp_path / "steps.jsonl"
-    result = run(MILESTONE, "--tokenizer", "char", "--max-steps", "4", "--save-steps", saved)
+    saved, page = tmp_path / "steps.jsonl", tmp_path / "run.html"
+    arguments = [
+        "--tokenizer",
+        "char",
+        "--max-steps",
+        "4",
+        "--save-steps",
+        str(saved),
+        "--save-html",
+        str(page),
+    ]
+    result = run(MILESTONE, *arguments)
 
     assert result.exit_code == 3
     assert "2 of 3 requests are unfinished after 4 steps" in result.stderr

@@ -43,14 +43,12 @@ def _some_seconds(seconds: float) -> float:
 
 
 def _saved(text: str, output_format: OutputFormat | None = None) -> Any:
-    """A file to write; what `output_format` writes to standard output, if there is such a format."""
-    hint = (
-        f"; use --format {output_format} for standard output" if output_format else ", such as requests.csv"
-    )
+    """A file to write; `output_format` writes the same to standard output, if anything does."""
 
     def no_stream(path: Path | None) -> Path | None:
         if str(path) == "-":
-            raise typer.BadParameter(f"takes a file{hint}")
+            instead = f"; use --format {output_format} for standard output" if output_format else ""
+            raise typer.BadParameter(f"takes a file{instead}")
         return path
 
     return _option(text, metavar="FILE", callback=no_stream)
@@ -127,8 +125,8 @@ ClockName = Annotated[
 ArrivalsName = Annotated[
     str,
     _option(
-        "When requests arrive: trace, asap, poisson:RATE, constant:RATE (a second; without a clock a step) or "
-        "closed:USERS."
+        "When requests arrive: trace, asap, poisson:RATE, constant:RATE (a second; a step without a clock) "
+        "or closed:USERS."
     ),
 ]
 Speedup = Annotated[
@@ -150,6 +148,8 @@ Delay = Annotated[
 ]
 SaveSteps = Annotated[Path | None, _saved("Write the step records to a JSONL file.", "jsonl")]
 SaveReport = Annotated[Path | None, _saved("Write the JSON report to a file.", "json")]
+SaveHtml = Annotated[Path | None, _saved("Write a page of charts that opens offline; needs the extra html.")]
+SavePerfetto = Annotated[Path | None, _saved("Write a trace of the run for ui.perfetto.dev.")]
 
 SaveRequests = Annotated[Path | None, _saved("Write a row for each request to a CSV file.")]
 

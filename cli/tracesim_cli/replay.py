@@ -62,6 +62,8 @@ def replay(
     save_steps: options.SaveSteps = None,
     save_report: options.SaveReport = None,
     save_requests: options.SaveRequests = None,
+    save_html: options.SaveHtml = None,
+    save_perfetto: options.SavePerfetto = None,
     expect: options.Expect = None,
     ignore: options.Ignore = None,
     case: options.Case = None,
@@ -89,9 +91,21 @@ def replay(
         expect, ignore, case, prefix_caching=bool(config.enable_prefix_caching), traces=traces
     )
     timed = parse_clock(clock)
-    limits = _slo(slo, timed)
-    saved = {"--save-steps": save_steps, "--save-report": save_report, "--save-requests": save_requests}
-    _check_targets([*traces, *([expect] if expect else [])], saved)
+    output = Output(
+        output_format,
+        delay,
+        save_steps,
+        save_report,
+        save_requests,
+        save_html,
+        save_perfetto,
+        _slo(slo, timed),
+    )
+    _check_targets([*traces, *([expect] if expect else [])], output.files())
+    if save_html:
+        from tracesim.pictures.html import plotly_javascript
+
+        plotly_javascript()  # where there is none, better said now than after the run
     settings = {
         **config.known(),
         "tokenizer": tokenizer,
@@ -106,7 +120,6 @@ def replay(
     process = parse_arrivals(arrivals, speedup, seed)
     llm_engine = LLMEngine(config, simulator, clock=timed, arrivals=process)
     Loader(llm_engine, params, skip_invalid=skip_invalid).load(traces, limit)
-    output = Output(output_format, delay, save_steps, save_report, save_requests, limits)
     run(llm_engine, output, settings, max_steps, expectation)
 
 
@@ -148,19 +161,19 @@ def _expectation(
     return expectation
 
 
-def _check_targets(read: Sequence[str], saved: Mapping[str, Path | None]) -> None:
-    """Raise ConfigError where saving one file, by its flag, would destroy another."""
+def _check_targets(read: Sequence[str], written: Mapping[str, Path]) -> None:
+    """Raise ConfigError where saving one file, `written` by its flag, would destroy another."""
     sources = {os.path.realpath(path) for path in read if path != "-"}
     flags: dict[str, str] = {}
-    for flag, path in saved.items():
-        if path is None or _is_device(path):
+    for flag, target in written.items():
+        if _is_device(target):
             continue
-        target = os.path.realpath(path)
-        if target in sources:
-            raise ConfigError(f"{path} is read and would be written over; name another file")
-        if target in flags:
-            raise ConfigError(f"{flags[target]} and {flag} would both be written to {path}")
-        flags[target] = flag
+        place = os.path.realpath(target)
+        if place in sources:
+            raise ConfigError(f"{target} is read and would be written over; name another file")
+        if place in flags:
+            raise ConfigError(f"{flags[place]} and {flag} would both be written to {target}")
+        flags[place] = flag
 
 
 def _is_device(path: Path) -> bool:

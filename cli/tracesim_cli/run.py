@@ -15,8 +15,8 @@ import typer
 
 from tracesim.errors import TracesimError
 from tracesim.llm_engine import LLMEngine
-from tracesim.outputs import StepRecord
 from tracesim.metrics import Slo
+from tracesim.outputs import StepRecord
 from tracesim.report import (
     RunReport,
     measure_run,
@@ -36,6 +36,7 @@ from tracesim_cli.summary_view import MOST_TEXTS, print_summary
 if TYPE_CHECKING:
     from tracesim_cli.expectation import Expectation
     from tracesim_cli.live_view import StepView
+    from tracesim_cli.pictures import Pictures
 
 T = TypeVar("T")
 
@@ -48,10 +49,23 @@ class Output:
 
     format: OutputFormat
     delay: float
-    save_steps: Path | None
-    save_report: Path | None
+    save_steps: Path | None = None
+    save_report: Path | None = None
     save_requests: Path | None = None
+    save_html: Path | None = None
+    save_perfetto: Path | None = None
     slo: Slo | None = None
+
+    def files(self) -> dict[str, Path]:
+        """The files to write, each by its flag."""
+        files = {
+            "--save-steps": self.save_steps,
+            "--save-report": self.save_report,
+            "--save-requests": self.save_requests,
+            "--save-html": self.save_html,
+            "--save-perfetto": self.save_perfetto,
+        }
+        return {flag: path for flag, path in files.items() if path is not None}
 
 
 def run(
@@ -69,17 +83,14 @@ def run(
     """
     started = time.perf_counter()
     with ExitStack() as files:
-        if output.save_steps or output.save_report or output.save_requests or expectation:
+        if output.files() or expectation:
             files.enter_context(outliving_the_reader())
-        steps_file = files.enter_context(atomic_writer(output.save_steps)) if output.save_steps else None
-        report_file = files.enter_context(atomic_writer(output.save_report)) if output.save_report else None
-        requests_file = (
-            files.enter_context(atomic_writer(output.save_requests)) if output.save_requests else None
-        )
+        saved = {flag: files.enter_context(atomic_writer(path)) for flag, path in output.files().items()}
+        pictures = _pictures(engine, saved)
         try:
             with ExitStack() as view:
-                writers = _writers(output, steps_file)
-                watchers: list[Callable[[StepRecord], object]] = []
+                writers = _writers(output, saved.get("--save-steps"))
+                watchers: list[Callable[[StepRecord], object]] = [pictures.on_step] if pictures else []
                 if output.format == "table":
                     watchers.append(view.enter_context(_view(engine, output.delay)).on_step)
                 if watchers or expectation:
@@ -97,13 +108,11 @@ def run(
             _show_summary(engine, output, time.perf_counter() - started)
             raise
         if output.format in _WITH_SUMMARY:
-            _show_summary(engine, output, time.perf_counter() - started)
-            if expectation:
-                sys.stdout.write("\n")
-                expectation.print_equal(sys.stdout, choose_display(os.environ, sys.stdout))
-        _write_report(engine, output, settings, report_file)
-        if requests_file:
-            requests_file.write(requests_to_csv(report_requests(engine)))
+            _show_summary(engine, output, time.perf_counter() - started, expectation)
+        _write_report(engine, output, settings, saved.get("--save-report"))
+        _write_requests(engine, saved.get("--save-requests"))
+        if pictures:
+            pictures.write(settings)
 
 
 def _run_engine(
@@ -129,6 +138,16 @@ def _writers(output: Output, steps_file: BinaryIO | None) -> list[Callable[[byte
     if output.delay:
         writers.append(lambda _: _pause(output.delay))
     return writers
+
+
+def _pictures(engine: LLMEngine, saved: Mapping[str, BinaryIO]) -> Pictures | None:
+    """What draws the run, if any picture of it is to be saved."""
+    page, perfetto = saved.get("--save-html"), saved.get("--save-perfetto")
+    if page is None and perfetto is None:
+        return None
+    from tracesim_cli.pictures import Pictures
+
+    return Pictures(engine, page, perfetto)
 
 
 def _as_json(write: Callable[[bytes], object]) -> Callable[[StepRecord], object]:
@@ -173,6 +192,11 @@ def _write_report(
             file.write(report)
 
 
+def _write_requests(engine: LLMEngine, file: BinaryIO | None) -> None:
+    if file:
+        file.write(requests_to_csv(report_requests(engine)))
+
+
 def _show_difference(expectation: Expectation | None, output: Output) -> None:
     """The step that differs, on standard output unless that is for a machine to read."""
     assert expectation is not None
@@ -186,11 +210,16 @@ def _for_people(output: Output) -> TextIO:
     return sys.stdout if output.format in _WITH_SUMMARY else sys.stderr
 
 
-def _show_summary(engine: LLMEngine, output: Output, elapsed: float) -> None:
-    """The summary, on standard output unless that is for a machine to read."""
+def _show_summary(
+    engine: LLMEngine, output: Output, elapsed: float, expectation: Expectation | None = None
+) -> None:
+    """The summary, on standard output unless that is for a machine to read; and whether all was expected."""
     stream = _for_people(output)
     if output.format == "table":
         stream.write("\n")
     requests = report_requests(engine) if len(engine.requests) <= MOST_TEXTS else []
     metrics = measure_run(engine, output.slo)
     print_summary(stream, choose_display(os.environ, stream), summarize(engine), elapsed, requests, metrics)
+    if expectation:
+        stream.write("\n")
+        expectation.print_equal(stream, choose_display(os.environ, stream))

@@ -66,6 +66,11 @@ def format_texts(requests: Sequence[RequestReport], *, width: int = 100) -> list
     ]
 
 
+def summary_rows(summary: Summary) -> list[tuple[str, str]]:
+    """Return the figures of a run as plain text, each with its title."""
+    return [(title, plain_text(value)) for title, value in _figures(summary, None)]
+
+
 def print_summary(
     stream: TextIO,
     display: Display,

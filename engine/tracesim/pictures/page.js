@@ -1,0 +1,120 @@
+"use strict";
+(() => {
+  const charts = JSON.parse(document.getElementById("charts").textContent);
+  const root = document.documentElement;
+  const probe = document.body.appendChild(document.createElement("span"));
+  probe.hidden = true;
+
+  // A custom property is resolved, for the theme in use, only as the colour of an element.
+  const colour = (name, alpha = 1) => {
+    probe.style.color = `var(--${name === "KV cache" ? "kv" : name === "latency" ? "decode" : name})`;
+    const parts = getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3);
+    return `rgba(${parts.join(", ")}, ${alpha})`;
+  };
+  const place = (chart) => document.getElementById(`chart-${chart.key}`);
+  const chosen = (chart) => {
+    const button = document.querySelector(`input[name="${chart.key}-choice"]:checked`);
+    return chart.figures[button ? button.value : ""];
+  };
+  const isDark = () =>
+    root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+
+  const drawnTrace = (trace) => {
+    const role = trace.meta.role;
+    if (trace.type === "bar")
+      return { ...trace, marker: { color: colour(role), line: { color: colour(role), width: 1 } } };
+    const filled = trace.stackgroup ? { fillcolor: colour(role, 0.75) } : trace.fill ? { fillcolor: colour(role, 0.22) } : {};
+    return { ...trace, ...filled, line: { ...trace.line, color: colour(role) } };
+  };
+
+  const drawnLayout = (chart, layout, width) => {
+    const narrow = width < 640;
+    const axis = { gridcolor: colour("grid"), linecolor: colour("border"), zerolinecolor: colour("border"),
+      automargin: true, nticks: width < 420 ? 5 : undefined };
+    const legend = { orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "normal", bgcolor: "rgba(0,0,0,0)" };
+    return {
+      ...layout,
+      height: chart.height,
+      font: { family: "system-ui, sans-serif", size: narrow ? 11 : 12.5, color: colour("text") },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: narrow ? 44 : 60, r: 12, t: layout.showlegend === false ? 10 : 34, b: 44 },
+      xaxis: { ...axis, ...layout.xaxis, range: ranges.get(chart), autorange: ranges.get(chart) === undefined },
+      yaxis: { ...axis, fixedrange: true, ...layout.yaxis },
+      ...(layout.yaxis2 && { yaxis2: { ...axis, fixedrange: true, ...layout.yaxis2 } }),
+      shapes: (layout.shapes || []).map((shape) => ({ ...shape, line: { ...shape.line, color: colour("text") } })),
+      annotations: (layout.annotations || []).map((note) => ({ ...note, bgcolor: colour("card", 0.75) })),
+      legend, hovermode: chart.key === "requests" ? "closest" : "x unified", showlegend: layout.showlegend ?? true,
+      hoverlabel: { bgcolor: colour("card"), bordercolor: colour("border"), font: { color: colour("text") }, align: "left" },
+      dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+    };
+  };
+
+  const ranges = new Map();
+  const draw = (chart) => {
+    const { data, layout } = chosen(chart);
+    const element = place(chart);
+    return Plotly.react(element, data.map(drawnTrace), drawnLayout(chart, layout, element.clientWidth),
+      { responsive: true, displayModeBar: false, displaylogo: false });
+  };
+  const drawAll = () => Promise.all(charts.map(draw));
+
+  // All time there is to see: what every chart over time can be moved in.
+  const whole = () => {
+    const ends = charts.filter((chart) => chart.over_time).flatMap((chart) =>
+      chosen(chart).data.flatMap((trace) =>
+        trace.type === "bar"
+          ? [Math.min(...trace.base), ...trace.base.map((base, i) => base + trace.x[i])]
+          : [trace.x[0], trace.x[trace.x.length - 1]]));
+    return [ends.reduce((a, b) => Math.min(a, b), Infinity), ends.reduce((a, b) => Math.max(a, b), -Infinity)];
+  };
+  const zoom = (chart, range) => {
+    for (const each of chart.over_time ? charts.filter((other) => other.over_time) : [chart]) {
+      if (range) ranges.set(each, range);
+      else if (each.over_time) ranges.set(each, whole());
+      else ranges.delete(each);
+      draw(each);
+    }
+  };
+
+  const keys = { "+": [0.25, 0.75], "=": [0.25, 0.75], "-": [-0.5, 1.5], ArrowLeft: [-0.2, 0.8], ArrowRight: [0.2, 1.2] };
+  const onKey = (chart, event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "0") zoom(chart);
+    else if (keys[event.key]) {
+      const [start, end] = place(chart).layout.xaxis.range;
+      zoom(chart, keys[event.key].map((part) => start + part * (end - start)));
+    } else return;
+    event.preventDefault();
+  };
+
+  const listen = (chart) => {
+    const element = place(chart);
+    element.on("plotly_relayout", (event) => {
+      if (event["xaxis.range[0]"] !== undefined) zoom(chart, [event["xaxis.range[0]"], event["xaxis.range[1]"]]);
+      else if (event["xaxis.autorange"]) zoom(chart);
+    });
+    element.addEventListener("keydown", (event) => onKey(chart, event));
+    for (const button of document.getElementsByName(`${chart.key}-choice`))
+      button.addEventListener("change", () => draw(chart));
+  };
+
+  const button = document.getElementById("theme");
+  const themed = () => {
+    button.textContent = isDark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
+  };
+  button.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    themed();
+    drawAll();
+  });
+  document.getElementById("reset").addEventListener("click", () => charts.forEach((chart) => zoom(chart)));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { themed(); drawAll(); });
+
+  themed();
+  for (const chart of charts) if (chart.over_time) ranges.set(chart, whole());
+  drawAll().then(() => {
+    charts.forEach(listen);
+    root.dataset.ready = "true";
+  });
+})();
