@@ -43,15 +43,21 @@ def _some_seconds(seconds: float) -> float:
 
 
 def _saved(text: str, output_format: OutputFormat | None = None) -> Any:
-    """A file to write; `output_format` writes the same to standard output, if anything does."""
+    """A file to write; what `output_format` writes to standard output, if there is such a format."""
+    hint = f"; use --format {output_format} for standard output" if output_format else ""
 
     def no_stream(path: Path | None) -> Path | None:
         if str(path) == "-":
-            instead = f"; use --format {output_format} for standard output" if output_format else ""
-            raise typer.BadParameter(f"takes a file{instead}")
+            raise typer.BadParameter(f"takes a file{hint}")
         return path
 
     return _option(text, metavar="FILE", callback=no_stream)
+
+
+def _over_zero(factor: float) -> float:
+    if not 0 < factor < float("inf"):
+        raise typer.BadParameter(f"{factor:g} is not accepted; must be over 0")
+    return factor
 
 
 def _known_fields(names: Any) -> Any:
@@ -109,6 +115,28 @@ LongPrefillTokenThreshold = Annotated[
 ReserveFullIsl = Annotated[
     bool | None, _setting("scheduler_reserve_full_isl", "Admit a request only where its whole prompt fits.")
 ]
+ClockName = Annotated[
+    str,
+    _option(
+        "How long a step takes: steps (no time, only steps), constant:20ms, "
+        "linear:base=5ms,prefill=50us,decode=80us,context=1ns, or a .toml file."
+    ),
+]
+ArrivalsName = Annotated[
+    str,
+    _option(
+        "When requests arrive: trace, asap, poisson:RATE, constant:RATE (a second; without a clock a step) or "
+        "closed:USERS."
+    ),
+]
+Speedup = Annotated[
+    float, _option("Let requests arrive so many times faster.", metavar="FACTOR", callback=_over_zero)
+]
+Seed = Annotated[int, _option("Draws random arrivals; the same seed, the same arrivals.")]
+SloText = Annotated[
+    str | None,
+    _option("Count requests that keep limits, such as ttft=500ms,tpot=50ms.", "--slo", metavar="LIMITS"),
+]
 MaxSteps = Annotated[
     int | None, _option("Stop, with exit code 3, after N steps, idle ones not counted.", metavar="N", min=1)
 ]
@@ -120,10 +148,10 @@ Delay = Annotated[
 ]
 SaveSteps = Annotated[Path | None, _saved("Write the step records to a JSONL file.", "jsonl")]
 SaveReport = Annotated[Path | None, _saved("Write the JSON report to a file.", "json")]
-SaveHtml = Annotated[
-    Path | None, _saved("Write a page of charts that opens offline; needs the extra tracesim\\[html].")
-]
+SaveHtml = Annotated[Path | None, _saved("Write a page of charts that opens offline; needs the extra html.")]
 SavePerfetto = Annotated[Path | None, _saved("Write a trace of the run for ui.perfetto.dev.")]
+
+SaveRequests = Annotated[Path | None, _saved("Write a row for each request to a CSV file.")]
 
 Expect = Annotated[
     str | None,

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tracesim.arrival_process import parse_arrivals
+from tracesim.clock import Clock, parse_clock
 from tracesim.config import EngineArgs
 from tracesim.errors import ConfigError
 from tracesim.llm_engine import LLMEngine
+from tracesim.metrics import Slo, parse_slo
 from tracesim.sampling import SamplingParams
 from tracesim.simulator import TraceSimulator
 from tracesim.tokenizer import LazyTokenizer
@@ -48,11 +51,17 @@ def replay(
     scheduling_policy: options.Policy = None,
     long_prefill_token_threshold: options.LongPrefillTokenThreshold = None,
     scheduler_reserve_full_isl: options.ReserveFullIsl = None,
+    clock: options.ClockName = "steps",
+    arrivals: options.ArrivalsName = "trace",
+    speedup: options.Speedup = 1.0,
+    seed: options.Seed = 0,
+    slo: options.SloText = None,
     max_steps: options.MaxSteps = None,
     output_format: options.Format = "table",
     delay: options.Delay = 0.0,
     save_steps: options.SaveSteps = None,
     save_report: options.SaveReport = None,
+    save_requests: options.SaveRequests = None,
     save_html: options.SaveHtml = None,
     save_perfetto: options.SavePerfetto = None,
     expect: options.Expect = None,
@@ -81,8 +90,17 @@ def replay(
     expectation = _expectation(
         expect, ignore, case, prefix_caching=bool(config.enable_prefix_caching), traces=traces
     )
-    output = Output(output_format, delay, save_steps, save_report, save_html, save_perfetto)
-    _check_targets([*traces, *([expect] if expect else [])], output.files())
+    timed = parse_clock(clock)
+    limits = _slo(slo, timed)
+    saved = {
+        "--save-steps": save_steps,
+        "--save-report": save_report,
+        "--save-requests": save_requests,
+        "--save-html": save_html,
+        "--save-perfetto": save_perfetto,
+    }
+    output = Output(output_format, delay, {flag: path for flag, path in saved.items() if path}, limits)
+    _check_targets([*traces, *([expect] if expect else [])], output.saved)
     if save_html:
         from tracesim.pictures.html import plotly_javascript
 
@@ -95,10 +113,26 @@ def replay(
         "stop": stop or None,
         "include_stop_str_in_output": include_stop_str_in_output,
         "eos_step": eos_step,
+        **_pace(clock, arrivals, speedup, seed),
     }
-    llm_engine = LLMEngine(config, TraceSimulator([], LazyTokenizer(tokenizer), eos_step=eos_step))
+    simulator = TraceSimulator([], LazyTokenizer(tokenizer), eos_step=eos_step)
+    process = parse_arrivals(arrivals, speedup, seed)
+    llm_engine = LLMEngine(config, simulator, clock=timed, arrivals=process)
     Loader(llm_engine, params, skip_invalid=skip_invalid).load(traces, limit)
     run(llm_engine, output, settings, max_steps, expectation)
+
+
+def _slo(text: str | None, clock: Clock | None) -> Slo | None:
+    if text is not None and clock is None:
+        raise typer.BadParameter("needs a clock; choose one with --clock", param_hint="--slo")
+    return None if text is None else parse_slo(text)
+
+
+def _pace(clock: str, arrivals: str, speedup: float, seed: int) -> dict[str, object]:
+    """The settings of time for a report, where it is not all as it would be without any."""
+    given = {"clock": clock, "arrivals": arrivals, "speedup": speedup, "seed": seed}
+    unsaid = {"clock": "steps", "arrivals": "trace", "speedup": 1.0, "seed": 0}
+    return {} if given == unsaid else given
 
 
 def _expectation(
@@ -126,19 +160,19 @@ def _expectation(
     return expectation
 
 
-def _check_targets(read: Sequence[str], written: Mapping[str, Path]) -> None:
-    """Raise ConfigError where saving one file, `written` by its flag, would destroy another."""
+def _check_targets(read: Sequence[str], saved: Mapping[str, Path]) -> None:
+    """Raise ConfigError where saving one file, by its flag, would destroy another."""
     sources = {os.path.realpath(path) for path in read if path != "-"}
     flags: dict[str, str] = {}
-    for flag, target in written.items():
-        if _is_device(target):
+    for flag, path in saved.items():
+        if _is_device(path):
             continue
-        place = os.path.realpath(target)
-        if place in sources:
-            raise ConfigError(f"{target} is read and would be written over; name another file")
-        if place in flags:
-            raise ConfigError(f"{flags[place]} and {flag} would both be written to {target}")
-        flags[place] = flag
+        target = os.path.realpath(path)
+        if target in sources:
+            raise ConfigError(f"{path} is read and would be written over; name another file")
+        if target in flags:
+            raise ConfigError(f"{flags[target]} and {flag} would both be written to {path}")
+        flags[target] = flag
 
 
 def _is_device(path: Path) -> bool:

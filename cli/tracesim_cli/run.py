@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO, TypeVar
 
@@ -15,8 +15,17 @@ import typer
 
 from tracesim.errors import TracesimError
 from tracesim.llm_engine import LLMEngine
+from tracesim.metrics import Slo
 from tracesim.outputs import StepRecord
-from tracesim.report import RunReport, report_requests, report_to_json, step_to_json, summarize
+from tracesim.report import (
+    RunReport,
+    measure_run,
+    report_requests,
+    report_to_json,
+    requests_to_csv,
+    step_to_json,
+    summarize,
+)
 from tracesim_cli.display import choose_display
 from tracesim_cli.exits import ExitCode, UnexpectedStepError
 from tracesim_cli.options import OutputFormat
@@ -36,24 +45,12 @@ _WITH_SUMMARY = ("table", "summary")
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a replay is to show and to save. `delay` is in seconds after each step."""
+    """What a replay is to show and to save, by flag. `delay` is in seconds after each step."""
 
     format: OutputFormat
     delay: float
-    save_steps: Path | None = None
-    save_report: Path | None = None
-    save_html: Path | None = None
-    save_perfetto: Path | None = None
-
-    def files(self) -> dict[str, Path]:
-        """The files to write, each by its flag."""
-        files = {
-            "--save-steps": self.save_steps,
-            "--save-report": self.save_report,
-            "--save-html": self.save_html,
-            "--save-perfetto": self.save_perfetto,
-        }
-        return {flag: path for flag, path in files.items() if path is not None}
+    saved: Mapping[str, Path] = field(default_factory=dict)
+    slo: Slo | None = None
 
 
 def run(
@@ -71,9 +68,9 @@ def run(
     """
     started = time.perf_counter()
     with ExitStack() as files:
-        if output.files() or expectation:
+        if output.saved or expectation:
             files.enter_context(outliving_the_reader())
-        saved = {flag: files.enter_context(atomic_writer(path)) for flag, path in output.files().items()}
+        saved = {flag: files.enter_context(atomic_writer(path)) for flag, path in output.saved.items()}
         pictures = _pictures(engine, saved)
         try:
             with ExitStack() as view:
@@ -97,9 +94,9 @@ def run(
             raise
         if output.format in _WITH_SUMMARY:
             _show_summary(engine, output, time.perf_counter() - started, expectation)
-        _write_report(engine, output, settings, saved.get("--save-report"))
+        _write_report(engine, output, settings, saved)
         if pictures:
-            pictures.write(settings)
+            pictures.write(settings, output.slo)
 
 
 def _run_engine(
@@ -167,13 +164,16 @@ def _view(engine: LLMEngine, delay: float) -> StepView:
 
 
 def _write_report(
-    engine: LLMEngine, output: Output, settings: Mapping[str, object], report_file: BinaryIO | None
+    engine: LLMEngine, output: Output, settings: Mapping[str, object], saved: Mapping[str, BinaryIO]
 ) -> None:
-    """The JSON report, wherever it was asked for."""
+    """The JSON report and the CSV of requests, wherever they were asked for."""
+    if requests_file := saved.get("--save-requests"):
+        requests_file.write(requests_to_csv(report_requests(engine)))
     files = [sys.stdout.buffer] if output.format == "json" else []
-    files += [report_file] if report_file else []
+    files += [saved["--save-report"]] if "--save-report" in saved else []
     if files:
-        report = report_to_json(RunReport(settings, summarize(engine), report_requests(engine)))
+        metrics = measure_run(engine, output.slo)
+        report = report_to_json(RunReport(settings, summarize(engine), report_requests(engine), metrics))
         for file in files:
             file.write(report)
 
@@ -199,7 +199,8 @@ def _show_summary(
     if output.format == "table":
         stream.write("\n")
     requests = report_requests(engine) if len(engine.requests) <= MOST_TEXTS else []
-    print_summary(stream, choose_display(os.environ, stream), summarize(engine), elapsed, requests)
+    metrics = measure_run(engine, output.slo)
+    print_summary(stream, choose_display(os.environ, stream), summarize(engine), elapsed, requests, metrics)
     if expectation:
         stream.write("\n")
         expectation.print_equal(stream, choose_display(os.environ, stream))

@@ -7,6 +7,7 @@ from typing import TextIO
 
 from rich.cells import cell_len
 
+from tracesim.metrics import Metrics
 from tracesim.report import BatchSizes, RequestReport, Summary
 from tracesim_cli.display import Display, open_console
 from tracesim_cli.safe_text import visible
@@ -31,14 +32,16 @@ def format_summary(
     summary: Summary,
     elapsed: float | None = None,
     requests: Sequence[RequestReport] = (),
+    metrics: Metrics | None = None,
     *,
     width: int = 100,
 ) -> list[Line]:
     """Return the figures of a run and, of at most 12 `requests`, the texts; no line is wider than `width`.
 
-    `elapsed` is the run's time in seconds; without it no speed is given.
+    `elapsed` is the run's time in seconds; without it no speed is given. `metrics` are there under a clock.
     """
-    lines = [_cut([(f"{title:<15}", "dim"), *value], width) for title, value in _figures(summary, elapsed)]
+    figures = [*_figures(summary, elapsed), *(format_metrics(metrics) if metrics else ())]
+    lines = [_cut([(f"{title:<15}", "dim"), *value], width) for title, value in figures]
     if 0 < len(requests) <= MOST_TEXTS:
         lines += [[], *format_texts(requests, width=width)]
     return lines
@@ -63,9 +66,10 @@ def format_texts(requests: Sequence[RequestReport], *, width: int = 100) -> list
     ]
 
 
-def summary_rows(summary: Summary) -> list[tuple[str, str]]:
-    """Return the figures of a run as plain text, each with its title."""
-    return [(title, plain_text(value)) for title, value in _figures(summary, None)]
+def summary_rows(summary: Summary, metrics: Metrics | None = None) -> list[tuple[str, str]]:
+    """Return the figures of a run as plain text, each with its title; its latencies are not among them."""
+    figures = [*_figures(summary, None), *(_throughput(metrics) if metrics else ())]
+    return [(title, plain_text(value)) for title, value in figures]
 
 
 def print_summary(
@@ -74,9 +78,10 @@ def print_summary(
     summary: Summary,
     elapsed: float | None = None,
     requests: Sequence[RequestReport] = (),
+    metrics: Metrics | None = None,
 ) -> None:
     """Print what `format_summary` returns: in colour on a live display, else as plain text."""
-    lines = format_summary(summary, elapsed, requests, width=display.width)
+    lines = format_summary(summary, elapsed, requests, metrics, width=display.width)
     if not display.live:
         stream.write("".join([plain_text(line) + "\n" for line in lines]))
         return
@@ -100,6 +105,36 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
         yield "prefix cache", [(f"{summary.cached_tokens:,} prompt tokens cached: {rate}", "")]
     if elapsed:
         yield "speed", [(f"{summary.steps / elapsed:,.0f} steps/s ({elapsed:,.3f} s)", "")]
+
+
+def format_metrics(metrics: Metrics) -> Iterator[tuple[str, Line]]:
+    """Yield the figures of a run under a clock, each with its title."""
+    yield from _throughput(metrics)
+    yield "seconds", [("".join(f"{head:>11}" for head in ("mean", "p50", "p90", "p99")), "dim")]
+    for title, latency in (
+        ("queue time", metrics.queue_time),
+        ("TTFT", metrics.ttft),
+        ("TPOT", metrics.tpot),
+        ("ITL", metrics.itl),
+        ("E2E", metrics.e2e),
+    ):
+        if latency is not None:
+            values = (latency.mean, latency.p50, latency.p90, latency.p99)
+            yield title, [("".join(f"{value:>11,.4f}" for value in values), "")]
+
+
+def _throughput(metrics: Metrics) -> Iterator[tuple[str, Line]]:
+    yield "virtual time", [(f"{metrics.duration:,.3f} s", "")]
+    yield (
+        "throughput",
+        [
+            (f"{metrics.request_throughput:,.2f} requests/s, ", ""),
+            (f"{metrics.output_token_throughput:,.1f} output tokens/s, ", ""),
+            (f"{metrics.total_token_throughput:,.1f} tokens/s in all", ""),
+        ],
+    )
+    if metrics.goodput is not None:
+        yield "goodput", [(f"{metrics.goodput:,.2f} requests/s", "")]
 
 
 def _request_figures(summary: Summary) -> Line:

@@ -36,11 +36,15 @@ class Latency:
 class RequestLatency:
     """One request in seconds; None where it emitted too little: no token, or for `tpot` no second one."""
 
-    arrival: float
-    queue_time: float | None
-    ttft: float | None
-    tpot: float | None
-    e2e: float | None
+    arrival_time: float | None = None
+    queue_time: float | None = None
+    ttft: float | None = None
+    tpot: float | None = None
+    e2e: float | None = None
+
+
+NO_LATENCY: Final = RequestLatency()
+"""Of a request that has not arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +100,18 @@ def parse_slo(value: str) -> Slo:
 def latency_of(times: RequestTimes, output_tokens: int) -> RequestLatency:
     """One request's latencies."""
     arrived, first, last = times.arrived, times.first_token, times.last_token
-    is_out = first is not None and last is not None
+    gaps = output_tokens - 1
+    between = None if first is None or last is None or gaps < 1 else (last - first) / gaps
+
+    def since_arrival(time: int | None) -> float | None:
+        return None if time is None else (time - arrived) / PER_SECOND
+
     return RequestLatency(
-        arrival=arrived / PER_SECOND,
-        queue_time=None if times.scheduled is None else (times.scheduled - arrived) / PER_SECOND,
-        ttft=None if first is None else (first - arrived) / PER_SECOND,
-        tpot=(last - first) / (output_tokens - 1) / PER_SECOND  # type: ignore[operator]
-        if is_out and output_tokens > 1
-        else None,
-        e2e=None if last is None else (last - arrived) / PER_SECOND,
+        arrival_time=arrived / PER_SECOND,
+        queue_time=since_arrival(times.scheduled),
+        ttft=since_arrival(first),
+        tpot=None if between is None else between / PER_SECOND,
+        e2e=since_arrival(last),
     )
 
 
@@ -112,12 +119,11 @@ def measure(
     timekeeper: Timekeeper,
     latencies: Sequence[RequestLatency],
     *,
-    finished: int,
     prompt_tokens: int,
     output_tokens: int,
     slo: Slo | None = None,
 ) -> Metrics:
-    """The figures of a run: of `finished` requests, with the tokens that they have in all."""
+    """The figures of a run: the latencies of all that finished in it, and the tokens it took in and gave."""
     duration = timekeeper.now / PER_SECOND
 
     def a_second(count: float) -> float:
@@ -125,7 +131,7 @@ def measure(
 
     return Metrics(
         duration=duration,
-        request_throughput=a_second(finished),
+        request_throughput=a_second(len(latencies)),
         output_token_throughput=a_second(output_tokens),
         total_token_throughput=a_second(prompt_tokens + output_tokens),
         ttft=distribution(each.ttft for each in latencies),

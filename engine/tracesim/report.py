@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import orjson
 
 from tracesim.llm_engine import LLMEngine
+from tracesim.metrics import NO_LATENCY, Metrics, RequestLatency, Slo, latency_of, measure
 from tracesim.outputs import STEP_SCHEMA, StepRecord
 from tracesim.progress import RequestProgress
+from tracesim.timing import Timekeeper
 
 REPORT_SCHEMA = "tracesim.report/1"
 
@@ -35,6 +40,20 @@ class RequestReport:
     last_token_step: int | None
     preemptions: int
     cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TimedRequestReport(RequestReport):
+    """The same under a clock: in seconds when it arrived, and its latencies as `metrics` defines them.
+
+    None where it emitted too little for one.
+    """
+
+    arrival_time: float | None = None
+    queue_time: float | None = None
+    ttft: float | None = None
+    tpot: float | None = None
+    e2e: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +89,41 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """A whole run: what it was set to, its summary, and every request in the order it was added."""
+    """A whole run: what it was set to, its summary, and every request in the order it was added.
+
+    `metrics` are None without a clock.
+    """
 
     config: Mapping[str, object]
     summary: Summary
     requests: Sequence[RequestReport]
+    metrics: Metrics | None = None
 
 
 def report_requests(engine: LLMEngine) -> list[RequestReport]:
     """A row for every request of the engine, in the order they were added."""
-    return [_report(progress) for progress in engine.requests.values()]
+    if engine.timekeeper is None:
+        return [RequestReport(**_row(progress)) for progress in engine.requests.values()]
+    return [
+        TimedRequestReport(**_row(progress), **asdict(_latency(progress, engine.timekeeper)))
+        for progress in engine.requests.values()
+    ]
+
+
+def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
+    """How well the engine kept pace so far, and how often `slo` was kept; None without a clock."""
+    timekeeper = engine.timekeeper
+    if timekeeper is None:
+        return None
+    requests = engine.requests.values()
+    done = [r for r in requests if r.finish_reason is not None]
+    return measure(
+        timekeeper,
+        [_latency(progress, timekeeper) for progress in done],
+        prompt_tokens=sum(r.request.num_prompt_tokens for r in done),
+        output_tokens=sum(r.state.num_output_tokens for r in requests),
+        slo=slo,
+    )
 
 
 def summarize(engine: LLMEngine) -> Summary:
@@ -114,6 +158,7 @@ def report_to_json(report: RunReport) -> bytes:
         "schema": REPORT_SCHEMA,
         "config": report.config,
         "summary": report.summary,
+        **({} if report.metrics is None else {"metrics": report.metrics}),
         "requests": report.requests,
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
@@ -129,20 +174,39 @@ def step_to_json(record: StepRecord) -> bytes:
     return b'{"schema":"%s",%s\n' % (STEP_SCHEMA.encode(), fields)
 
 
-def _report(progress: RequestProgress) -> RequestReport:
-    return RequestReport(
-        id=progress.request.id,
-        prompt_tokens=progress.request.num_prompt_tokens,
-        output_tokens=progress.state.num_output_tokens,
-        text=progress.cursor.text_after(progress.state.num_output_tokens),
-        finish_reason=progress.finish_reason,
-        stop_reason=progress.stop_reason,
-        arrival_step=progress.arrival_step,
-        first_token_step=progress.first_token_step,
-        last_token_step=progress.last_token_step,
-        preemptions=progress.state.num_preemptions,
-        cached_tokens=progress.state.num_cached_tokens or 0,
-    )
+def requests_to_csv(requests: Sequence[RequestReport]) -> bytes:
+    """The rows as CSV in UTF-8, a column a field and its name in the first line; what is not known is empty.
+
+    The texts are left out.
+    """
+    kind = type(requests[0]) if requests else RequestReport
+    columns = [field.name for field in fields(kind) if field.name != "text"]
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(columns)
+    writer.writerows([getattr(request, column) for column in columns] for request in requests)
+    return table.getvalue().encode()
+
+
+def _row(progress: RequestProgress) -> dict[str, Any]:
+    return {
+        "id": progress.request.id,
+        "prompt_tokens": progress.request.num_prompt_tokens,
+        "output_tokens": progress.state.num_output_tokens,
+        "text": progress.cursor.text_after(progress.state.num_output_tokens),
+        "finish_reason": progress.finish_reason,
+        "stop_reason": progress.stop_reason,
+        "arrival_step": progress.arrival_step,
+        "first_token_step": progress.first_token_step,
+        "last_token_step": progress.last_token_step,
+        "preemptions": progress.state.num_preemptions,
+        "cached_tokens": progress.state.num_cached_tokens or 0,
+    }
+
+
+def _latency(progress: RequestProgress, timekeeper: Timekeeper) -> RequestLatency:
+    times = timekeeper.requests.get(progress.request.id)
+    return NO_LATENCY if times is None else latency_of(times, progress.state.num_output_tokens)
 
 
 def _batch(requests: int, steps: int, largest: int) -> BatchSizes:
