@@ -51,7 +51,7 @@ def a_nasty_engine() -> LLMEngine:
 def test_a_page_draws_every_chart_without_a_word(engine: Callable[[], LLMEngine], tmp_path: Path) -> None:
     """What the page's security policy forbids, which is every request, would be told on the console."""
     pytest.importorskip("plotly")
-    latencies = {"TTFT": [0.1, 0.2, 9.0], "ITL": [0.01]}
+    latencies = {"TTFT": {0.1: 1, 0.2: 3, 9.0: 1}, "ITL": {0.01: 9}}
     document, console = shown(html_page(a_picture(engine(), "s", latencies=latencies)), tmp_path)
     charts = re.findall(r'<div class="chart[^"]*" id="chart-([a-z0-9-]+)"', document)
 

@@ -19,12 +19,13 @@ from tracesim import LLMEngine
 from tracesim.pictures import Picture
 from tracesim.pictures.bins import edges_of, span_counts, step_series, step_times
 from tracesim.pictures.charts import Chart, charts_over_time, phases_chart
+from tracesim.pictures.distribution import Distribution
 from tracesim.pictures.html import html_page
 from tracesim.pictures.latency_charts import latency_charts
 from tracesim.pictures.perfetto import ENGINE, SLOTS, perfetto_trace
 from tracesim.pictures.request_chart import request_chart
 from tracesim.pictures.tables import tables
-from tracesim.pictures.words import percentile, period, visible
+from tracesim.pictures.words import period, visible
 from tracesim.timeline import Phase, Span, StepColumns, Timeline, Unit
 
 NASTY = [
@@ -40,10 +41,10 @@ def a_picture(engine: LLMEngine | None = None, unit: Unit = "steps", **more: Any
     engine = engine or a_crowded_engine(12)
     scale, timeline = (1.0 if unit == "steps" else 0.01), Timeline(unit)
     num_blocks = engine.scheduler.num_free_blocks
-    for progress in engine.requests.values():
-        timeline.arrived(progress.request.id, progress.request.arrival * scale)
     for record in steps_of(engine):
         timeline.add(record, record.step * scale, scale)
+    for progress in engine.requests.values():
+        timeline.arrived(progress.request.id, (progress.arrival_step or 0) * scale)
     return Picture("a run", timeline, num_blocks=num_blocks, **more)
 
 
@@ -99,7 +100,11 @@ def test_bins_hold_all_the_time_of_all_spans(pairs: list[tuple[int, int]], most:
 
 
 def test_percentiles_are_those_of_numpy() -> None:
-    assert [percentile([1, 2, 3, 4], percent) for percent in (50, 90, 100)] == [2.5, 3.7, 4.0]
+    values = Distribution({1: 2, 5: 1, 3: 1})
+
+    assert [values.percentile(percent) for percent in (0, 50, 90, 100)] == [1, 2, pytest.approx(4.4), 5]
+    assert (values.count, values.mean, values.low, values.high) == (4, 2.5, 1, 5)
+    assert [values.below(border) for border in (1, 2, 5, 9)] == [0, 2, 3, 4]
 
 
 def test_lengths_of_time_are_said_in_the_unit_that_fits() -> None:
@@ -121,7 +126,13 @@ def every_chart(picture: Picture) -> list[Chart]:
 @pytest.mark.parametrize("requests", [1, 100])
 def test_plotly_knows_every_field_of_every_figure(requests: int, unit: Unit) -> None:
     figures = pytest.importorskip("plotly.graph_objects")
-    latencies = {"TTFT": [0.01, 0.02, 4.0], "TPOT": [0.0], "ITL": [], "E2E": [3.0, 3.0], "steps": [1, 7]}
+    latencies = {
+        "TTFT": {0.01: 1, 0.02: 1, 4.0: 1},
+        "TPOT": {0.0: 1},
+        "ITL": {},
+        "E2E": {3.0: 2},
+        "x": {1: 1, 7: 2},
+    }
     picture = a_picture(a_crowded_engine(requests), unit, latencies=latencies)
     charts = every_chart(picture)
 

@@ -161,14 +161,16 @@ def test_spans_of_a_real_run_meet_and_agree_with_the_engine(engine: str) -> None
     ]
     runner = an_engine(records, engine=engine, num_gpu_blocks=12, block_size=4, max_num_seqs=6)
     timeline = Timeline()
-    for progress in runner.requests.values():
-        timeline.arrived(progress.request.id, progress.request.arrival)
     for record in steps_of(runner):
         timeline.add(record, record.step, 1.0)
+    for progress in runner.requests.values():
+        timeline.arrived(progress.request.id, progress.request.arrival)
 
     assert any(request.preemptions for request in timeline.requests.values())
-    for progress, spans in zip(runner.requests.values(), timeline.spans_by_request(), strict=True):
+    all_spans = timeline.spans_by_request()
+    for progress in runner.requests.values():
         request = timeline.requests[progress.request.id]
+        spans = all_spans[request.index]
         assert all(a.end == b.start for a, b in pairwise(spans))
         assert sum(span.phase is Phase.PREEMPTED for span in spans) == request.preemptions
         assert progress.request.arrival == spans[0].start

@@ -43,12 +43,12 @@ def _some_seconds(seconds: float) -> float:
 
 
 def _saved(text: str, output_format: OutputFormat | None = None) -> Any:
-    """A file to write; `output_format` writes the same to standard output, if anything does."""
+    """A file to write; what `output_format` writes to standard output, if there is such a format."""
+    hint = f"; use --format {output_format} for standard output" if output_format else ""
 
     def no_stream(path: Path | None) -> Path | None:
         if str(path) == "-":
-            instead = f"; use --format {output_format} for standard output" if output_format else ""
-            raise typer.BadParameter(f"takes a file{instead}")
+            raise typer.BadParameter(f"takes a file{hint}")
         return path
 
     return _option(text, metavar="FILE", callback=no_stream)

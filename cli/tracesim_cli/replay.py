@@ -91,17 +91,16 @@ def replay(
         expect, ignore, case, prefix_caching=bool(config.enable_prefix_caching), traces=traces
     )
     timed = parse_clock(clock)
-    output = Output(
-        output_format,
-        delay,
-        save_steps,
-        save_report,
-        save_requests,
-        save_html,
-        save_perfetto,
-        _slo(slo, timed),
-    )
-    _check_targets([*traces, *([expect] if expect else [])], output.files())
+    limits = _slo(slo, timed)
+    saved = {
+        "--save-steps": save_steps,
+        "--save-report": save_report,
+        "--save-requests": save_requests,
+        "--save-html": save_html,
+        "--save-perfetto": save_perfetto,
+    }
+    output = Output(output_format, delay, {flag: path for flag, path in saved.items() if path}, limits)
+    _check_targets([*traces, *([expect] if expect else [])], output.saved)
     if save_html:
         from tracesim.pictures.html import plotly_javascript
 
@@ -161,19 +160,19 @@ def _expectation(
     return expectation
 
 
-def _check_targets(read: Sequence[str], written: Mapping[str, Path]) -> None:
-    """Raise ConfigError where saving one file, `written` by its flag, would destroy another."""
+def _check_targets(read: Sequence[str], saved: Mapping[str, Path]) -> None:
+    """Raise ConfigError where saving one file, by its flag, would destroy another."""
     sources = {os.path.realpath(path) for path in read if path != "-"}
     flags: dict[str, str] = {}
-    for flag, target in written.items():
-        if _is_device(target):
+    for flag, path in saved.items():
+        if _is_device(path):
             continue
-        place = os.path.realpath(target)
-        if place in sources:
-            raise ConfigError(f"{target} is read and would be written over; name another file")
-        if place in flags:
-            raise ConfigError(f"{flags[place]} and {flag} would both be written to {target}")
-        flags[place] = flag
+        target = os.path.realpath(path)
+        if target in sources:
+            raise ConfigError(f"{path} is read and would be written over; name another file")
+        if target in flags:
+            raise ConfigError(f"{flags[target]} and {flag} would both be written to {path}")
+        flags[target] = flag
 
 
 def _is_device(path: Path) -> bool:

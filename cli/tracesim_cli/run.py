@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO, TypeVar
 
@@ -45,27 +45,12 @@ _WITH_SUMMARY = ("table", "summary")
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a replay is to show and to save. `delay` is in seconds after each step."""
+    """What a replay is to show and to save, by flag. `delay` is in seconds after each step."""
 
     format: OutputFormat
     delay: float
-    save_steps: Path | None = None
-    save_report: Path | None = None
-    save_requests: Path | None = None
-    save_html: Path | None = None
-    save_perfetto: Path | None = None
+    saved: Mapping[str, Path] = field(default_factory=dict)
     slo: Slo | None = None
-
-    def files(self) -> dict[str, Path]:
-        """The files to write, each by its flag."""
-        files = {
-            "--save-steps": self.save_steps,
-            "--save-report": self.save_report,
-            "--save-requests": self.save_requests,
-            "--save-html": self.save_html,
-            "--save-perfetto": self.save_perfetto,
-        }
-        return {flag: path for flag, path in files.items() if path is not None}
 
 
 def run(
@@ -83,9 +68,9 @@ def run(
     """
     started = time.perf_counter()
     with ExitStack() as files:
-        if output.files() or expectation:
+        if output.saved or expectation:
             files.enter_context(outliving_the_reader())
-        saved = {flag: files.enter_context(atomic_writer(path)) for flag, path in output.files().items()}
+        saved = {flag: files.enter_context(atomic_writer(path)) for flag, path in output.saved.items()}
         pictures = _pictures(engine, saved)
         try:
             with ExitStack() as view:
@@ -109,10 +94,9 @@ def run(
             raise
         if output.format in _WITH_SUMMARY:
             _show_summary(engine, output, time.perf_counter() - started, expectation)
-        _write_report(engine, output, settings, saved.get("--save-report"))
-        _write_requests(engine, saved.get("--save-requests"))
+        _write_report(engine, output, settings, saved)
         if pictures:
-            pictures.write(settings)
+            pictures.write(settings, output.slo)
 
 
 def _run_engine(
@@ -180,21 +164,18 @@ def _view(engine: LLMEngine, delay: float) -> StepView:
 
 
 def _write_report(
-    engine: LLMEngine, output: Output, settings: Mapping[str, object], report_file: BinaryIO | None
+    engine: LLMEngine, output: Output, settings: Mapping[str, object], saved: Mapping[str, BinaryIO]
 ) -> None:
-    """The JSON report, wherever it was asked for."""
+    """The JSON report and the CSV of requests, wherever they were asked for."""
+    if requests_file := saved.get("--save-requests"):
+        requests_file.write(requests_to_csv(report_requests(engine)))
     files = [sys.stdout.buffer] if output.format == "json" else []
-    files += [report_file] if report_file else []
+    files += [saved["--save-report"]] if "--save-report" in saved else []
     if files:
         metrics = measure_run(engine, output.slo)
         report = report_to_json(RunReport(settings, summarize(engine), report_requests(engine), metrics))
         for file in files:
             file.write(report)
-
-
-def _write_requests(engine: LLMEngine, file: BinaryIO | None) -> None:
-    if file:
-        file.write(requests_to_csv(report_requests(engine)))
 
 
 def _show_difference(expectation: Expectation | None, output: Output) -> None:

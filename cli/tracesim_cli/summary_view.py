@@ -66,9 +66,10 @@ def format_texts(requests: Sequence[RequestReport], *, width: int = 100) -> list
     ]
 
 
-def summary_rows(summary: Summary) -> list[tuple[str, str]]:
-    """Return the figures of a run as plain text, each with its title."""
-    return [(title, plain_text(value)) for title, value in _figures(summary, None)]
+def summary_rows(summary: Summary, metrics: Metrics | None = None) -> list[tuple[str, str]]:
+    """Return the figures of a run as plain text, each with its title; its latencies are not among them."""
+    figures = [*_figures(summary, None), *(_throughput(metrics) if metrics else ())]
+    return [(title, plain_text(value)) for title, value in figures]
 
 
 def print_summary(
@@ -108,17 +109,7 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
 
 def format_metrics(metrics: Metrics) -> Iterator[tuple[str, Line]]:
     """Yield the figures of a run under a clock, each with its title."""
-    yield "virtual time", [(f"{metrics.duration:,.3f} s", "")]
-    yield (
-        "throughput",
-        [
-            (f"{metrics.request_throughput:,.2f} requests/s, ", ""),
-            (f"{metrics.output_token_throughput:,.1f} output tokens/s, ", ""),
-            (f"{metrics.total_token_throughput:,.1f} tokens/s in all", ""),
-        ],
-    )
-    if metrics.goodput is not None:
-        yield "goodput", [(f"{metrics.goodput:,.2f} requests/s", "")]
+    yield from _throughput(metrics)
     yield "seconds", [("".join(f"{head:>11}" for head in ("mean", "p50", "p90", "p99")), "dim")]
     for title, latency in (
         ("queue time", metrics.queue_time),
@@ -130,6 +121,20 @@ def format_metrics(metrics: Metrics) -> Iterator[tuple[str, Line]]:
         if latency is not None:
             values = (latency.mean, latency.p50, latency.p90, latency.p99)
             yield title, [("".join(f"{value:>11,.4f}" for value in values), "")]
+
+
+def _throughput(metrics: Metrics) -> Iterator[tuple[str, Line]]:
+    yield "virtual time", [(f"{metrics.duration:,.3f} s", "")]
+    yield (
+        "throughput",
+        [
+            (f"{metrics.request_throughput:,.2f} requests/s, ", ""),
+            (f"{metrics.output_token_throughput:,.1f} output tokens/s, ", ""),
+            (f"{metrics.total_token_throughput:,.1f} tokens/s in all", ""),
+        ],
+    )
+    if metrics.goodput is not None:
+        yield "goodput", [(f"{metrics.goodput:,.2f} requests/s", "")]
 
 
 def _request_figures(summary: Summary) -> Line:

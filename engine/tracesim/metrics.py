@@ -143,16 +143,6 @@ def measure(
     )
 
 
-def itl_values(timekeeper: Timekeeper, most: int) -> list[float]:
-    """The times between two tokens, in seconds; of more than `most`, as many that are spread alike."""
-    values = sorted(timekeeper.gaps)
-    ends = list(accumulate(timekeeper.gaps[value] for value in values))
-    count = ends[-1] if ends else 0
-    wanted = min(count, most)
-    ranks = ((2 * number + 1) * count // (2 * wanted) for number in range(wanted))
-    return [values[bisect_right(ends, rank)] / PER_SECOND for rank in ranks]
-
-
 def distribution(values: Iterable[float | None]) -> Latency | None:
     """Mean and percentiles of the values that there are; None where there is none."""
     known = sorted(value for value in values if value is not None)

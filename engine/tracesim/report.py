@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tracesim.llm_engine import LLMEngine
-from tracesim.metrics import NO_LATENCY, Metrics, RequestLatency, Slo, itl_values, latency_of, measure
+from tracesim.metrics import NO_LATENCY, Metrics, RequestLatency, Slo, latency_of, measure
 from tracesim.outputs import STEP_SCHEMA, StepRecord
 from tracesim.progress import RequestProgress
 from tracesim.timing import Timekeeper
@@ -150,21 +150,6 @@ def summarize(engine: LLMEngine) -> Summary:
         cached_tokens=cached,
         prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
     )
-
-
-def latency_values(engine: LLMEngine) -> dict[str, Sequence[float]]:
-    """What was measured of each request that finished, in seconds, by name; empty without a clock.
-
-    ITL, of which there may be millions, is given by 10,000 values that are spread alike.
-    """
-    timekeeper = engine.timekeeper
-    if timekeeper is None:
-        return {}
-    latencies = [_latency(progress, timekeeper) for progress in engine.requests.values()]
-    names = {"TTFT": "ttft", "TPOT": "tpot", "E2E": "e2e", "queue time": "queue_time"}
-    values = {title: [getattr(each, name) for each in latencies] for title, name in names.items()}
-    known = {title: [value for value in found if value is not None] for title, found in values.items()}
-    return {**known, "ITL": itl_values(timekeeper, 10_000)}
 
 
 def report_to_json(report: RunReport) -> bytes:

@@ -76,7 +76,8 @@ class StepColumns:
 class TimelineRequest:
     """What a timeline knows of one request, beside its spans.
 
-    `prompt_tokens` is 0 until the prompt is computed, `finish_reason` None until the end.
+    `prompt_tokens` is 0 until the prompt is computed, `finish_reason` None until the end. `admitted` is when
+    it left the queue.
     """
 
     index: int
@@ -87,6 +88,7 @@ class TimelineRequest:
     output_tokens: int = 0
     preemptions: int = 0
     finish_reason: str | None = None
+    admitted: float | None = None
     _since: float = 0.0
     _computed_at: float = 0.0
 
@@ -122,8 +124,8 @@ class Timeline:
         return self.steps.start[-1] + self.steps.duration[-1] if len(self.steps) else self.start
 
     def arrived(self, request_id: str, time: float) -> None:
-        """Note when a request arrived, before the first step that names it; else that step is its arrival."""
-        self.requests[request_id] = TimelineRequest(len(self.requests), request_id, time, _since=time)
+        """Note when a request arrived, at any time; else the first step that names it is its arrival."""
+        self._request(request_id, time).arrival = time
 
     def add(self, record: StepRecord, start: float, duration: float) -> None:
         """Take the next step; steps come in the order of their `start`."""
@@ -148,12 +150,16 @@ class Timeline:
 
         What has not ended by the last step ends with it, and stays that took no time are left out.
         """
+        last_end = self.end
+        for request in self.requests.values():
+            end = last_end if request.admitted is None else request.admitted
+            if request.arrival < end:
+                yield Span(request.index, Phase.QUEUED, request.arrival, end)
         for of, phase, start, end in zip(self._of, self._phases, self._starts, self._ends, strict=True):
             yield Span(of, Phase(phase), start, end)
-        end = self.end
         for request in self.requests.values():
-            if request.finish_reason is None and request._since < end:
-                yield Span(request.index, request.phase, request._since, end)
+            if request.finish_reason is None and request.admitted is not None and request._since < last_end:
+                yield Span(request.index, request.phase, request._since, last_end)
 
     def spans_by_request(self) -> list[list[Span]]:
         """The spans of each request, in the order of `requests`."""
@@ -163,9 +169,10 @@ class Timeline:
         return spans
 
     def _request(self, request_id: str, now: float) -> TimelineRequest:
-        if request_id not in self.requests:
-            self.arrived(request_id, now)
-        return self.requests[request_id]
+        request = self.requests.get(request_id)
+        if request is None:
+            request = self.requests[request_id] = TimelineRequest(len(self.requests), request_id, now)
+        return request
 
     def _prefill(self, entry: ScheduledTokens, start: float, end: float) -> None:
         request = self._request(entry.id, start)
@@ -180,7 +187,9 @@ class Timeline:
         self._enter(request, Phase.PREEMPTED, now)
 
     def _enter(self, request: TimelineRequest, phase: Phase, now: float) -> None:
-        if now > request._since:
+        if request.admitted is None:
+            request.admitted = now
+        elif now > request._since:
             self._of.append(request.index)
             self._phases.append(request.phase)
             self._starts.append(request._since)

@@ -13,8 +13,8 @@ class Picture:
     """All that is to be shown of a run. Its texts are plain, and are escaped where they go.
 
     `summary` has a title and a value a row, `settings` are by name. `num_blocks` is how many KV blocks are
-    free when nothing runs; None when they are endless. `latencies` are values by name (TTFT, TPOT, ITL, E2E,
-    queue time) in the order they are to be shown, in the timeline's unit.
+    free when nothing runs; None when they are endless. `latencies` say by name (TTFT, TPOT, ITL, E2E,
+    queue time), in the order they are to be shown, how often each value came, in the timeline's unit.
     """
 
     title: str
@@ -22,4 +22,4 @@ class Picture:
     summary: Sequence[tuple[str, str]] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     num_blocks: int | None = None
-    latencies: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    latencies: Mapping[str, Mapping[float, int]] = field(default_factory=dict)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 from tracesim.pictures import Picture
 from tracesim.pictures.charts import Chart, Trace, line
-from tracesim.pictures.words import PERCENTILES, percentile, period
+from tracesim.pictures.distribution import PERCENTILES, Distribution
+from tracesim.pictures.words import period
 from tracesim.timeline import Unit
 
 _MOST_BARS: Final = 40
@@ -21,20 +21,18 @@ _WIDE: Final = 30.0
 def latency_charts(picture: Picture) -> list[Chart]:
     """A small chart for each latency that is given and has values."""
     return [
-        _chart(number, name, sorted(values), picture.timeline.unit)
-        for number, (name, values) in enumerate(picture.latencies.items())
-        if len(values)
+        _chart(number, name, Distribution(counts), picture.timeline.unit)
+        for number, (name, counts) in enumerate(picture.latencies.items())
+        if counts
     ]
 
 
-def _chart(number: int, name: str, values: Sequence[float], unit: Unit) -> Chart:
-    shown, scale = ("steps", 1.0) if unit == "steps" else ("s", 1.0) if values[-1] >= 1 else ("ms", 1e3)
-    scaled = [value * scale for value in values]
-    is_log = scaled[0] > 0 and scaled[-1] > _WIDE * percentile(scaled, 50)
-    edges = _edges(scaled[0], scaled[-1], is_log)
-    marks = {percent: percentile(values, percent) for percent in PERCENTILES}
+def _chart(number: int, name: str, values: Distribution, unit: Unit) -> Chart:
+    shown, scale = ("steps", 1.0) if unit == "steps" else ("s", 1.0) if values.high >= 1 else ("ms", 1e3)
+    is_log = values.low > 0 and values.high > _WIDE * values.percentile(50)
+    marks = {percent: values.percentile(percent) for percent in PERCENTILES}
     figure = {
-        "data": [_bars(scaled, edges)],
+        "data": [_bars(values, _edges(values.low, values.high, is_log), scale)],
         "layout": {
             "xaxis": {
                 "title": {"text": f"{name} ({shown})"},
@@ -50,24 +48,24 @@ def _chart(number: int, name: str, values: Sequence[float], unit: Unit) -> Chart
         },
     }
     said = ", ".join(f"p{percent} {period(value, unit)}" for percent, value in marks.items())
-    note = f"{len(values):,} values: {said}." + (" The axis is logarithmic." if is_log else "")
+    note = f"{values.count:,} values: {said}." + (" The axis is logarithmic." if is_log else "")
     return Chart(f"latency-{number}", name, note, {"": figure}, over_time=False, height=260, small=True)
 
 
 def _edges(low: float, high: float, is_log: bool) -> list[float]:
     if low == high:
-        return [low - 0.5, low + 0.5] if low >= 1 else [low * 0.5, low * 1.5 or 1.0]
+        return [low * 0.5, low * 1.5 or 1.0]
     if is_log:
         step = math.log(high / low) / _MOST_BARS
         return [low * math.exp(step * each) for each in range(_MOST_BARS)] + [high]
     return [low + (high - low) * each / _MOST_BARS for each in range(_MOST_BARS)] + [high]
 
 
-def _bars(values: Sequence[float], edges: Sequence[float]) -> Trace:
+def _bars(values: Distribution, edges: Sequence[float], scale: float) -> Trace:
     """As a staircase from 0 to 0: bars have no even width on a logarithmic axis."""
-    places = [bisect_left(values, edge) for edge in edges[:-1]] + [len(values)]
+    places = [*map(values.below, edges[:-1]), values.count]
     counts = [float(after - before) for before, after in pairwise(places)]
-    bars = line("values", edges, counts)
+    bars = line("values", [edge * scale for edge in edges], counts)
     bars["x"] = [bars["x"][0], *bars["x"]]
     bars["y"] = [0.0, *bars["y"][:-1], 0.0]
     return {

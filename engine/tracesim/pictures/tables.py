@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tracesim.pictures import Picture
+from tracesim.pictures.distribution import PERCENTILES, Distribution
 from tracesim.pictures.request_chart import Spans, time_in, time_of
-from tracesim.pictures.words import PERCENTILES, amount, figure, moment, percentile, visible
+from tracesim.pictures.words import amount, bare, moment, visible
 from tracesim.timeline import Phase, Timeline, TimelineRequest
 
 MOST_ROWS: Final = 25
@@ -51,16 +53,16 @@ def _counted(timeline: Timeline) -> str:
 
 def _percentiles(picture: Picture, spans: Spans) -> Iterator[Sequence[str]]:
     phases = {f"time {phase.name.lower()}": [time_in(each, phase) for each in spans] for phase in Phase}
-    measures: dict[str, Sequence[float]] = {
+    measures: dict[str, Mapping[float, int]] = {
         **picture.latencies,
-        **{name: [value for value in values if value > 0] for name, values in phases.items()},
-        "arrival to end": [time_of(each) for each in spans if each],
+        **{name: Counter(value for value in values if value > 0) for name, values in phases.items()},
+        "arrival to end": Counter(time_of(each) for each in spans if each),
     }
-    for name, values in measures.items():
-        if in_order := sorted(values):
-            mean = sum(in_order) / len(in_order)
-            figures = [mean, *(percentile(in_order, percent) for percent in PERCENTILES), in_order[-1]]
-            yield (name, f"{len(in_order):,}", *(amount(value, picture.timeline.unit) for value in figures))
+    for name, counts in measures.items():
+        if counts:
+            values = Distribution(counts)
+            figures = [values.mean, *map(values.percentile, PERCENTILES), values.high]
+            yield (name, f"{values.count:,}", *(amount(figure, picture.timeline.unit) for figure in figures))
 
 
 def _slowest(timeline: Timeline, spans: Spans) -> Table:
@@ -91,7 +93,7 @@ def _row(request: TimelineRequest, spans: Spans, timeline: Timeline) -> Sequence
 
 def _arrival(request: TimelineRequest, timeline: Timeline) -> str:
     is_step = timeline.unit == "steps"
-    return figure(request.arrival) if is_step else moment(request.arrival, timeline.unit)
+    return bare(request.arrival) if is_step else moment(request.arrival, timeline.unit)
 
 
 def _settings(settings: Mapping[str, object]) -> Iterator[Sequence[str]]:

@@ -1,13 +1,8 @@
-"""Times, counts and untrusted names as words, and the percentiles of values."""
+"""Times, counts and untrusted names as words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
-
 from tracesim.timeline import Unit
-
-PERCENTILES: Final = (50, 90, 99)
 
 
 def visible(text: str, most: int | None = None) -> str:
@@ -33,23 +28,15 @@ def moment(value: float, unit: Unit) -> str:
 def period(value: float, unit: Unit) -> str:
     """A length of time: `12 steps`, or milliseconds below a second."""
     if unit == "steps":
-        return f"{figure(value)} {'step' if value == 1 else 'steps'}"
+        return f"{bare(value)} {'step' if value == 1 else 'steps'}"
     return f"{value * 1e3:,.1f} ms" if value < 1 else f"{value:,.2f} s"
-
-
-def percentile(in_order: Sequence[float], percent: float) -> float:
-    """The value below which `percent` of the sorted values lie, interpolated as numpy and vLLM's bench do."""
-    place = (len(in_order) - 1) * percent / 100
-    below = int(place)
-    above = min(below + 1, len(in_order) - 1)
-    return in_order[below] + (in_order[above] - in_order[below]) * (place - below)
 
 
 def amount(value: float, unit: Unit) -> str:
     """A time or a length of time where the unit is said once for many: steps bare, seconds as ms or s."""
-    return figure(value) if unit == "steps" else period(value, unit)
+    return bare(value) if unit == "steps" else period(value, unit)
 
 
-def figure(value: float) -> str:
+def bare(value: float) -> str:
     """A number with one decimal where that says something."""
     return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:,.1f}"
