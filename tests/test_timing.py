@@ -12,16 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factories import a_record, steps_of
+from factories import a_record, an_engine, steps_of
 from seeded_cases import case_of
 from tracesim import (
-    EngineArgs,
     LLMEngine,
     RequestError,
     StepRecord,
-    TraceRecord,
-    TraceSimulator,
-    load_tokenizer,
 )
 from tracesim.arrival_process import ArrivalProcess, parse_arrivals
 from tracesim.clock import PER_SECOND, Clock, to_picoseconds
@@ -53,29 +49,20 @@ processes = st.one_of(
 seeds = st.integers(0, 3_000)
 
 
-def a_timed_engine(
-    records: Sequence[TraceRecord],
-    clock: Clock | None,
-    process: ArrivalProcess | None = None,
-    **settings: Any,
-) -> LLMEngine:
-    config = EngineArgs(**settings).create_engine_config()
-    simulator = TraceSimulator([], load_tokenizer("char"))
-    engine = LLMEngine(config, simulator, clock=clock, arrivals=process)
-    engine.add_records(records)
-    return engine
-
-
 def a_timed_case(seed: int, clock: Clock, process: ArrivalProcess) -> LLMEngine:
     """A case that is often short of something, its arrivals in units of 10 ms."""
     records, settings = case_of(seed)
     timed = [record._replace(arrival_step=0, arrival_time=record.arrival_step / 100) for record in records]
-    return a_timed_engine(timed, clock, process, **settings)
+    return an_engine(timed, clock=clock, arrivals=process, **settings)
 
 
 def times_of(engine: LLMEngine) -> Any:
     assert engine.timekeeper is not None
     return engine.timekeeper.now, engine.timekeeper.requests, dict(engine.timekeeper.gaps)
+
+
+def busy_of(steps: Sequence[StepRecord]) -> int:
+    return sum((len(s.prefill) + len(s.decode)) * to_picoseconds(s.duration or 0) for s in steps)
 
 
 def naive_times(steps: Sequence[StepRecord]) -> tuple[dict[str, list[int]], dict[str, int]]:
@@ -108,6 +95,8 @@ def test_times_are_those_of_the_step_records(seed: int, clock: Clock, process: A
         for name, times in requests.items()
         if times.first_token is not None
     } == {name: (each[0], each[-1]) for name, each in tokens.items()}
+    assert engine.timekeeper is not None
+    assert engine.timekeeper.busy == busy_of(steps)
     assert gaps == Counter(b - a for each in tokens.values() for a, b in pairwise(each))
 
 
@@ -118,6 +107,7 @@ def test_strides_take_the_same_time_as_their_steps(seed: int, clock: Clock, proc
     strided.run()
 
     assert times_of(strided) == times_of(stepped)
+    assert measure_run(strided) == measure_run(stepped)
     assert summarize(strided) == summarize(stepped)
 
 
@@ -150,9 +140,14 @@ def test_users_never_have_more_than_one_request_each(seed: int, users: int, time
         engine = a_timed_case(seed, Clock(base=MS), process)
     else:
         records, settings = case_of(seed)
-        engine = a_timed_engine(records, None, process, **settings)
-    for step in steps_of(engine):
+        engine = an_engine(records, arrivals=process, **settings)
+    steps = steps_of(engine)
+    for step in steps:
         assert step.running + step.waiting + len(step.finished) <= users
+    if engine.timekeeper is not None:
+        starts = {step.step: to_picoseconds(step.start or 0) for step in steps}
+        for name, times in engine.timekeeper.requests.items():
+            assert times.arrived == starts[engine.requests[name].arrival_step or 0]
 
 
 def seconds(latency: Latency | None) -> tuple[float, ...]:
@@ -173,13 +168,14 @@ def test_a_case_by_hand() -> None:
 
     TTFT: a 14, b 25. E2E: a 50, b 35. TPOT: a (50 - 14) / 2 = 18, b 10. ITL: a 26 and 10, b 10. Queue time:
     a 0, b 14 - 5 = 9. 2 requests and 5 output tokens in 50 ms: 40 and 100 a second, with 10 prompt tokens
-    300 a second. Within TTFT 20 ms: a alone, 20 a second.
+    300 a second. Within TTFT 20 ms: a alone, 20 a second. Batches of 1, 1, 2 and 1 requests for 14, 16, 10
+    and 10 ms: 60 / 50 on average.
     """
     records = [
         a_record("a", prompt="aaaa", response="xyz"),
         a_record("b", prompt="bbbbbb", response="xy", arrival_time=0.005),
     ]
-    engine = a_timed_engine(records, Clock(base=10 * MS, prefill=MS), engine="vllm-v0")
+    engine = an_engine(records, clock=Clock(base=10 * MS, prefill=MS), engine="vllm-v0")
     engine.run()
     metrics = measure_run(engine, Slo(ttft=0.020))
 
@@ -191,6 +187,7 @@ def test_a_case_by_hand() -> None:
     assert metrics is not None
     assert (metrics.duration, metrics.request_throughput, metrics.goodput) == (0.05, 40.0, 20.0)
     assert (metrics.output_token_throughput, metrics.total_token_throughput) == (100.0, 300.0)
+    assert metrics.mean_batch == pytest.approx(1.2)
     assert seconds(metrics.ttft) == pytest.approx((0.0195, 0.0195, 0.0239, 0.02489))
     assert seconds(metrics.tpot) == pytest.approx((0.014, 0.014, 0.0172, 0.01792))
     assert seconds(metrics.itl) == pytest.approx((0.046 / 3, 0.010, 0.0228, 0.02568))
@@ -199,7 +196,7 @@ def test_a_case_by_hand() -> None:
 
 
 def test_idle_time_is_passed_over() -> None:
-    engine = a_timed_engine([a_record("a"), a_record("b", arrival_time=3600.0)], Clock(base=MS))
+    engine = an_engine([a_record("a"), a_record("b", arrival_time=3600.0)], clock=Clock(base=MS))
     steps = steps_of(engine)
 
     assert [step.step for step in steps] == list(range(len(steps)))
@@ -210,7 +207,9 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
     def report(seed: int) -> bytes:
         records = [a_record(f"r{number}", response="x" * (number % 9)) for number in range(50)]
         process = parse_arrivals("poisson:40", seed=seed)
-        engine = a_timed_engine(records, Clock(base=3 * MS, context=MS // 9), process, max_num_seqs=4)
+        engine = an_engine(
+            records, clock=Clock(base=3 * MS, context=MS // 9), arrivals=process, max_num_seqs=4
+        )
         engine.run()
         rows = report_requests(engine)
         return report_to_json(RunReport({}, summarize(engine), rows, measure_run(engine))) + requests_to_csv(
@@ -223,14 +222,14 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 
 def test_a_step_of_the_trace_means_nothing_under_a_clock() -> None:
     record = a_record("a", arrival_step=3)
-    engine = a_timed_engine([], Clock(base=MS))
+    engine = an_engine(clock=Clock(base=MS))
 
     with pytest.raises(RequestError, match=r"arrival_step is 3, and this run has a clock: give arrival_time"):
         engine.add_record(record)
 
 
 def test_without_a_clock_there_are_no_times_to_report() -> None:
-    engine = a_timed_engine([a_record("a", arrival_time=9.0)], None)
+    engine = an_engine([a_record("a", arrival_time=9.0)])
     engine.run()
 
     assert measure_run(engine) is None
@@ -239,7 +238,7 @@ def test_without_a_clock_there_are_no_times_to_report() -> None:
 
 
 def test_a_request_that_emitted_nothing_has_no_latency_but_its_queue_time() -> None:
-    engine = a_timed_engine([a_record("a", response="")], Clock(base=MS))
+    engine = an_engine([a_record("a", response="")], clock=Clock(base=MS))
     engine.run()
     (row,) = report_requests(engine)
     metrics = measure_run(engine, Slo(ttft=1.0))
@@ -251,7 +250,7 @@ def test_a_request_that_emitted_nothing_has_no_latency_but_its_queue_time() -> N
 
 
 def test_a_row_a_request_in_csv() -> None:
-    engine = a_timed_engine([a_record('a,"b"\n', response="xy")], Clock(base=MS))
+    engine = an_engine([a_record('a,"b"\n', response="xy")], clock=Clock(base=MS))
     engine.run()
 
     assert requests_to_csv(report_requests(engine)).decode().splitlines() == [
