@@ -164,6 +164,7 @@ def engine_args() -> dict[str, type[Any]]:
         model: str = "m"
         distributed_executor_backend: Any = None
         additional_config: dict[str, Any] = field(default_factory=dict)
+        tensor_parallel_size: int = 1
 
         @staticmethod
         def add_cli_args(parser: Any) -> Any:
@@ -171,7 +172,8 @@ def engine_args() -> dict[str, type[Any]]:
             return parser
 
         def create_engine_config(self) -> Any:
-            return self
+            parallel = SimpleNamespace(world_size=self.tensor_parallel_size)
+            return SimpleNamespace(parallel_config=parallel, speculative_config=None)
 
     @dataclass
     class AsyncEngineArgs(EngineArgs):

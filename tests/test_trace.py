@@ -469,7 +469,7 @@ fragments = st.sampled_from(
 @example(b'{"prompt":"a","response":"b","id":"\\ud800"}\n' * 2)
 @settings(max_examples=300)
 def test_any_bytes_give_a_record_or_an_error_for_every_line(data: bytes) -> None:
-    records, problems = read_bytes(data, max_line_bytes=200)
+    records, problems = read_bytes(data, max_line_bytes=200, trace_format="tracesim")
 
     assert all(problem.code in (ERRORS if problem.severity == "error" else WARNINGS) for problem in problems)
     assert all("\n" not in problem.message for problem in problems)

@@ -17,6 +17,7 @@ import pytest
 import fake_vllm
 from fake_vllm import FakeRequest, FakeScheduler, ValidationError, params
 from tracesim import EngineArgs, LLMEngine, TraceError, load_tokenizer
+from tracesim.clock import PER_SECOND, Batch, Clock
 from tracesim.errors import ConfigError
 from tracesim.report import step_to_json
 from tracesim.trace import read_records
@@ -320,8 +321,13 @@ def test_a_recording_that_is_given_again_has_a_name_of_its_own(model: ServedMode
             "sim_match is 'suffix'; must be one of prompt, last-user",
         ),
         ({"sim_trace": "t", "sim_default": 3}, "sim_default is 3; must be a string"),
-        ({"sim_trace": "t", "sim_step_time": 20}, "sim_step_time is 20; must be a number and us, ms or s"),
+        (
+            {"sim_trace": "t", "sim_step_time": 20},
+            "sim_step_time is 20; must be a number and ns, us, ms or s",
+        ),
         ({"sim_trace": "t", "sim_step_time": "-1ms"}, "sim_step_time is '-1ms'"),
+        ({"sim_trace": "t", "sim_clock": "fast"}, "sim_clock is 'fast'; must be steps, constant:20ms"),
+        ({"sim_trace": "t", "sim_clock": "constant:1s", "sim_step_time": "1s"}, "give one of them"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named(config: dict[str, Any], says: str) -> None:
@@ -332,19 +338,11 @@ def test_a_setting_that_does_not_fit_is_named(config: dict[str, Any], says: str)
 def test_settings_of_others_are_left_alone() -> None:
     config = {"sim_trace": "t", "sim_step_time": "1.5ms", "flavour": "plain"}
 
-    assert SimSettings.from_additional_config(config) == SimSettings(trace="t", step_time=0.0015)
-
-
-def test_more_than_one_worker_is_refused() -> None:
-    from tracesim.vllm.executor import _refuse_what_has_no_meaning
-
-    config = SimpleNamespace(parallel_config=SimpleNamespace(world_size=2), speculative_config=None)
-    with pytest.raises(ConfigError, match="tensor_parallel_size and pipeline_parallel_size must be 1"):
-        _refuse_what_has_no_meaning(config)
+    assert SimSettings.from_additional_config(config) == SimSettings(trace="t", clock=Clock(1_500_000_000))
 
 
 def test_a_busy_engine_keeps_the_pace_and_a_pause_is_not_made_up_for() -> None:
-    """Steps of 20 s: 5 s of work, 7 s of work, then nothing to do for 100 s."""
+    """Steps of 20 s, of 15 and 1 for each of 5 that decode: 5 s of work, 7 s, then 100 s of nothing."""
     now = 0.0
     slept: list[float] = []
 
@@ -353,11 +351,12 @@ def test_a_busy_engine_keeps_the_pace_and_a_pause_is_not_made_up_for() -> None:
         now += seconds
         slept.append(seconds)
 
-    pacer = Pacer(20.0, now=lambda: now, sleep=sleep)
+    pacer = Pacer(Clock(base=15 * PER_SECOND, decode=PER_SECOND), now=lambda: now, sleep=sleep)
+    batch = Batch(prefill_tokens=9, num_decodes=5, context_tokens=99)
     for work in (5.0, 7.0, 100.0):
-        pacer.wait()
+        pacer.wait(batch)
         now += work
-    pacer.wait()
+    pacer.wait(batch)
 
     assert slept == [20.0, 15.0, 13.0, 20.0]
 
@@ -404,6 +403,10 @@ def test_nothing_changes_for_those_who_do_not_ask() -> None:
         ({"sim_trace_path": "t"}, "use_simulator is not"),
         ({"use_simulator": True}, "sim_trace is missing"),
         ({"use_simulator": True, "distributed_executor_backend": "ray"}, "leave it out"),
+        (
+            {"use_simulator": True, "sim_trace_path": MILESTONE, "tensor_parallel_size": 2},
+            "tensor_parallel_size and pipeline_parallel_size must be 1",
+        ),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(fields: dict[str, Any], says: str) -> None:

@@ -125,8 +125,8 @@ ClockName = Annotated[
 ArrivalsName = Annotated[
     str,
     _option(
-        "When requests arrive: trace, asap, poisson:RATE, constant:RATE (a second; without a clock a step) or "
-        "closed:USERS."
+        "When requests arrive: trace, asap, poisson:RATE, constant:RATE (a second; a step without a clock) "
+        "or closed:USERS."
     ),
 ]
 Speedup = Annotated[

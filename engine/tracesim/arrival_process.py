@@ -83,4 +83,4 @@ class ArrivalTimes:
                 f"arrival_step is {record.arrival_step}, and this run has a clock: give arrival_time, in "
                 "seconds, or choose --arrivals"
             )
-        return getattr(record, "arrival_time", None) or 0.0
+        return record.arrival_time or 0.0

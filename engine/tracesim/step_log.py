@@ -18,7 +18,7 @@ import orjson
 
 from tracesim.errors import StepLogError, TraceProblem
 from tracesim.outputs import STEP_SCHEMA, StepRecord
-from tracesim.trace_files import TraceLines
+from tracesim.trace_files import TraceFile
 
 Tells = Mapping[str, Sequence[str]]
 """Fields of a step, each with the fields of its entries; a list of ids, and a figure, has none."""
@@ -86,7 +86,7 @@ def open_step_log(path: str | os.PathLike[str], case: str | None = None) -> Step
 
     `case` names one of several golden cases. Raises StepLogError for what is no step log.
     """
-    name = TraceLines(path).name
+    name = TraceFile(path).name
     objects = _objects(path)
     first = next(objects, None)
     if first is None:
@@ -122,9 +122,9 @@ def logged(record: StepRecord) -> LoggedStep:
 
 def _objects(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Every line that is not blank, with its number, as a JSON object."""
-    lines = TraceLines(path)
+    file = TraceFile(path)
     number = 0
-    for item in lines:
+    for item in file:
         if isinstance(item, TraceProblem):
             if item.severity == "error":
                 say = "is a directory; name a file" if item.code == "is-a-directory" else item.message
@@ -136,9 +136,9 @@ def _objects(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]
         try:
             value = orjson.loads(item)
         except orjson.JSONDecodeError as error:
-            raise StepLogError(lines.name, number, f"is not JSON: {error}") from None
+            raise StepLogError(file.name, number, f"is not JSON: {error}") from None
         if not isinstance(value, dict):
-            raise StepLogError(lines.name, number, "is not a JSON object")
+            raise StepLogError(file.name, number, "is not a JSON object")
         yield number, value
 
 

@@ -65,6 +65,13 @@ def _integer(minimum: float) -> Check:
     return check
 
 
+def _seconds(value: Any) -> Fault | None:
+    if type(value) in (int, float) and 0 <= value < math.inf:
+        return None
+    code = "bad-value" if type(value) in (int, float, bool) else "wrong-type"
+    return code, f"is {described(value)}; must be a number of seconds >= 0"
+
+
 def _integers(value: Any) -> Fault | None:
     if type(value) is not list:
         return _mismatch(value, "a list of integers >= 0")
@@ -106,6 +113,7 @@ CHECKS: dict[str, Check] = {
     "stop": _stop,
     "priority": _integer(-math.inf),
     "arrival_step": _integer(0),
+    "arrival_time": _seconds,
 }
 """The known fields, in the order of `TraceRecord`."""
 
@@ -131,6 +139,8 @@ def _name_findings(names: tuple[str, ...]) -> Iterator[Finding]:
                 yield Finding("missing-field", text, f"is missing; give it as text, or give {ids}")
     if "hash_ids" in names and not lengths:
         yield Finding("mixed-fields", "hash_ids", "needs input_length and output_length beside it")
+    if "arrival_time" in names and "arrival_step" in names:
+        yield Finding("mixed-fields", "arrival_time", "cannot stand together with arrival_step; give one")
 
 
 def _hash_count(fields: Fields) -> Finding | None:
@@ -170,16 +180,18 @@ class Shape:
     """What is known of every record with these field names, in this order.
 
     `findings` are wrong whatever the values are; `likely_typos` are unknown names, each with what it may
-    stand for; `prompt` is the field to know a prompt by, if there is one; `sequences` become tuples.
+    stand for; `prompt` is the field to know a prompt by, if there is one; `sequences` become tuples, and the
+    arrival time a float where `is_timed`.
     """
 
-    __slots__ = ("_checks", "_order", "_rules", "findings", "likely_typos", "prompt", "sequences")
+    __slots__ = ("_checks", "_order", "_rules", "findings", "is_timed", "likely_typos", "prompt", "sequences")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.findings = tuple(_name_findings(names))
         self.likely_typos = tuple(_likely_typos(names))
         self.prompt = next((name for name in _SIDES[0] if name in names), None)
         self.sequences = tuple(name for name in names if name in _SEQUENCES)
+        self.is_timed = "arrival_time" in names
         self._checks = tuple((name, CHECKS[name]) for name in names if name in CHECKS)
         self._rules = tuple(_rules(names))
         self._order = _record_order(names)

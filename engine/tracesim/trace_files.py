@@ -1,4 +1,4 @@
-"""From a path to lines of bytes: opening, unpacking and splitting, in bounded memory."""
+"""From a path to its bytes, by lines or in chunks: opening, unpacking and splitting, in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from tracesim.errors import TraceProblem
 from tracesim.trace_problems import problem
@@ -33,64 +33,108 @@ class _BrokenStreamError(Exception):
     """Packed data ends early or is damaged."""
 
 
-class TraceLines:
-    r"""The lines of one trace file, as bytes. Only b"\n" ends a line.
+_FAILURES = (_BrokenStreamError, OSError, ValueError, ImportError)
 
-    Iterating never raises for what the file is or holds: a `TraceProblem` stands where something is wrong.
-    A line over `max_line_bytes` is replaced by its problem and never held whole.
+
+class TraceFile:
+    r"""One trace file, unpacked, to be read once: by `lines` or in `chunks`. Only b"\n" ends a line.
+
+    Nothing is raised for what the file is or holds: a `TraceProblem` stands where something is wrong, and
+    `failure` is the one that lets nothing be read. `head` is how the content begins, as far as one look
+    shows. A line over `max_line_bytes` is replaced by its problem and never held whole. `line_number` counts
+    the lines that were read.
     """
 
     def __init__(self, path: str | os.PathLike[str], max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self.path = os.fspath(path)
         self.name = "<stdin>" if self.path == "-" else self.path
-        self._max_bytes = max_line_bytes
-        self._number = 0
+        self.max_line_bytes = max_line_bytes
+        self.line_number = 0
+        self.head = b""
+        self.failure: TraceProblem | None = None
+        self._starts_with_bom = False
+        self._stack = ExitStack()
+
+    def __enter__(self) -> TraceFile:
+        try:
+            self._stream = _unpacked(self.path, self._stack.enter_context(_opened(self.path)))
+            self._look_at_head()
+        except _FAILURES as error:
+            self.failure = self._told(error)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def __iter__(self) -> Iterator[bytes | TraceProblem]:
-        try:
-            with _opened(self.path) as stream:
-                yield from self._lines(_unpacked(self.path, stream))
-        except _BrokenStreamError as error:
-            say = f"the packed data ends early or is damaged here ({error}); make or download the file again"
-            yield problem("truncated-file", self.name, self._number + 1, None, say)
-        except (FileNotFoundError, NotADirectoryError):
-            yield self._file_problem("missing-file", "no such file; check the path")
-        except IsADirectoryError:
-            yield self._file_problem("is-a-directory", "is a directory; name the trace files in it")
-        except (OSError, ValueError, ImportError) as error:
-            say = getattr(error, "strerror", None) or str(error)
-            yield self._file_problem("unreadable-file", f"cannot be read: {say}")
+        """All lines of a file that nobody has opened."""
+        with self:
+            yield from (self.failure,) if self.failure else self.lines()
 
-    def _lines(self, stream: IO[bytes]) -> Iterator[bytes | TraceProblem]:
-        line = stream.readline(self._max_bytes + 1)
-        if line.startswith(_UTF16_BOMS) or b"\0" in line[:4]:
+    def lines(self) -> Iterator[bytes | TraceProblem]:
+        """All lines, each with its newline."""
+        try:
+            yield from self._lines()
+        except _FAILURES as error:
+            yield self._told(error)
+
+    def chunks(self) -> Iterator[bytes | TraceProblem]:
+        """All bytes, some at a time, for a format that is one document."""
+        try:
+            yield from self._about_bom()
+            while chunk := self._stream.read1(_BUFFER):
+                yield chunk
+        except _FAILURES as error:
+            yield self._told(error)
+
+    def _look_at_head(self) -> None:
+        self.head = self._stream.peek(_BUFFER)
+        if self.head.startswith(_UTF16_BOMS) or b"\0" in self.head[:4]:
             say = "is not UTF-8: it looks like UTF-16 or binary; to convert it: iconv -f UTF-16 -t UTF-8"
-            yield self._file_problem("invalid-utf8", say)
-            return
-        if line.startswith(_UTF8_BOM):
+            self.failure = self._file_problem("invalid-utf8", say)
+        elif self.head.startswith(_UTF8_BOM):
+            self._starts_with_bom = True
+            self._stream.read(len(_UTF8_BOM))
+            self.head = self.head[len(_UTF8_BOM) :]
+
+    def _about_bom(self) -> Iterator[TraceProblem]:
+        if self._starts_with_bom:
             say = "starts with a byte order mark, which is skipped; save the file as UTF-8 without BOM"
             yield problem("bom", self.name, 1, None, say)
-            line = line[len(_UTF8_BOM) :]
-        while line:
-            self._number += 1
+
+    def _lines(self) -> Iterator[bytes | TraceProblem]:
+        yield from self._about_bom()
+        readline, most = self._stream.readline, self.max_line_bytes + 1
+        while line := readline(most):
+            self.line_number += 1
             if line[-1] == _NEWLINE:
                 yield line
             else:
-                yield from self._line_without_end(line, stream)
-            line = stream.readline(self._max_bytes + 1)
+                yield from self._line_without_end(line)
 
-    def _line_without_end(self, line: bytes, stream: IO[bytes]) -> Iterator[bytes | TraceProblem]:
+    def _line_without_end(self, line: bytes) -> Iterator[bytes | TraceProblem]:
         is_blank = not line.strip(_BLANKS)
-        if len(line) <= self._max_bytes:
+        if len(line) <= self.max_line_bytes:
             yield line
         else:
             while line and line[-1] != _NEWLINE:
-                line = stream.readline(_BUFFER)
-            say = f"has more than {self._max_bytes:,} bytes, the most that a line may have; it is skipped"
-            yield problem("line-too-long", self.name, self._number, None, say)
+                line = self._stream.readline(_BUFFER)
+            say = f"has more than {self.max_line_bytes:,} bytes, the most that a line may have; it is skipped"
+            yield problem("line-too-long", self.name, self.line_number, None, say)
         if not is_blank and line[-1:] != b"\n":
             say = "the last line does not end with a newline; the file may have been cut off"
-            yield problem("no-final-newline", self.name, self._number, None, say)
+            yield problem("no-final-newline", self.name, self.line_number, None, say)
+
+    def _told(self, error: Exception) -> TraceProblem:
+        if isinstance(error, _BrokenStreamError):
+            say = f"the packed data ends early or is damaged here ({error}); make or download the file again"
+            return problem("truncated-file", self.name, self.line_number + 1, None, say)
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return self._file_problem("missing-file", "no such file; check the path")
+        if isinstance(error, IsADirectoryError):
+            return self._file_problem("is-a-directory", "is a directory; name the trace files in it")
+        say = getattr(error, "strerror", None) or str(error)
+        return self._file_problem("unreadable-file", f"cannot be read: {say}")
 
     def _file_problem(self, code: str, say: str) -> TraceProblem:
         return problem(code, self.name, None, None, say)
@@ -106,8 +150,11 @@ def _opened(path: str) -> AbstractContextManager[IO[bytes]]:
     return Path(path).open("rb", buffering=_BUFFER)
 
 
-def _unpacked(path: str, stream: IO[bytes]) -> IO[bytes]:
-    head = stream.peek(4) if isinstance(stream, io.BufferedReader) else b""
+def _unpacked(path: str, packed: IO[bytes]) -> io.BufferedReader[Any]:
+    stream: io.BufferedReader[Any] = (
+        packed if isinstance(packed, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", packed))
+    )
+    head = stream.peek(4)
     if path.endswith(".gz") or head.startswith(_GZIP_MAGIC):
         unpacker = _Unpacker(stream, partial(zlib.decompressobj, wbits=31), zlib.error, _GZIP_BITE)
     elif path.endswith(".zst") or head.startswith(_ZSTD_MAGIC):

@@ -7,17 +7,46 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tracesim.trace_problems import Finding, is_non_finite
+import orjson
+
+from tracesim.trace_problems import Finding, described, is_non_finite
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BAD_BYTE = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of a byte that is not UTF-8
-_ADVICE = 'each line must be one JSON object, such as {"prompt": "Hi", "response": " there"}'
+_BLANKS = b" \t\r\n"
+_OBJECT = "each line must be one JSON object"
+_ADVICE = _OBJECT + ', such as {"prompt": "Hi", "response": " there"}'
 
 
-def look_again(line: bytes, refusal: Exception, known: frozenset[str]) -> tuple[Any, list[Finding]]:
+def read_object(line: bytes, known: frozenset[str]) -> tuple[dict[str, Any] | None, list[Finding]]:
+    """The object that `line` is, and what makes it invalid; None and nothing for a line that is blank.
+
+    NaN and infinities in `known` fields are left to the checks of those fields.
+    """
+    try:
+        value = orjson.loads(line)
+        findings: list[Finding] = []
+    except orjson.JSONDecodeError as error:
+        line = line.strip(_BLANKS)
+        if not line:
+            return None, []
+        value, findings = look_again(line, error, known, _OBJECT)
+    if isinstance(value, dict):
+        return value, findings
+    return None, findings or [not_an_object(value)]
+
+
+def not_an_object(value: Any, accepted: str = _OBJECT) -> Finding:
+    """The finding that JSON is there, and no object."""
+    return Finding("not-an-object", None, f"is {described(value)}; {accepted}")
+
+
+def look_again(
+    line: bytes, refusal: Exception, known: frozenset[str], advice: str = _ADVICE
+) -> tuple[Any, list[Finding]]:
     """The value of `line` read leniently, None if there is none, and what makes it invalid.
 
-    `refusal` is orjson's, and is told where nothing else is found.
+    `refusal` is orjson's, and is told where nothing else is found; `advice` says what is accepted.
     NaN and infinities in `known` fields are left to the checks of those fields.
     """
     bad_byte = _first_bad_byte(line)
@@ -26,17 +55,17 @@ def look_again(line: bytes, refusal: Exception, known: frozenset[str]) -> tuple[
         value = json.loads(line.decode("utf-8", "surrogateescape"), parse_int=_integer)
     except RecursionError:
         value = None
-        findings.append(Finding("invalid-json", None, f"is nested too deeply; {_ADVICE}"))
+        findings.append(Finding("invalid-json", None, f"is nested too deeply; {advice}"))
     except json.JSONDecodeError as error:
         value = None
         reason = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
         findings.append(
-            Finding("invalid-json", None, f"is not JSON: {reason} at column {error.colno}; {_ADVICE}")
+            Finding("invalid-json", None, f"is not JSON: {reason} at column {error.colno}; {advice}")
         )
     if isinstance(value, dict):
         findings += _field_findings(value, known, bad_byte)
         if not findings and not any(map(is_non_finite, _atoms(value))):
-            findings.append(Finding("invalid-json", None, f"is not JSON: {refusal}; {_ADVICE}"))
+            findings.append(Finding("invalid-json", None, f"is not JSON: {refusal}; {advice}"))
     if bad_byte and not any(finding.code == "invalid-utf8" for finding in findings):
         findings.insert(0, Finding("invalid-utf8", None, bad_byte))
     return value, findings

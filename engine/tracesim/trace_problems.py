@@ -23,19 +23,25 @@ ERRORS = {
     "not-an-object": "a line is JSON, but not an object",
     "lone-surrogate": "a string has half of a surrogate pair, which is no character",
     "missing-field": "a required field is absent",
-    "mixed-fields": "lengths stand together with text or token ids, or hash_ids without lengths",
+    "mixed-fields": "fields exclude each other: lengths and text, hash_ids without lengths, two arrivals",
     "wrong-type": "a value has another type than its field",
     "bad-value": "a value has the right type and is not accepted: out of range, NaN, true for 1",
     "empty-prompt": "a prompt has no characters or no tokens",
     "empty-stop": "a stop string has no characters",
     "duplicate-id": "an earlier record has the same id",
     "hash-count": "the number of hash_ids does not fit input_length",
+    "invalid-csv": "a line is not CSV, or has another number of columns than the header",
+    "unmatched": "a request has no response in the other file, or a response no request",
 }
 WARNINGS = {
     "likely-typo": "an unknown field is called almost as a known one",
     "duplicate-prompt": "an earlier record has the same prompt",
     "bom": "the file starts with a byte order mark",
     "no-final-newline": "the last line does not end with a newline",
+    "failed-request": "the request failed when it was recorded; it is left out",
+    "no-request": "a conversation has no answer to replay",
+    "no-arrival-time": "a record waits for another instead of arriving at a time",
+    "other-choices": "a response has several choices; the first is replayed",
 }
 
 _SHOWN = 40

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -10,13 +10,13 @@ from vllm.v1.executor.abstract import Executor
 from vllm.v1.kv_cache_interface import FullAttentionSpec
 from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, ModelRunnerOutput
 
-from tracesim.errors import ConfigError
 from tracesim.trace import read_records
 from tracesim.vllm.answers import RecordedAnswers
 from tracesim.vllm.pace import Pacer
+from tracesim.vllm.served_plan import batch_of, entries_of
 from tracesim.vllm.served_scheduler import served_scheduler
 from tracesim.vllm.served_tokenizer import ServedTokenizer
-from tracesim.vllm.settings import SimSettings
+from tracesim.vllm.settings import SimSettings, refuse_what_has_no_meaning
 
 T = TypeVar("T")
 
@@ -39,11 +39,11 @@ class TraceExecutor(Executor):  # type: ignore[misc]
     supports_pp = False
 
     def _init_executor(self) -> None:
-        _refuse_what_has_no_meaning(self.vllm_config)
+        refuse_what_has_no_meaning(self.vllm_config)
         settings = SimSettings.from_additional_config(self.vllm_config.additional_config)
         self._tokenizer = load_served_tokenizer(self.model_config)
         self._answers = load_answers(settings, self._tokenizer)
-        self._pacer = Pacer(settings.step_time)
+        self._pacer = Pacer(settings.clock)
         self._output: ModelRunnerOutput | None = None
         # vLLM makes its scheduler after the executor, in the same process, from this same configuration.
         config = self.scheduler_config
@@ -116,16 +116,16 @@ class TraceExecutor(Executor):  # type: ignore[misc]
         """Work out the step's tokens. They are handed over by `sample_tokens`, as by vLLM's own executors."""
         for request_id in scheduler_output.finished_req_ids:
             self._answers.forget(request_id)
-        request_ids = list(scheduler_output.num_scheduled_tokens)
-        if not request_ids:
+        entries = entries_of(scheduler_output, self._answers.requests)
+        if not entries:
             return _now(EMPTY_MODEL_RUNNER_OUTPUT, later=non_block)
-        tokens = self._emit(self._sampled(scheduler_output))
+        tokens = self._emit({entry.request_id: entry.emitted for entry in entries if entry.samples})
         self._output = ModelRunnerOutput(
-            req_ids=request_ids,
-            req_id_to_index={request_id: index for index, request_id in enumerate(request_ids)},
-            sampled_token_ids=[tokens.get(request_id, []) for request_id in request_ids],
+            req_ids=[entry.request_id for entry in entries],
+            req_id_to_index={entry.request_id: index for index, entry in enumerate(entries)},
+            sampled_token_ids=[tokens.get(entry.request_id, []) for entry in entries],
         )
-        self._pacer.wait()
+        self._pacer.wait(batch_of(entries))
         return _now(None, later=non_block)
 
     def sample_tokens(self, grammar_output: Any, non_block: bool = False) -> Any:
@@ -133,31 +133,16 @@ class TraceExecutor(Executor):  # type: ignore[misc]
         output, self._output = self._output, None
         return _now(output, later=non_block)
 
-    def _sampled(self, plan: Any) -> Iterable[tuple[str, int]]:
-        """Whose tokens are all computed in this step, and how many it had emitted."""
-        for new in plan.scheduled_new_reqs:
-            known = getattr(new, "prefill_token_ids", None) or new.prompt_token_ids
-            if new.num_computed_tokens + plan.num_scheduled_tokens[new.req_id] >= len(known):
-                yield new.req_id, len(known) - len(new.prompt_token_ids)
-        cached = plan.scheduled_cached_reqs
-        for request_id, computed, emitted in zip(
-            cached.req_ids, cached.num_computed_tokens, cached.num_output_tokens, strict=True
-        ):
-            known_tokens = self._answers.requests[request_id].num_prompt_tokens + emitted
-            if computed + plan.num_scheduled_tokens[request_id] >= known_tokens:
-                yield request_id, emitted
-
-    def _emit(self, sampled: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
+    def _emit(self, positions: Mapping[str, int]) -> dict[str, list[int]]:
         """The next token of each; where the recording is over, the end-of-sequence token, again and again."""
-        eos = self._tokenizer.eos_token_id
-        tokens = {}
-        for request_id, position in sampled:
-            self._answers.simulator.seek(request_id, position)
-            tokens[request_id] = [eos]
-        for token in self._answers.simulator.simulate_decode(list(tokens)):
+        simulator = self._answers.simulator
+        for request_id, position in positions.items():
+            simulator.seek(request_id, position)
+        tokens = dict.fromkeys(positions, self._tokenizer.eos_token_id)
+        for token in simulator.simulate_decode(positions):
             if token.token_id is not None:
-                tokens[token.request_id] = [token.token_id]
-        return tokens
+                tokens[token.request_id] = token.token_id
+        return {request_id: [token_id] for request_id, token_id in tokens.items()}
 
 
 def load_served_tokenizer(model_config: Any) -> ServedTokenizer:
@@ -176,13 +161,6 @@ def load_served_tokenizer(model_config: Any) -> ServedTokenizer:
 def load_answers(settings: SimSettings, tokenizer: ServedTokenizer) -> RecordedAnswers:
     """The trace that the settings name. Raises TraceError with every problem of it."""
     return RecordedAnswers(read_records([settings.trace]), tokenizer, settings.match, settings.default)
-
-
-def _refuse_what_has_no_meaning(config: Any) -> None:
-    if config.parallel_config.world_size != 1:
-        raise ConfigError("tensor_parallel_size and pipeline_parallel_size must be 1: no worker is started")
-    if config.speculative_config is not None:
-        raise ConfigError("speculative_config must be unset: a recording has no draft tokens")
 
 
 def _now(value: T, *, later: bool) -> T | Future[T]:

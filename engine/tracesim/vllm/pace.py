@@ -1,34 +1,38 @@
-"""Steps that last as long as a real model's would."""
+"""Steps that last as long as a clock says."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+from tracesim.clock import PER_SECOND, Batch, Clock
+
 
 class Pacer:
-    """Lets each step end `step_time` seconds after the one before, the engine's own work included.
+    """Lets each step end when `clock` says, counted from the end of the one before.
 
-    So a busy engine keeps the pace whatever its loop costs; after a pause the pace starts anew.
+    The engine's own work is part of the step, so a busy engine keeps the pace whatever its loop costs; after
+    a pause the pace starts anew. Without a clock nothing waits.
     """
 
     def __init__(
         self,
-        step_time: float,
+        clock: Clock | None,
         *,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._step_time = step_time
+        self._clock = clock
         self._now = now
         self._sleep = sleep
         self._due = float("-inf")
 
-    def wait(self) -> None:
-        """Wait for the end of the step."""
-        if not self._step_time:
+    def wait(self, batch: Batch) -> None:
+        """Wait for the end of the step that computes `batch`."""
+        if self._clock is None:
             return
+        duration = self._clock.duration(batch) / PER_SECOND
         now = self._now()
-        began = self._due if now - self._due < self._step_time else now
-        self._due = began + self._step_time
+        began = self._due if now - self._due < duration else now
+        self._due = began + duration
         self._sleep(max(0.0, self._due - now))

@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from tracesim.errors import ConfigError, RequestError
 from tracesim.trace import read_records
-from tracesim.vllm.settings import SimSettings
+from tracesim.vllm.settings import SimSettings, refuse_what_has_no_meaning
 
 EXECUTOR: Final = "tracesim.vllm.TraceExecutor"
 
@@ -80,6 +81,8 @@ def _add_flags(add_cli_args: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _choose_executor(create_engine_config: Callable[..., Any]) -> Callable[..., Any]:
+    """Faults are found here, in the process that people see; the engine's own is far down its log."""
+
     def with_executor(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.sim_trace_path is not None and not self.use_simulator:
             raise ConfigError(
@@ -87,9 +90,15 @@ def _choose_executor(create_engine_config: Callable[..., Any]) -> Callable[..., 
             )
         if self.use_simulator:
             _use_simulator(self)
-        if _is_ours(self.distributed_executor_backend):
-            read_records([SimSettings.from_additional_config(self.additional_config).trace])
-        return create_engine_config(self, *args, **kwargs)
+        if not _is_ours(self.distributed_executor_backend):
+            return create_engine_config(self, *args, **kwargs)
+        settings = SimSettings.from_additional_config(self.additional_config)
+        read_records([settings.trace])
+        if settings.log is not None:
+            Path(settings.log).open("ab").close()
+        config = create_engine_config(self, *args, **kwargs)
+        refuse_what_has_no_meaning(config)
+        return config
 
     return with_executor
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from tracesim.outputs import CachedTokens, EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
 from tracesim.report import step_to_json
 from tracesim.vllm.answers import ServedRequest
+from tracesim.vllm.served_plan import ServedEntry, entries_of
 
 
 class Counts(NamedTuple):
@@ -47,25 +48,24 @@ class ServedLog:
         self.write()
         if not plan.num_scheduled_tokens:
             return
-        entries = list(self._entries(plan))
+        entries = entries_of(plan, self._requests)
         by_id = {output.request_id: output for output in outputs}
-        in_order = [by_id[request_id] for request_id in plan.num_scheduled_tokens if request_id in by_id]
-        before = _num_output_tokens(plan)
-        self._order = {entry.id: place for place, (entry, _) in enumerate(entries)}
-        for output in in_order:
-            self._num_emitted[output.request_id] = before[output.request_id] + len(output.new_token_ids)
+        in_order = [(entry, by_id[entry.request_id]) for entry in entries if entry.request_id in by_id]
+        self._order = {self._name(entry.request_id): place for place, entry in enumerate(entries)}
+        for entry, output in in_order:
+            self._num_emitted[entry.request_id] = entry.emitted + len(output.new_token_ids)
         self._record = StepRecord(
             step=self._number,
-            prefill=[entry for entry, decodes in entries if not decodes],
-            decode=[entry for entry, decodes in entries if decodes],
-            emitted=[token for output in in_order for token in self._tokens(output, before)],
+            prefill=[self._scheduled(entry) for entry in entries if not entry.decodes],
+            decode=[self._scheduled(entry) for entry in entries if entry.decodes],
+            emitted=[token for entry, output in in_order for token in self._tokens(entry, output)],
             finished=[
                 self._ending(output.request_id, str(output.finish_reason), output.stop_reason)
-                for output in in_order
+                for _, output in in_order
                 if output.finish_reason is not None
             ],
-            preempted=[self._requests[request_id].name for request_id in preempted],
-            cached=self._cached(plan) if self._prefix_caching else None,
+            preempted=[self._name(request_id) for request_id in preempted],
+            cached=self._cached(plan, entries) if self._prefix_caching else None,
             **counts._asdict(),
         )
         self._number += 1
@@ -95,30 +95,26 @@ class ServedLog:
             self.write()
             self._file.close()
 
-    def _entries(self, plan: Any) -> Iterable[tuple[ScheduledTokens, bool]]:
-        """Who was scheduled, in the scheduler's order, and whether it decodes."""
-        computed, before = _num_computed_tokens(plan), _num_output_tokens(plan)
-        for request_id, tokens in plan.num_scheduled_tokens.items():
-            request = self._requests[request_id]
-            total = request.num_prompt_tokens + before[request_id]
-            decodes = tokens == 1 and before[request_id] > 0 and computed[request_id] + 1 == total
-            yield ScheduledTokens(request.name, computed[request_id], tokens), decodes
+    def _name(self, request_id: str) -> str:
+        return self._requests[request_id].name
 
-    def _cached(self, plan: Any) -> list[CachedTokens]:
+    def _scheduled(self, entry: ServedEntry) -> ScheduledTokens:
+        return ScheduledTokens(self._name(entry.request_id), entry.computed, entry.tokens)
+
+    def _cached(self, plan: Any, entries: Sequence[ServedEntry]) -> list[CachedTokens]:
         """Who was admitted, for the first time or again, with a prefix from the cache."""
-        computed = _num_computed_tokens(plan)
         admitted = {
             new.req_id for new in plan.scheduled_new_reqs
         } | plan.scheduled_cached_reqs.resumed_req_ids
         return [
-            CachedTokens(self._requests[each].name, computed[each])
-            for each in plan.num_scheduled_tokens
-            if each in admitted and computed[each]
+            CachedTokens(self._name(entry.request_id), entry.computed)
+            for entry in entries
+            if entry.request_id in admitted and entry.computed
         ]
 
-    def _tokens(self, output: Any, before: Mapping[str, int]) -> Iterable[EmittedToken]:
-        name, _, cursor = self._requests[output.request_id]
-        for position, _ in enumerate(output.new_token_ids, before[output.request_id]):
+    def _tokens(self, entry: ServedEntry, output: Any) -> Iterable[EmittedToken]:
+        name, _, cursor = self._requests[entry.request_id]
+        for position, _ in enumerate(output.new_token_ids, entry.emitted):
             yield EmittedToken(name, cursor.token_id(position), cursor.piece(position))
 
     def _ending(self, request_id: str, finish_reason: str, stop_reason: object) -> FinishedRequest:
@@ -128,17 +124,3 @@ class ServedLog:
         if cursor.stop_reason is not None and num_emitted >= cursor.num_tokens:
             return FinishedRequest(name, "stop", cursor.stop_reason)
         return FinishedRequest(name, finish_reason, None if stop_reason is None else str(stop_reason))
-
-
-def _num_computed_tokens(plan: Any) -> dict[str, int]:
-    """Tokens of each scheduled request that were in the KV cache before the step."""
-    cached = plan.scheduled_cached_reqs
-    new = {request.req_id: request.num_computed_tokens for request in plan.scheduled_new_reqs}
-    return new | dict(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
-
-
-def _num_output_tokens(plan: Any) -> dict[str, int]:
-    """Tokens that each scheduled request had emitted before the step."""
-    cached = plan.scheduled_cached_reqs
-    new = {request.req_id: 0 for request in plan.scheduled_new_reqs}
-    return new | dict(zip(cached.req_ids, cached.num_output_tokens, strict=True))

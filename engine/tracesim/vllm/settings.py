@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, get_args
 
-from tracesim.clock import parse_duration
+from tracesim.clock import Clock, parse_clock, parse_duration
 from tracesim.errors import ConfigError
 
 Match = Literal["prompt", "last-user"]
@@ -20,7 +20,8 @@ class SimSettings:
 
     `trace`: the trace file. `match`: whether a request is found by its whole prompt or, in a chat, by the
     last user message. `default`: the answer to a prompt that was not recorded; None: such a request fails.
-    `step_time`: seconds that a step takes at least, given as `20ms`. `log`: a file for step records.
+    `clock`: how long steps last, as `parse_clock` takes it, or given by `sim_step_time`, as `20ms`; None: as
+    short as can be. `log`: a file for step records.
 
     Raises ConfigError, naming the setting.
     """
@@ -28,7 +29,7 @@ class SimSettings:
     trace: str
     match: Match = "prompt"
     default: str | None = None
-    step_time: float = 0.0
+    clock: Clock | None = None
     log: str | None = None
 
     @classmethod
@@ -40,21 +41,35 @@ class SimSettings:
             for name, value in config.items()
             if isinstance(name, str) and name.startswith(_PREFIX)
         }
-        known = [field.name for field in fields(cls)]
+        known = [*(field.name for field in fields(cls)), "step_time"]
         for name in given:
             if name not in known:
                 all_names = ", ".join(_PREFIX + each for each in known)
                 raise ConfigError(f"{_PREFIX}{name} is not a setting of the simulator; it knows {all_names}")
         if not given.get("trace"):
-            raise ConfigError("sim_trace is missing; it names the trace whose responses are answered")
-        return cls(**{name: _checked(name, value) for name, value in given.items() if value is not None})
+            raise ConfigError("sim_trace is missing; name the trace to answer from, with --sim-trace PATH")
+        checked = {name: _checked(name, value) for name, value in given.items() if value is not None}
+        step_time = checked.pop("step_time", None)
+        if step_time is not None and checked.setdefault("clock", step_time) is not step_time:
+            raise ConfigError("sim_step_time is set, and sim_clock too; give one of them")
+        return cls(**checked)
+
+
+def refuse_what_has_no_meaning(config: Any) -> None:
+    """Raise ConfigError where a `VllmConfig` asks for what a recording cannot give."""
+    if config.parallel_config.world_size != 1:
+        raise ConfigError("tensor_parallel_size and pipeline_parallel_size must be 1: no worker is started")
+    if config.speculative_config is not None:
+        raise ConfigError("speculative_config must be unset: a recording has no draft tokens")
 
 
 def _checked(name: str, value: Any) -> Any:
     if name == "step_time":
-        return parse_duration("sim_step_time", value)
+        return Clock(parse_duration("sim_step_time", value))
     if type(value) is not str:
         raise ConfigError(f"{_PREFIX}{name} is {value!r}; must be a string")
+    if name == "clock":
+        return parse_clock(value, "sim_clock")
     if name == "match" and value not in get_args(Match):
         raise ConfigError(f"sim_match is {value!r}; must be one of {', '.join(get_args(Match))}")
     return value

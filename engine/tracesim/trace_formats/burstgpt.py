@@ -1,0 +1,66 @@
+"""BurstGPT's CSV: `Timestamp` in seconds, `Request tokens`, `Response tokens`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar
+
+from tracesim.errors import TraceProblem
+from tracesim.trace_files import TraceFile
+from tracesim.trace_formats.csv_rows import csv_rows, integer
+from tracesim.trace_formats.interface import Entry
+from tracesim.trace_problems import Finding, quoted
+
+_COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
+
+
+class BurstGPT:
+    """Lengths, and times counted from the first day's midnight; other columns are left alone.
+
+    A request with 0 response tokens failed, as the dataset has it, and is left out.
+    """
+
+    waits_for_all: ClassVar = False
+    field_names: ClassVar = {
+        "input_length": "Request tokens",
+        "output_length": "Response tokens",
+        "arrival_time": "Timestamp",
+    }
+
+    def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
+        """An entry a row."""
+        for row in csv_rows(file, _COLUMNS):
+            if isinstance(row, TraceProblem):
+                yield row
+                continue
+            cells, findings = row
+            fields = None
+            if cells is not None and cells["Response tokens"].strip() == "0":
+                findings = [_FAILED]
+            elif cells is not None:
+                fields = {
+                    "input_length": integer(cells["Request tokens"]),
+                    "output_length": integer(cells["Response tokens"]),
+                    **_arrival(cells["Timestamp"], findings),
+                }
+            yield Entry(file.name, file.line_number, fields, findings)
+
+    def finish(self) -> Iterator[Entry]:
+        """Nothing."""
+        return iter(())
+
+
+_FAILED = Finding("failed-request", "Response tokens", "is 0: the request failed, and is left out")
+
+
+def _arrival(cell: str, findings: list[Finding]) -> dict[str, float]:
+    try:
+        seconds = float(cell)
+    except ValueError:
+        seconds = math.nan
+    if 0 <= seconds < math.inf:
+        return {"arrival_time": seconds}
+    say = f"is {quoted(cell)}; must be a number of seconds >= 0"
+    findings.append(Finding("bad-value", "Timestamp", say))
+    return {}

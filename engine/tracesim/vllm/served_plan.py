@@ -1,0 +1,55 @@
+"""vLLM's `SchedulerOutput`, read: who is computed in a step, and how far each has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from tracesim.clock import Batch
+from tracesim.vllm.answers import ServedRequest
+
+
+class ServedEntry(NamedTuple):
+    """A request's place in a step: `tokens` tokens after `computed` in the KV cache, `emitted` before it.
+
+    It `samples` when all its tokens are computed then, and `decodes` when that was one, and an output token.
+    """
+
+    request_id: str
+    computed: int
+    tokens: int
+    emitted: int
+    samples: bool
+    decodes: bool
+
+
+def entries_of(plan: Any, requests: Mapping[str, ServedRequest]) -> list[ServedEntry]:
+    """The batch of a step, in the scheduler's order; `requests` are by vLLM's ids."""
+    progress = dict(_progress(plan, requests))
+    entries = []
+    for request_id, tokens in plan.num_scheduled_tokens.items():
+        computed, emitted = progress[request_id]
+        known = requests[request_id].num_prompt_tokens + emitted
+        samples = computed + tokens >= known
+        decodes = samples and tokens == 1 and emitted > 0
+        entries.append(ServedEntry(request_id, computed, tokens, emitted, samples, decodes))
+    return entries
+
+
+def batch_of(entries: Iterable[ServedEntry]) -> Batch:
+    """What a step computes, as a clock sees it."""
+    decodes = [entry for entry in entries if entry.decodes]
+    prefill_tokens = sum(entry.tokens for entry in entries if not entry.decodes)
+    return Batch(prefill_tokens, len(decodes), sum(entry.computed for entry in decodes))
+
+
+def _progress(plan: Any, requests: Mapping[str, ServedRequest]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Tokens in the KV cache before the step, and tokens emitted, of each request by its id."""
+    for new in plan.scheduled_new_reqs:
+        # vLLM's second model runner takes a resumed request as a new one, with its output so far.
+        known = getattr(new, "prefill_token_ids", None) or new.prompt_token_ids
+        emitted = len(known) - requests[new.req_id].num_prompt_tokens
+        yield new.req_id, (new.num_computed_tokens, emitted)
+    cached = plan.scheduled_cached_reqs
+    counts = zip(cached.num_computed_tokens, cached.num_output_tokens, strict=True)
+    yield from zip(cached.req_ids, counts, strict=True)
