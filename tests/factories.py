@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tracesim import EngineArgs, LLMEngine, StepRecord, TraceRecord, TraceSimulator, load_tokenizer
+from tracesim.arrival_process import ArrivalProcess
+from tracesim.clock import Clock
 
 
 def a_record(id: str = "r1", **fields: Any) -> TraceRecord:  # noqa: A002
@@ -19,10 +21,17 @@ def a_record(id: str = "r1", **fields: Any) -> TraceRecord:  # noqa: A002
     return TraceRecord(**{**defaults, "id": id, **fields})
 
 
-def an_engine(records: Iterable[TraceRecord] = (), tokenizer: str = "char", **settings: Any) -> LLMEngine:
+def an_engine(
+    records: Iterable[TraceRecord] = (),
+    tokenizer: str = "char",
+    clock: Clock | None = None,
+    arrivals: ArrivalProcess | None = None,
+    **settings: Any,
+) -> LLMEngine:
     """An engine to which the records have been added."""
     simulator = TraceSimulator([], load_tokenizer(tokenizer))
-    engine = LLMEngine(EngineArgs(**settings).create_engine_config(), simulator)
+    config = EngineArgs(**settings).create_engine_config()
+    engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
     for record in records:
         engine.add_record(record)
     return engine

@@ -133,6 +133,7 @@ def _throughput(metrics: Metrics) -> Iterator[tuple[str, Line]]:
             (f"{metrics.total_token_throughput:,.1f} tokens/s in all", ""),
         ],
     )
+    yield "batch in time", [(f"mean {metrics.mean_batch:,.1f} requests", "")]
     if metrics.goodput is not None:
         yield "goodput", [(f"{metrics.goodput:,.2f} requests/s", "")]
 

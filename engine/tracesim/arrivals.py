@@ -30,6 +30,10 @@ class Arrivals(Protocol):
         """The requests that arrive before the step that begins `now`."""
         ...
 
+    def arrival_of(self, state: RequestState, now: int) -> int:
+        """When a request arrived that was just taken."""
+        ...
+
     def leave(self, num_requests: int) -> None:
         """Note that requests are done."""
         ...
@@ -65,6 +69,10 @@ class OpenArrivals:
             taken += self._by_time.pop(heapq.heappop(self._times))
             self._look_ahead()
         return taken
+
+    def arrival_of(self, state: RequestState, now: int) -> int:
+        """Its own time, which may lie within the step before."""
+        return state.request.arrival
 
     def leave(self, num_requests: int) -> None:
         """Nobody waits for others to be done."""
@@ -102,6 +110,10 @@ class ClosedArrivals:
         self._idle -= len(taken)
         self._look_ahead()
         return taken
+
+    def arrival_of(self, state: RequestState, now: int) -> int:
+        """At once: its user's last request was done then."""
+        return now
 
     def leave(self, num_requests: int) -> None:
         """Let the users of requests that are done send their next."""

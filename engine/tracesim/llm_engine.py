@@ -278,12 +278,13 @@ class LLMEngine:
             return
         if not self.scheduler.running and not self.scheduler.num_waiting:
             self._skip_to(next_time)
-        if next_time <= self._now:
-            for state in self._arrivals.take(self._now):
+        now = self._now
+        if next_time <= now:
+            for state in self._arrivals.take(now):
                 self.scheduler.add_request(state)
                 self.requests[state.id].arrival_step = self.step_number
                 if self.timekeeper is not None:
-                    self.timekeeper.arrive(state.id, min(state.request.arrival, self.timekeeper.now))
+                    self.timekeeper.arrive(state.id, self._arrivals.arrival_of(state, now))
 
     def _skip_to(self, time: int) -> None:
         """Pass over the time in which there is nothing to do."""

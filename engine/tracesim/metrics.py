@@ -68,13 +68,15 @@ class Slo:
 class Metrics:
     """A run under a clock, in seconds. Throughputs are per second of `duration`, up to the last step's end.
 
-    `goodput` is requests a second that kept the `Slo`; None without one.
+    `mean_batch` is the mean number of requests in a batch over that time. `goodput` is requests a second that
+    kept the `Slo`; None without one.
     """
 
     duration: float
     request_throughput: float
     output_token_throughput: float
     total_token_throughput: float
+    mean_batch: float
     ttft: Latency | None
     tpot: Latency | None
     itl: Latency | None
@@ -134,6 +136,7 @@ def measure(
         request_throughput=a_second(len(latencies)),
         output_token_throughput=a_second(output_tokens),
         total_token_throughput=a_second(prompt_tokens + output_tokens),
+        mean_batch=a_second(timekeeper.busy / PER_SECOND),
         ttft=distribution(each.ttft for each in latencies),
         tpot=distribution(each.tpot for each in latencies),
         itl=_weighted({gap / PER_SECOND: count for gap, count in timekeeper.gaps.items()}),

@@ -31,6 +31,7 @@ class Timekeeper:
     `now` is the start of the next step, `requests` has the times of each by id. `gaps` counts the times
     between two tokens of a request, over all requests: a decode moves all that decode, so a step adds one gap
     with the size of its batch. Only who did not emit in the last step that decoded has a gap of its own.
+    `busy` adds up for how long requests were in a batch.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -38,6 +39,7 @@ class Timekeeper:
         self.now = 0
         self.requests: dict[str, RequestTimes] = {}
         self.gaps: dict[int, int] = defaultdict(int)
+        self.busy = 0
         self._last_decode = 0
         self._own_last: dict[str, int] = {}
 
@@ -47,7 +49,9 @@ class Timekeeper:
 
     def pass_step(self, plan: StepPlan, batch: Batch, finished: Sequence[RequestState]) -> None:
         """Let the step of `plan` pass, which computed `batch`."""
-        start, end = self.now, self.now + self.clock.duration(batch)
+        duration = self.clock.duration(batch)
+        start, end = self.now, self.now + duration
+        self.busy += (len(plan.prefill) + plan.num_decodes) * duration
         for entry in plan.prefill:
             times = self.requests[entry.state.id]
             if times.scheduled is None:
@@ -76,7 +80,9 @@ class Timekeeper:
                     self.gaps[gap] += batch.num_decodes
             elif stride.steps > 1:
                 self.gaps[first] += batch.num_decodes * (stride.steps - 1)
-        end = self.now + clock.duration_of(batch, stride.steps)
+        duration = clock.duration_of(batch, stride.steps)
+        self.busy += (stride.num_prefills + batch.num_decodes) * duration
+        end = self.now + duration
         if batch.num_decodes:
             self._last_decode = end
         self._pass(end, stride.finished)

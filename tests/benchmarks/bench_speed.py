@@ -34,6 +34,8 @@ from benchmarks.measuring import (
 )
 from benchmarks.workloads import Workload, w1, w1_long, w1_wide, w2, w3, w3_cached, w3_path
 from tracesim import LLMEngine, vocabulary
+from tracesim.clock import parse_clock
+from tracesim.report import measure_run
 
 TRACESIM = str(Path(sys.executable).with_name("tracesim"))
 SUMMARY = (TRACESIM, "replay", "--format", "summary")
@@ -156,6 +158,37 @@ def test_growth(
     taken, of_small = taken.each(blocks), of_small.each(48_000)
     name = f"a block of {large.name}"
     table.append(Figure(name, taken, f"a block of W1: {of_small}", taken.over(of_small), wanted=1.3))
+
+
+CLOCK = "linear:base=5ms,prefill=30us,decode=60us,context=2ns"
+
+
+def run_timed(engine: LLMEngine) -> None:
+    engine.run()
+    assert measure_run(engine) is not None
+
+
+def timed_run(benchmark: BenchmarkFixture, table: Table, workload: Workload) -> None:
+    """A run under a clock, with its metrics, beside one without."""
+
+    def seconds_without() -> float:
+        engine = workload.engine()
+        started = time.perf_counter()
+        engine.run()
+        return time.perf_counter() - started
+
+    prepare = partial(workload.engine, clock=parse_clock(CLOCK))
+    taken, bare = in_turns(benchmark, run_timed, seconds_without, prepare=prepare, check=workload.check)
+    name = f"{workload.name}, clock and metrics"
+    table.append(Figure(name, taken, f"without: {bare}", taken.over(bare), wanted=1.5))
+
+
+def test_clock_and_metrics(benchmark: BenchmarkFixture, table: Table) -> None:
+    timed_run(benchmark, table, w1())
+
+
+def test_clock_and_metrics_of_a_real_trace(benchmark: BenchmarkFixture, table: Table, traces: Path) -> None:
+    timed_run(benchmark, table, w3(traces))
 
 
 # ---- Whole processes

@@ -9,6 +9,8 @@ from typing import Any
 
 from factories import a_record, an_engine
 from tracesim import LLMEngine, TraceRecord, read_trace
+from tracesim.arrival_process import ArrivalProcess
+from tracesim.clock import Clock
 from tracesim.report import summarize
 
 
@@ -27,9 +29,9 @@ class Workload:
         """Output tokens of all requests."""
         return sum(record.output_length or 0 for record in self.records)
 
-    def engine(self) -> LLMEngine:
-        """An engine with every request added, before its first step."""
-        return an_engine(self.records, **self.settings)
+    def engine(self, clock: Clock | None = None) -> LLMEngine:
+        """An engine with every request added, before its first step; all are there at once."""
+        return an_engine(self.records, clock=clock, arrivals=ArrivalProcess("asap"), **self.settings)
 
     def check(self, engine: LLMEngine) -> None:
         """Assert that `engine` has served them all, in as many steps as it takes."""
