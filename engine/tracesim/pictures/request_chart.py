@@ -101,7 +101,7 @@ def _figure(
     traces = [trace for trace in traces if trace["y"]]
     starts = [start for trace in traces for start in trace["base"]]
     ends = [start + took for trace in traces for start, took in zip(trace["base"], trace["x"], strict=True)]
-    built = figure(traces, "", timeline.unit, barmode="overlay", bargap=0.25)
+    built = figure(traces, "", timeline.unit, barmode="overlay")
     built["layout"]["xaxis"]["range"] = [min(starts, default=0.0), max(ends, default=1.0)]
     if from_arrival:
         built["layout"]["xaxis"]["title"] = {"text": _SINCE[timeline.unit]}
@@ -133,6 +133,7 @@ def _bars(
     return {
         "type": "bar",
         "orientation": "h",
+        "width": 0.75,
         "name": phase.name.lower(),
         "y": [row for row, _, _ in stays],
         "base": [round(span.start - origins[row], 6) for row, _, span in stays],
