@@ -23,7 +23,7 @@ from tracesim.pictures.distribution import Distribution
 from tracesim.pictures.html import html_page
 from tracesim.pictures.latency_charts import latency_charts
 from tracesim.pictures.perfetto import ENGINE, SLOTS, perfetto_trace
-from tracesim.pictures.request_chart import request_chart
+from tracesim.pictures.request_chart import request_charts
 from tracesim.pictures.tables import tables
 from tracesim.pictures.words import period, visible
 from tracesim.timeline import Phase, Span, StepColumns, Timeline, Unit
@@ -118,8 +118,8 @@ def test_what_does_not_show_is_escaped_and_what_is_long_is_cut() -> None:
 
 
 def every_chart(picture: Picture) -> list[Chart]:
-    rows = request_chart(picture.timeline, picture.timeline.spans_by_request())
-    return [*charts_over_time(picture), *latency_charts(picture), phases_chart(picture.timeline), rows]
+    rows = request_charts(picture.timeline, picture.timeline.spans_by_request())
+    return [*charts_over_time(picture), *latency_charts(picture), phases_chart(picture.timeline), *rows]
 
 
 @pytest.mark.parametrize("unit", ["steps", "s"])
@@ -144,6 +144,7 @@ def test_plotly_knows_every_field_of_every_figure(requests: int, unit: Unit) -> 
         *(f"latency-{n}" for n in (0, 1, 3, 4)),
         "phases",
         "requests",
+        *(["samples"] if requests > 60 else []),
     ] == [chart.key for chart in charts]
     for chart in charts:
         for figure in chart.figures.values():
@@ -163,12 +164,30 @@ def test_many_steps_are_drawn_as_bins_that_say_so() -> None:
 
 def test_many_requests_are_shown_as_samples_that_say_so() -> None:
     picture = a_picture(a_crowded_engine(100))
-    chart = request_chart(picture.timeline, picture.timeline.spans_by_request())
+    neighbours, samples = request_charts(picture.timeline, picture.timeline.spans_by_request())
 
-    assert "60 of 100 requests" in chart.note
-    assert {"evenly spread", "longest", "longest queued", "most preempted"} < set(chart.figures)
-    labels = chart.figures["evenly spread"]["layout"]["yaxis"]["ticktext"]
+    assert "60 of 100 requests" in neighbours.note
+    assert "60 of 100 requests" in samples.note
+    assert {"evenly spread", "longest", "longest queued", "most preempted"} < set(samples.figures)
+    labels = samples.figures["evenly spread"]["layout"]["yaxis"]["ticktext"]
     assert (len(labels), labels[0], labels[-1]) == (60, "r0", "r99")
+    labels = neighbours.figures["the last"]["layout"]["yaxis"]["ticktext"]
+    assert labels == [f"r{n}" for n in range(40, 100)]
+
+
+def test_samples_of_requests_begin_at_their_arrival() -> None:
+    picture = a_picture(a_crowded_engine(100))
+    _, samples = request_charts(picture.timeline, picture.timeline.spans_by_request())
+    figure = samples.figures["evenly spread"]
+    firsts = {
+        row: start
+        for trace in reversed(figure["data"])
+        for row, start in zip(trace["y"], trace["base"], strict=True)
+    }
+
+    assert set(firsts) == set(range(60))
+    assert set(firsts.values()) == {0}
+    assert figure["layout"]["xaxis"]["title"]["text"] == "steps since arrival"
 
 
 def test_tables_tell_times_by_phase_and_the_slowest_first() -> None:

@@ -128,7 +128,7 @@ class Timeline:
         self._request(request_id, time).arrival = time
 
     def add(self, record: StepRecord, start: float, duration: float) -> None:
-        """Take the next step; steps come in the order of their `start`."""
+        """Take the next step, from the first on and in their order: who emits was computed before."""
         end, requests = start + duration, self.requests
         self.steps.add(record, start, duration)
         for request_id in record.preempted:

@@ -16,6 +16,7 @@ from tracesim.timeline import ENDLESS, Phase, Timeline, Unit
 
 Trace = dict[str, Any]
 
+_FEW: Final = 6
 AXIS: Final = {"steps": "step", "s": "time (s)"}
 
 
@@ -134,9 +135,10 @@ def _batch_requests(bins: _Bins) -> Chart:
         *_most(bins, both),
     ]
     note = "Requests computed in a step, by whether it computes their prompts or their next tokens."
-    return _chart(
-        bins, "batch", "Batch, in requests", note + bins.note("the largest batch"), traces, "requests"
-    )
+    note += bins.note("the largest batch")
+    chart = _chart(bins, "batch", "Batch, in requests", note, traces, "requests")
+    _whole(chart.figures[""]["layout"]["yaxis"], both)
+    return chart
 
 
 def _batch_tokens(bins: _Bins) -> Chart:
@@ -162,6 +164,8 @@ def _running(bins: _Bins) -> Chart:
     layout["yaxis"]["domain"] = [0, 0.46]
     layout["yaxis2"] = {**layout["yaxis"], "title": {"text": "waiting"}, "domain": [0.54, 1]}
     layout["showlegend"] = False
+    _whole(layout["yaxis"], steps.running)
+    _whole(layout["yaxis2"], steps.waiting)
     return chart
 
 
@@ -180,6 +184,12 @@ def _chart(
     bins: _Bins, key: str, title: str, note: str, traces: list[Trace], y_title: str, height: int = 300
 ) -> Chart:
     return Chart(key, title, note, {"": figure(traces, y_title, bins.timeline.unit)}, height=height)
+
+
+def _whole(axis: dict[str, Any], values: Sequence[int]) -> None:
+    """Let the axis of a few requests have no ticks between whole numbers."""
+    if max(values) <= _FEW:
+        axis["dtick"] = 1
 
 
 def _most(bins: _Bins, values: Sequence[float]) -> list[Trace]:

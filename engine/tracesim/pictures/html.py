@@ -16,7 +16,7 @@ from tracesim.errors import ConfigError
 from tracesim.pictures import Picture
 from tracesim.pictures.charts import Chart, charts_over_time, phases_chart
 from tracesim.pictures.latency_charts import latency_charts
-from tracesim.pictures.request_chart import MOST_ROWS, Spans, request_chart
+from tracesim.pictures.request_chart import MOST_ROWS, Spans, request_charts
 from tracesim.pictures.tables import Table, tables
 from tracesim.pictures.words import visible
 
@@ -68,8 +68,8 @@ def _sections(picture: Picture) -> Iterator[tuple[str, str, Sequence[Chart | Tab
 
 def _request_charts(picture: Picture, spans: Spans) -> list[Chart]:
     timeline = picture.timeline
-    rows = request_chart(timeline, spans)
-    return [phases_chart(timeline), rows] if len(timeline.requests) > MOST_ROWS else [rows]
+    rows = request_charts(timeline, spans)
+    return [phases_chart(timeline), *rows] if len(timeline.requests) > MOST_ROWS else rows
 
 
 def _card(name: str, value: str) -> str:

@@ -14,6 +14,7 @@ from tracesim.pictures.words import period
 from tracesim.timeline import Unit
 
 _MOST_BARS: Final = 40
+_MOST_TICKS: Final = 6
 _WIDE: Final = 30.0
 """Where the greatest value is so many times the median, equal bars would hold nearly all in the first."""
 
@@ -31,13 +32,11 @@ def _chart(number: int, name: str, values: Distribution, unit: Unit) -> Chart:
     shown, scale = ("steps", 1.0) if unit == "steps" else ("s", 1.0) if values.high >= 1 else ("ms", 1e3)
     is_log = values.low > 0 and values.high > _WIDE * values.percentile(50)
     marks = {percent: values.percentile(percent) for percent in PERCENTILES}
+    axis = {"type": "log", "tickvals": _ticks(values.low * scale, values.high * scale)} if is_log else {}
     figure = {
-        "data": [_bars(values, _edges(values.low, values.high, is_log), scale)],
+        "data": [_bars(values, _edges(values, is_log), scale)],
         "layout": {
-            "xaxis": {
-                "title": {"text": f"{name} ({shown})"},
-                **({"type": "log", "dtick": 1} if is_log else {}),
-            },
+            "xaxis": {"title": {"text": f"{name} ({shown})"}, **axis},
             "yaxis": {"title": {"text": "values"}, "rangemode": "tozero"},
             "shapes": [_mark(value * scale) for value in marks.values()],
             "annotations": [
@@ -52,13 +51,24 @@ def _chart(number: int, name: str, values: Distribution, unit: Unit) -> Chart:
     return Chart(f"latency-{number}", name, note, {"": figure}, over_time=False, height=260, small=True)
 
 
-def _edges(low: float, high: float, is_log: bool) -> list[float]:
+def _edges(values: Distribution, is_log: bool) -> list[float]:
+    """The borders of the bars: fewer of them for few values."""
+    low, high = values.low, values.high
     if low == high:
         return [low * 0.5, low * 1.5 or 1.0]
+    bars = min(_MOST_BARS, max(8, round(2 * math.sqrt(values.count))))
     if is_log:
-        step = math.log(high / low) / _MOST_BARS
-        return [low * math.exp(step * each) for each in range(_MOST_BARS)] + [high]
-    return [low + (high - low) * each / _MOST_BARS for each in range(_MOST_BARS)] + [high]
+        step = math.log(high / low) / bars
+        return [low * math.exp(step * each) for each in range(bars)] + [high]
+    return [low + (high - low) * each / bars for each in range(bars)] + [high]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, 20 and so on; powers of ten alone where those are many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    return inside if len(inside) <= _MOST_TICKS else [10.0**power for power in powers]
 
 
 def _bars(values: Distribution, edges: Sequence[float], scale: float) -> Trace:

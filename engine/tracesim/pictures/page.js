@@ -16,6 +16,7 @@
     const button = document.querySelector(`input[name="${chart.key}-choice"]:checked`);
     return chart.figures[button ? button.value : ""];
   };
+  const isRows = (chart) => chart.key === "requests" || chart.key === "samples";
   const isDark = () =>
     root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 
@@ -29,6 +30,7 @@
 
   const drawnLayout = (chart, layout, width) => {
     const narrow = width < 640;
+    const range = ranges.get(chart) || layout.xaxis.range;
     const axis = { gridcolor: colour("grid"), linecolor: colour("border"), zerolinecolor: colour("border"),
       automargin: true, nticks: width < 420 ? 5 : undefined };
     const legend = { orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "normal", bgcolor: "rgba(0,0,0,0)" };
@@ -38,12 +40,12 @@
       font: { family: "system-ui, sans-serif", size: narrow ? 11 : 12.5, color: colour("text") },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       margin: { l: narrow ? 44 : 60, r: 12, t: layout.showlegend === false ? 10 : 34, b: 44 },
-      xaxis: { ...axis, ...layout.xaxis, range: ranges.get(chart), autorange: ranges.get(chart) === undefined },
+      xaxis: { ...axis, ...layout.xaxis, range, autorange: range === undefined },
       yaxis: { ...axis, fixedrange: true, ...layout.yaxis },
       ...(layout.yaxis2 && { yaxis2: { ...axis, fixedrange: true, ...layout.yaxis2 } }),
       shapes: (layout.shapes || []).map((shape) => ({ ...shape, line: { ...shape.line, color: colour("text") } })),
       annotations: (layout.annotations || []).map((note) => ({ ...note, bgcolor: colour("card", 0.75) })),
-      legend, hovermode: chart.key === "requests" ? "closest" : "x unified", showlegend: layout.showlegend ?? true,
+      legend, hovermode: isRows(chart) ? "closest" : "x unified", showlegend: layout.showlegend ?? true,
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("border"), font: { color: colour("text") }, align: "left" },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     };
@@ -95,7 +97,7 @@
     });
     element.addEventListener("keydown", (event) => onKey(chart, event));
     for (const button of document.getElementsByName(`${chart.key}-choice`))
-      button.addEventListener("change", () => draw(chart));
+      button.addEventListener("change", () => (chart.over_time ? draw(chart) : zoom(chart)));
   };
 
   const button = document.getElementById("theme");

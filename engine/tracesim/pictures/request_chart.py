@@ -1,8 +1,9 @@
-"""The timeline of requests: a row each, coloured by phase; of many requests, samples of them."""
+"""The timeline of requests: a row each, coloured by phase; of many requests, choices of them."""
 
 from __future__ import annotations
 
 import html
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from tracesim.timeline import Phase, Span, Timeline, TimelineRequest
 MOST_ROWS: Final = 60
 _ROW_HEIGHT: Final = 18
 _LONGEST_LABEL: Final = 16
+_SINCE: Final = {"steps": "steps since arrival", "s": "time since arrival (s)"}
 
 Spans = Sequence[Sequence[Span]]
 
@@ -22,22 +24,57 @@ def in_arrival_order(timeline: Timeline) -> list[TimelineRequest]:
     return sorted(timeline.requests.values(), key=lambda request: request.arrival)
 
 
-def request_chart(timeline: Timeline, spans: Spans) -> Chart:
-    """A row a request: all, or where there are more than 60 a sample that the reader chooses."""
+def request_charts(timeline: Timeline, spans: Spans) -> list[Chart]:
+    """A row a request; of more than 60, neighbours in time, and samples from their arrival on."""
     requests = in_arrival_order(timeline)
     if len(requests) <= MOST_ROWS:
-        samples = {"": requests}
+        figures = {"": _figure(requests, spans, timeline)}
         note = "Every request in the order of arrival."
-    else:
-        samples = _samples(requests, spans)
-        note = (
-            f"{MOST_ROWS} of {len(requests):,} requests at most, in the order of arrival. "
-            "The chart of phases above has all of them."
-        )
-    figures = {name: _figure(sample, spans, timeline) for name, sample in samples.items()}
-    rows = max(map(len, samples.values()), default=0)
-    height = 110 + max(4, rows) * _ROW_HEIGHT
-    return Chart("requests", "Timeline of requests", note, figures, height=height)
+        return [Chart("requests", "Timeline of requests", note, figures, height=_height(requests))]
+    return [_neighbours(requests, spans, timeline), _samples(requests, spans, timeline)]
+
+
+def _neighbours(requests: list[TimelineRequest], spans: Spans, timeline: Timeline) -> Chart:
+    """Requests that arrive one after another, at moments worth a look."""
+    arrivals = [request.arrival for request in requests]
+    busiest = max(range(len(timeline.steps)), key=timeline.steps.waiting.__getitem__)
+    places = {
+        "where most wait": bisect_right(arrivals, timeline.steps.start[busiest]) - MOST_ROWS // 2,
+        "the first": 0,
+        "in the middle": (len(requests) - MOST_ROWS) // 2,
+        "the last": len(requests) - MOST_ROWS,
+    }
+    figures = {}
+    for name, place in places.items():
+        first = min(max(place, 0), len(requests) - MOST_ROWS)
+        figures[name] = _figure(requests[first : first + MOST_ROWS], spans, timeline)
+    note = f"{MOST_ROWS} of {len(requests):,} requests, one after another in the order of arrival."
+    height = _height(requests)
+    return Chart("requests", "Timeline of requests", note, figures, over_time=False, height=height)
+
+
+def _samples(requests: list[TimelineRequest], spans: Spans, timeline: Timeline) -> Chart:
+    """Requests of all times beside each other, each from its arrival."""
+    last = len(requests) - 1
+    samples = {
+        "evenly spread": [requests[round(each * last / (MOST_ROWS - 1))] for each in range(MOST_ROWS)],
+        "longest": _greatest(requests, [time_of(spans[r.index]) for r in requests]),
+        "longest queued": _greatest(requests, [time_in(spans[r.index], Phase.QUEUED) for r in requests]),
+        "longest decode": _greatest(requests, [time_in(spans[r.index], Phase.DECODE) for r in requests]),
+        "most preempted": _greatest(requests, [float(r.preemptions) for r in requests]),
+    }
+    figures = {
+        name: _figure(sample, spans, timeline, from_arrival=True)
+        for name, sample in samples.items()
+        if sample
+    }
+    note = f"{MOST_ROWS} of {len(requests):,} requests at most, each from its own arrival on."
+    height = _height(requests)
+    return Chart("samples", "Requests since their arrival", note, figures, over_time=False, height=height)
+
+
+def _height(requests: list[TimelineRequest]) -> int:
+    return 110 + min(MOST_ROWS, max(4, len(requests))) * _ROW_HEIGHT
 
 
 def time_in(spans: Sequence[Span], phase: Phase) -> float:
@@ -50,29 +87,25 @@ def time_of(spans: Sequence[Span]) -> float:
     return spans[-1].end - spans[0].start if spans else 0.0
 
 
-def _samples(requests: list[TimelineRequest], spans: Spans) -> dict[str, list[TimelineRequest]]:
-    """Evenly spread ones, and the extreme ones of each kind, all in the order of arrival."""
-    last = len(requests) - 1
-    even = [requests[round(each * last / (MOST_ROWS - 1))] for each in range(MOST_ROWS)]
-    samples = {
-        "evenly spread": even,
-        "longest": _greatest(requests, [time_of(spans[r.index]) for r in requests]),
-        "longest queued": _greatest(requests, [time_in(spans[r.index], Phase.QUEUED) for r in requests]),
-        "longest decode": _greatest(requests, [time_in(spans[r.index], Phase.DECODE) for r in requests]),
-        "most preempted": _greatest(requests, [float(r.preemptions) for r in requests]),
-    }
-    return {name: sample for name, sample in samples.items() if sample}
-
-
 def _greatest(requests: list[TimelineRequest], measures: list[float]) -> list[TimelineRequest]:
     """The requests that measure most; those that measure nothing are left out."""
     order = sorted(range(len(requests)), key=lambda each: -measures[each])
     return [requests[each] for each in sorted(order[:MOST_ROWS]) if measures[each] > 0]
 
 
-def _figure(sample: list[TimelineRequest], spans: Spans, timeline: Timeline) -> dict[str, Any]:
-    traces = [_bars(phase, sample, spans, timeline) for phase in Phase]
-    rows = {
+def _figure(
+    sample: list[TimelineRequest], spans: Spans, timeline: Timeline, *, from_arrival: bool = False
+) -> dict[str, Any]:
+    origins = [request.arrival if from_arrival else 0.0 for request in sample]
+    traces = [_bars(phase, sample, origins, spans, timeline) for phase in Phase]
+    traces = [trace for trace in traces if trace["y"]]
+    starts = [start for trace in traces for start in trace["base"]]
+    ends = [start + took for trace in traces for start, took in zip(trace["base"], trace["x"], strict=True)]
+    built = figure(traces, "", timeline.unit, barmode="overlay")
+    built["layout"]["xaxis"]["range"] = [min(starts, default=0.0), max(ends, default=1.0)]
+    if from_arrival:
+        built["layout"]["xaxis"]["title"] = {"text": _SINCE[timeline.unit]}
+    built["layout"]["yaxis"] = {
         "tickvals": list(range(len(sample))),
         "ticktext": [_label(request, _LONGEST_LABEL) for request in sample],
         "range": [max(3, len(sample)) - 0.4, -0.6],
@@ -80,14 +113,17 @@ def _figure(sample: list[TimelineRequest], spans: Spans, timeline: Timeline) -> 
         "showgrid": False,
         "zeroline": False,
     }
-    built = figure(
-        [trace for trace in traces if trace["y"]], "", timeline.unit, barmode="overlay", bargap=0.25
-    )
-    built["layout"]["yaxis"] = rows
     return built
 
 
-def _bars(phase: Phase, sample: list[TimelineRequest], spans: Spans, timeline: Timeline) -> Trace:
+def _bars(
+    phase: Phase,
+    sample: list[TimelineRequest],
+    origins: Sequence[float],
+    spans: Spans,
+    timeline: Timeline,
+) -> Trace:
+    """The stays in one phase, a bar each; rows begin at their `origins`."""
     stays = [
         (row, request, span)
         for row, request in enumerate(sample)
@@ -97,9 +133,10 @@ def _bars(phase: Phase, sample: list[TimelineRequest], spans: Spans, timeline: T
     return {
         "type": "bar",
         "orientation": "h",
+        "width": 0.75,
         "name": phase.name.lower(),
         "y": [row for row, _, _ in stays],
-        "base": [round(span.start, 6) for _, _, span in stays],
+        "base": [round(span.start - origins[row], 6) for row, _, span in stays],
         "x": [round(span.end - span.start, 6) for _, _, span in stays],
         "customdata": [_said(request, span, timeline) for _, request, span in stays],
         "hovertemplate": "%{customdata}<extra></extra>",
