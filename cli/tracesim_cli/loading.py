@@ -46,16 +46,17 @@ class Loader:
         self._problems: list[TraceProblem] = []
         self._found: list[TraceProblem] = []  # since the last batch that was read
         self._typos: list[TraceProblem] = []
+        self._num_failed = 0
         self._num_silent = 0
 
-    def load(self, paths: Sequence[str], limit: int | None) -> None:
+    def load(self, paths: Sequence[str], limit: int | None, trace_format: str | None = None) -> None:
         """Add every request of the trace, or of its first `limit` valid records.
 
         Without `skip_invalid` any problem ends the command before the first step, with the first problems on
         standard error; with it, standard error says how many records were left out.
         """
         reading = f"reading {paths[0]}" if len(paths) == 1 else f"reading {len(paths)} files"
-        records = self._valid_records(with_status(read_trace(paths), reading))
+        records = self._valid_records(with_status(read_trace(paths, trace_format=trace_format), reading))
         batches = self._batches(islice(records, limit))
         ahead = next(batches, None)
         while batch := ahead:
@@ -77,6 +78,8 @@ class Loader:
                 self._found.append(item)
             elif item.code == "likely-typo":
                 self._typos.append(item)
+            elif item.code == "failed-request":
+                self._num_failed += 1
 
     def _batches(self, records: Iterator[TraceRecord]) -> Iterator[_Batch]:
         """The records in batches, each of which is being tokenized from now on."""
@@ -113,6 +116,8 @@ class Loader:
             left_out = len({(problem.file, problem.line) for problem in of_records})
             total = counted(left_out + len(self._engine.requests), "record")
             _note(f"left out {left_out:,} invalid of {total}; the first: {format_problem(of_records[0])}")
+        if self._num_failed:
+            _note(f"left out {counted(self._num_failed, 'request')} that failed when recorded")
         if self._num_silent:
             _note(
                 f"{counted(self._num_silent, 'record')} replayed without text: response_token_ids do not "

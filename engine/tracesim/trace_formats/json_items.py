@@ -46,7 +46,9 @@ def json_items(file: TraceFile) -> Iterator[Item | TraceProblem]:
         if text.failure is None:
             yield problem(found.code, file.name, number, None, found.message)
         return
-    if text.failure is None and not text.at_end():
+    is_more = not text.at_end()
+    yield from text.problems()
+    if is_more:
         yield _broken(file, number, "is followed by more than the array")
 
 
@@ -92,8 +94,7 @@ class _Text:
         while True:
             try:
                 self.at_end()
-                start = self._at
-                _, end = json.JSONDecoder().raw_decode(self._text, start)
+                _, end = json.JSONDecoder().raw_decode(self._text, self._at)
             except (json.JSONDecodeError, RecursionError) as error:
                 if isinstance(error, json.JSONDecodeError) and len(self._text) - self._at > self._most:
                     say = f"has more than {self._most:,} bytes, the most that an item may have"
@@ -103,9 +104,11 @@ class _Text:
                     return self._why(error)
                 bite *= 2
                 continue
-            if end < len(self._text) or not self._read_more(1):
-                self._at = end
-                return self._text[start:end]
+            size = end - self._at
+            if end == len(self._text) and self._read_more(1):
+                continue  # a number may go on
+            self._at += size
+            return self._text[self._at - size : self._at]
 
     def _why(self, error: Exception) -> Finding:
         rest = self._text[self._at :].encode("utf-8", "surrogateescape")
