@@ -96,6 +96,13 @@ def test_nothing_valid_is_an_error_also_then(tmp_path: Path) -> None:
     assert "no valid record is left" in result.stderr
 
 
+def test_a_file_that_is_not_there_is_no_invalid_record(tmp_path: Path) -> None:
+    result = run(SAMPLES / "milestone.jsonl", "nowhere", tmp_path / "out", "--skip-invalid")
+
+    assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "nowhere: error: no such file; check the path [missing-file]" in result.stderr
+
+
 def test_requests_that_failed_are_told(tmp_path: Path) -> None:
     result = run(SAMPLES / "formats" / "burstgpt.csv", tmp_path / "out")
 

@@ -94,6 +94,7 @@ def test_what_speaks_for_no_other_format_is_of_the_own(head: bytes) -> None:
         (b"[", "sharegpt"),
         (b'{"conversations": [', "sharegpt"),
         (b'{\n  "date": "x",\n  "input_lens": [1],\n  "output_lens": [', "vllm-bench"),
+        (b'{"date": "x", "input_lens": [1, 2, 3, 4', "vllm-bench"),
         (b'{"hash_ids": [1], "timestamp": 0, "input_length": 1', "mooncake"),
         (b"GeneratedTokens,ContextTokens,TIMESTAMP\r\n", "azure"),
         (b"Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens", "burstgpt"),

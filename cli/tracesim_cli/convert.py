@@ -13,6 +13,7 @@ import typer
 
 from tracesim.errors import ConfigError, TraceProblem
 from tracesim.trace import read_trace
+from tracesim.trace_problems import NO_RECORDS
 from tracesim.trace_writer import record_to_json
 from tracesim_cli.arguments import SkipInvalid, TraceFormat, Traces, named
 from tracesim_cli.exits import ExitCode, fail, with_exit_codes
@@ -66,6 +67,7 @@ class _Problems:
     def __init__(self) -> None:
         self._shown: list[str] = []
         self._errors = 0
+        self._is_final = False
         self._failed = 0
 
     def add(self, problem: TraceProblem) -> None:
@@ -73,12 +75,13 @@ class _Problems:
         self._failed += problem.code == "failed-request"
         if problem.severity == "error":
             self._errors += 1
+            self._is_final |= problem.code in NO_RECORDS
             if len(self._shown) < MOST_SHOWN:
                 self._shown.append(format_problem(problem))
 
     def settle(self, written: int, out: str, *, skip_invalid: bool) -> None:
         """End the command where the errors forbid to write, or say what was left out."""
-        if self._errors and (not skip_invalid or not written):
+        if self._is_final or (self._errors and not (skip_invalid and written)):
             fail("\n".join([*self._shown, *self._advice(out, skip_invalid)]), ExitCode.INVALID_TRACE)
         if self._errors:
             _note(
@@ -91,7 +94,9 @@ class _Problems:
         if self._errors > len(self._shown):
             yield f"... and {self._errors - len(self._shown):,} more; tracesim validate shows them all"
         lost = "what was written is not whole" if out == "-" else "nothing was written"
-        if skip_invalid:
+        if self._is_final:
+            yield lost
+        elif skip_invalid:
             yield f"{lost}: no valid record is left"
         else:
             yield f"{lost}; mend the trace, or leave invalid records out with --skip-invalid"

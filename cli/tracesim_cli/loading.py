@@ -11,16 +11,13 @@ from tracesim.errors import TraceProblem
 from tracesim.llm_engine import LLMEngine
 from tracesim.sampling import SamplingParams
 from tracesim.trace import TraceRecord, read_trace
+from tracesim.trace_problems import NO_RECORDS
 from tracesim_cli.exits import ExitCode, fail
 from tracesim_cli.problem_text import counted, format_problem
 from tracesim_cli.status import with_status
 
 MOST_SHOWN = 10
 """How many problems a refused replay shows; `tracesim validate` shows them all."""
-
-_NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
-"""Problems that leave nothing to go on with, so that `--skip-invalid` does not cover them."""
-
 
 _BATCH = 1024
 """Records that are tokenized together."""
@@ -65,7 +62,7 @@ class Loader:
         self._problems += self._found
         if not self._skip_invalid:
             _refuse(self._problems)
-        _refuse([problem for problem in self._problems if problem.code in _NO_RECORDS])
+        _refuse([problem for problem in self._problems if problem.code in NO_RECORDS])
         if not self._engine.requests:
             _refuse(self._problems, skipped=True)
         self._note_what_was_left_out()
@@ -132,7 +129,7 @@ def _refuse(problems: Sequence[TraceProblem], *, skipped: bool = False) -> None:
     shown = [format_problem(problem) for problem in problems[:MOST_SHOWN]]
     if len(problems) > MOST_SHOWN:
         shown.append(f"... and {len(problems) - MOST_SHOWN:,} more; tracesim validate shows them all")
-    if any(problem.code in _NO_RECORDS for problem in problems):
+    if any(problem.code in NO_RECORDS for problem in problems):
         shown.append("nothing was replayed")
     elif skipped:
         shown.append("nothing was replayed: no valid record is left")
