@@ -293,12 +293,13 @@ MOON = '{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
                 ("not-an-object", 3, None, "is 3;"),
             ],
         ),
+        (chat(ASK, turn("gpt", ""))[:-1], [("invalid-json", 2, None, "the array has no end")]),
         (chat(ASK)[:-3], [("invalid-json", 1, None, "is not JSON: expecting ',' delimiter"), None]),
         (
             chat(ASK)[:-1] + " {}]",
             [("no-request", 1, "conversations", "no turn"), ("invalid-json", 2, None, "not parted"), None],
         ),
-        (chat(ASK, turn("gpt", "")) + "x", [("invalid-json", 1, None, "followed by more than the array")]),
+        (chat(ASK, turn("gpt", "")) + "x", [("invalid-json", 2, None, "is behind the end of the array")]),
         (
             '[{"conversations": [{"from": "human", "value": "\\ud800"}]}]',
             [("lone-surrogate", 1, "conversations", "half of a surrogate pair")],
@@ -310,6 +311,18 @@ MOON = '{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
                 ("wrong-type", 1, "start_times", 'is the string "x"; must be a number of seconds'),
                 ("bad-value", 1, "input_lens", "is 0; must be an integer >= 1"),
                 ("bad-value", 2, "output_lens", "is -1; must be an integer >= 0"),
+            ],
+        ),
+        (
+            '{"date": "x", "request_throughput": 2.5}',
+            [
+                (
+                    "missing-field",
+                    None,
+                    "input_lens",
+                    "run vllm bench serve with --save-result --save-detailed",
+                ),
+                ("missing-field", None, "output_lens", "is missing"),
             ],
         ),
         (
