@@ -13,10 +13,12 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from tracesim.errors import ConfigError, TraceProblem
 from tracesim.trace import ERRORS, WARNINGS, TraceReader, TraceRecord, read_trace, read_with
 from tracesim.trace_formats import FORMATS, tell_format
+from tracesim_cli.main import app
 
 SAMPLES = Path(__file__).parent.parent / "sample_traces" / "formats"
 BATCH = ["openai_batch.requests.jsonl", "openai_batch.responses.jsonl"]
@@ -126,6 +128,16 @@ def test_mooncake_has_milliseconds_and_turns_that_wait() -> None:
     assert [record.arrival_time for record in records] == [0.0, 0.105, 0.105, 2.25, None]
     assert [record.hash_ids for record in records][:2] == [(0, 1, 2), (0, 1, 3)]
     assert told(problems) == [("no-arrival-time", 5, "delay")]
+
+
+def test_a_replay_tells_what_it_leaves_out_or_alone() -> None:
+    result = CliRunner().invoke(
+        app, ["replay", *(str(SAMPLES / name) for name in ("mooncake.jsonl", "burstgpt.csv"))]
+    )
+
+    assert result.exit_code == 0
+    assert "mooncake.jsonl:5: warning: delay: counts from an earlier response" in result.stderr
+    assert "left out 1 request that failed when recorded" in result.stderr
 
 
 def test_azure_has_seven_digits_and_counts_from_the_first(tmp_path: Path) -> None:

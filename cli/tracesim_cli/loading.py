@@ -19,6 +19,9 @@ from tracesim_cli.status import with_status
 MOST_SHOWN = 10
 """How many problems a refused replay shows; `tracesim validate` shows them all."""
 
+_TOLD = frozenset({"likely-typo", "no-arrival-time", "other-choices"})
+"""Warnings that a replay shows: what is replayed may not be what was meant."""
+
 _BATCH = 1024
 """Records that are tokenized together."""
 
@@ -42,7 +45,7 @@ class Loader:
         self._skip_invalid = skip_invalid
         self._problems: list[TraceProblem] = []
         self._found: list[TraceProblem] = []  # since the last batch that was read
-        self._typos: list[TraceProblem] = []
+        self._told: list[TraceProblem] = []
         self._num_failed = 0
         self._num_silent = 0
 
@@ -73,8 +76,8 @@ class Loader:
                 yield item
             elif item.severity == "error":
                 self._found.append(item)
-            elif item.code == "likely-typo":
-                self._typos.append(item)
+            elif item.code in _TOLD:
+                self._told.append(item)
             elif item.code == "failed-request":
                 self._num_failed += 1
 
@@ -107,7 +110,7 @@ class Loader:
     def _note_what_was_left_out(self) -> None:
         of_files = [problem for problem in self._problems if _is_of_file(problem)]
         of_records = [problem for problem in self._problems if not _is_of_file(problem)]
-        for problem in [*of_files, *self._typos][:MOST_SHOWN]:
+        for problem in [*of_files, *self._told][:MOST_SHOWN]:
             _note(format_problem(problem))
         if of_records:
             left_out = len({(problem.file, problem.line) for problem in of_records})
