@@ -172,7 +172,7 @@ def engine_args() -> dict[str, type[Any]]:
             return parser
 
         def create_engine_config(self) -> Any:
-            parallel = SimpleNamespace(world_size=self.tensor_parallel_size)
+            parallel = SimpleNamespace(world_size=self.tensor_parallel_size, data_parallel_size=1)
             return SimpleNamespace(parallel_config=parallel, speculative_config=None)
 
     @dataclass

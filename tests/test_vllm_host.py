@@ -91,7 +91,7 @@ class Engine:
                 additional_config=additional,
                 model_config=tokenizer,
                 cache_config=SimpleNamespace(),
-                parallel_config=SimpleNamespace(world_size=1),
+                parallel_config=SimpleNamespace(world_size=1, data_parallel_size=1),
                 scheduler_config=scheduler_config,
                 speculative_config=None,
             )
@@ -196,6 +196,16 @@ def test_an_unknown_prompt_fails_alone(model: ServedModel) -> None:
     assert engine.failures == {
         "unknown": "no recorded response has the prompt 'Hallo'; the nearest is 'Hello'"
     }
+
+
+def test_what_no_recording_can_give_fails_alone_where_no_front_end_refused_it(model: ServedModel) -> None:
+    engine = Engine(model, MILESTONE)
+    engine.add("biased", "Hello", logit_bias={1: 2.0})
+    engine.add("known", "Hello")
+    engine.run()
+
+    assert engine.failures == {"biased": "logit_bias cannot be simulated: what was recorded cannot be biased"}
+    assert engine.text("known") == " world!"
 
 
 def test_what_was_not_recorded_has_the_default_answer(model: ServedModel) -> None:
@@ -335,6 +345,12 @@ def test_a_setting_that_does_not_fit_is_named(config: dict[str, Any], says: str)
         SimSettings.from_additional_config(config)
 
 
+def test_a_log_that_cannot_be_written_is_told_before_anything_starts(tmp_path: Path) -> None:
+    settings = SimSettings(trace="t", log=str(tmp_path / "none" / "steps.jsonl"))
+    with pytest.raises(ConfigError, match=r"sim_log is .*, which cannot be written: No such file"):
+        settings.check_log()
+
+
 def test_settings_of_others_are_left_alone() -> None:
     config = {"sim_trace": "t", "sim_step_time": "1.5ms", "flavour": "plain"}
 
@@ -405,7 +421,7 @@ def test_nothing_changes_for_those_who_do_not_ask() -> None:
         ({"use_simulator": True, "distributed_executor_backend": "ray"}, "leave it out"),
         (
             {"use_simulator": True, "sim_trace_path": MILESTONE, "tensor_parallel_size": 2},
-            "tensor_parallel_size and pipeline_parallel_size must be 1",
+            "pipeline_parallel_size and data_parallel_size must be 1",
         ),
     ],
 )

@@ -18,17 +18,22 @@ _UNRECORDED: Final = {
 """Sampling parameters that would change an answer, and why they cannot."""
 
 
+def check(request: Any) -> None:
+    """Raise RequestError for a request of vLLM's that no recording can answer."""
+    if request.sampling_params is None or request.prompt_token_ids is None:
+        raise RequestError("a trace answers text with text; it has nothing for pooling or embeddings")
+    for name, reason in _UNRECORDED.items():
+        if getattr(request.sampling_params, name, None) not in (None, [], {}):
+            raise RequestError(f"{name} cannot be simulated: {reason}")
+
+
 def prepare(request: Any, answers: RecordedAnswers) -> None:
     """Refuse a request that cannot be answered; else fill in the limits that its trace has and it has not.
 
     The smaller `max_tokens` holds. Raises RequestError, and UnknownPromptError naming the nearest prompt.
     """
+    check(request)
     params = request.sampling_params
-    if params is None or request.prompt_token_ids is None:
-        raise RequestError("a trace answers text with text; it has nothing for pooling or embeddings")
-    for name, reason in _UNRECORDED.items():
-        if getattr(params, name, None) not in (None, [], {}):
-            raise RequestError(f"{name} cannot be simulated: {reason}")
     recorded = answers.limits(request.prompt_token_ids)
     if recorded.max_tokens is not None:
         params.max_tokens = min(recorded.max_tokens, params.max_tokens or recorded.max_tokens)

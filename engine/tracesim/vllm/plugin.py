@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from tracesim.errors import ConfigError, RequestError
@@ -94,8 +93,7 @@ def _choose_executor(create_engine_config: Callable[..., Any]) -> Callable[..., 
             return create_engine_config(self, *args, **kwargs)
         settings = SimSettings.from_additional_config(self.additional_config)
         read_records([settings.trace])
-        if settings.log is not None:
-            Path(settings.log).open("ab").close()
+        settings.check_log()
         config = create_engine_config(self, *args, **kwargs)
         refuse_what_has_no_meaning(config)
         return config

@@ -8,9 +8,10 @@ from vllm.logger import init_logger
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
 from vllm.v1.request import RequestStatus
 
-from tracesim.errors import UnknownPromptError
+from tracesim.errors import RequestError
 from tracesim.sampling import SamplingParams
 from tracesim.vllm.answers import RecordedAnswers
+from tracesim.vllm.front_end import check
 from tracesim.vllm.served_log import Counts, ServedLog
 
 _logger = init_logger("vllm.tracesim")  # vLLM shows only what is logged below its own name
@@ -37,10 +38,11 @@ class _Served(_Base):  # type: ignore[misc]
     def add_request(self, request: Any) -> None:
         super().add_request(request)
         room = max(1, self.max_model_len - request.num_prompt_tokens)
-        params = _limits_of(request.sampling_params)
         try:
-            self.answers.add(request.request_id, request.prompt_token_ids or (), params, room)
-        except UnknownPromptError as error:
+            check(request)  # the front end has, unless vLLM's plugins are switched off
+            params = _limits_of(request.sampling_params)
+            self.answers.add(request.request_id, request.prompt_token_ids, params, room)
+        except RequestError as error:
             _logger.error("request %s: %s", request.request_id, error)
             self.finish_requests([request.request_id], RequestStatus.FINISHED_ERROR)
             self._failed.append((request, str(error)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from tracesim.clock import Clock, parse_clock, parse_duration
@@ -54,11 +55,24 @@ class SimSettings:
             raise ConfigError("sim_step_time is set, and sim_clock too; give one of them")
         return cls(**checked)
 
+    def check_log(self) -> None:
+        """Raise ConfigError where the log cannot be written."""
+        if self.log is not None:
+            try:
+                Path(self.log).open("ab").close()
+            except OSError as error:
+                raise ConfigError(
+                    f"sim_log is {self.log!r}, which cannot be written: {error.strerror}"
+                ) from error
+
 
 def refuse_what_has_no_meaning(config: Any) -> None:
     """Raise ConfigError where a `VllmConfig` asks for what a recording cannot give."""
-    if config.parallel_config.world_size != 1:
-        raise ConfigError("tensor_parallel_size and pipeline_parallel_size must be 1: no worker is started")
+    parallel = config.parallel_config
+    if parallel.world_size != 1 or parallel.data_parallel_size != 1:
+        raise ConfigError(
+            "tensor_parallel_size, pipeline_parallel_size and data_parallel_size must be 1: no worker starts"
+        )
     if config.speculative_config is not None:
         raise ConfigError("speculative_config must be unset: a recording has no draft tokens")
 
