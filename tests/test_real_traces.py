@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from factories import an_engine
-from tracesim import TraceRecord, read_trace
+from tracesim import TraceRecord, read_records, read_trace
 from tracesim.report import report_requests
 
 FOLDER = Path(os.environ.get("TRACESIM_TRACES", "nowhere")) / "text"
@@ -23,6 +23,22 @@ def test_recorded_traces_are_valid(trace: Path) -> None:
 
     assert [item for item in items if not isinstance(item, TraceRecord) and item.severity == "error"] == []
     assert any(isinstance(item, TraceRecord) for item in items)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "seconds"),
+    [
+        ("azure_2023_code.csv.gz", 8_819, 3_435.95),
+        ("azure_2023_conv.csv.gz", 19_366, 3_501.72),
+        ("mooncake_conversation.jsonl.gz", 12_031, 3_537.0),
+    ],
+)
+def test_published_traces_are_read_to_their_end(name: str, count: int, seconds: float) -> None:
+    records = read_records([FOLDER.parent / name])
+
+    assert len(records) == count
+    assert records[0].arrival_time == 0.0
+    assert records[-1].arrival_time == pytest.approx(seconds, abs=0.01)
 
 
 def test_what_was_recorded_comes_out_again() -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from tracesim.errors import TraceProblem
 from tracesim.trace import ERRORS, WARNINGS, TraceRecord, read_trace
 from tracesim.trace_fields import CHECKS
+from tracesim.trace_writer import record_to_json
 
 OK = '"prompt":"a","response":"b"'
 Place = tuple[str, int | None, str | None]
@@ -109,6 +110,17 @@ def read_bytes(data: bytes, **options: Any) -> tuple[list[TraceRecord], list[Tra
         (
             f'{{{OK},"max_tokens":2,"min_tokens":3}}',
             [("bad-value", "min_tokens", "is 3; must be at most max_tokens, 2")],
+        ),
+        (
+            f'{{{OK},"arrival_time":-0.5}}',
+            [("bad-value", "arrival_time", "is -0.5; must be a number of sec")],
+        ),
+        (f'{{{OK},"arrival_time":Infinity}}', [("bad-value", "arrival_time", "is Infinity; must be")]),
+        (f'{{{OK},"arrival_time":true}}', [("bad-value", "arrival_time", "is true; must be a number")]),
+        (f'{{{OK},"arrival_time":"1"}}', [("wrong-type", "arrival_time", 'is the string "1"; must be')]),
+        (
+            f'{{{OK},"arrival_time":1,"arrival_step":0}}',
+            [("mixed-fields", "arrival_time", "cannot stand together with arrival_step; give one")],
         ),
         (f'{{{OK},"id":""}}', [("bad-value", "id", "is empty")]),
         (f'{{{OK},"id":5}}', [("wrong-type", "id", "is 5; must be a string")]),
@@ -408,7 +420,6 @@ limits = st.fixed_dictionaries(
         "max_tokens": st.integers(5, 2**63),
         "min_tokens": st.integers(0, 5),
         "priority": st.integers(-(2**63), 2**63),
-        "arrival_step": st.integers(0, 2**63),
     },
 )
 contents = st.one_of(
@@ -428,7 +439,23 @@ contents = st.one_of(
         )
     ),
 )
-valid_fields = st.builds(lambda content, limit: {**content, **limit}, contents, limits)
+arrivals = st.one_of(
+    st.fixed_dictionaries({}, optional={"arrival_step": st.integers(0, 2**63)}),
+    st.fixed_dictionaries({"arrival_time": st.floats(0, allow_infinity=False) | st.integers(0, 2**53)}),
+)
+valid_fields = st.builds(
+    lambda *parts: {k: v for part in parts for k, v in part.items()}, contents, limits, arrivals
+)
+
+
+@given(st.lists(valid_fields, min_size=1, max_size=5))
+def test_a_record_written_is_read_back(written: list[dict[str, Any]]) -> None:
+    records, _ = read_bytes("".join(json.dumps(fields) + "\n" for fields in written).encode())
+
+    again, problems = read_bytes(b"".join(map(record_to_json, records)))
+
+    assert records == again
+    assert {problem.severity for problem in problems} <= {"warning"}
 
 
 @given(st.lists(valid_fields, min_size=1, max_size=5))

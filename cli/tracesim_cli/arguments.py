@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tracesim.trace_formats import FormatName
+
 
 def named(name: str) -> str:
     """`name`, which is no empty string. Raises BadParameter."""
@@ -21,6 +23,21 @@ def _all_named(names: Any) -> list[str]:  # Any: on Python 3.10 Typer fails at l
 Traces = Annotated[
     list[str],
     typer.Argument(
-        metavar="TRACE", help="JSONL files, .gz and .zst too; - is standard input.", callback=_all_named
+        metavar="TRACE",
+        help="Trace files of any format, .gz and .zst too; - is standard input.",
+        callback=_all_named,
+    ),
+]
+TraceFormat = Annotated[
+    FormatName | None,
+    typer.Option("--trace-format", help="The format of the traces; told by their content where not given."),
+]
+SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Leave invalid records out.")]
+TokenizerName = Annotated[
+    str,
+    typer.Option(
+        help="embedded, char, byte, a tiktoken encoding or model name, or the path of a .tiktoken file, "
+        "a tokenizer.json or its folder.",
+        callback=named,
     ),
 ]

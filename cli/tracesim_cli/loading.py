@@ -11,6 +11,7 @@ from tracesim.errors import TraceProblem
 from tracesim.llm_engine import LLMEngine
 from tracesim.sampling import SamplingParams
 from tracesim.trace import TraceRecord, read_trace
+from tracesim.trace_problems import NO_RECORDS
 from tracesim_cli.exits import ExitCode, fail
 from tracesim_cli.problem_text import counted, format_problem
 from tracesim_cli.status import with_status
@@ -18,9 +19,8 @@ from tracesim_cli.status import with_status
 MOST_SHOWN = 10
 """How many problems a refused replay shows; `tracesim validate` shows them all."""
 
-_NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
-"""Problems that leave nothing to go on with, so that `--skip-invalid` does not cover them."""
-
+_TOLD = frozenset({"likely-typo", "no-arrival-time", "other-choices"})
+"""Warnings that a replay shows: what is replayed may not be what was meant."""
 
 _BATCH = 1024
 """Records that are tokenized together."""
@@ -45,17 +45,18 @@ class Loader:
         self._skip_invalid = skip_invalid
         self._problems: list[TraceProblem] = []
         self._found: list[TraceProblem] = []  # since the last batch that was read
-        self._typos: list[TraceProblem] = []
+        self._told: list[TraceProblem] = []
+        self._num_failed = 0
         self._num_silent = 0
 
-    def load(self, paths: Sequence[str], limit: int | None) -> None:
+    def load(self, paths: Sequence[str], limit: int | None, trace_format: str | None = None) -> None:
         """Add every request of the trace, or of its first `limit` valid records.
 
         Without `skip_invalid` any problem ends the command before the first step, with the first problems on
         standard error; with it, standard error says how many records were left out.
         """
         reading = f"reading {paths[0]}" if len(paths) == 1 else f"reading {len(paths)} files"
-        records = self._valid_records(with_status(read_trace(paths), reading))
+        records = self._valid_records(with_status(read_trace(paths, trace_format=trace_format), reading))
         batches = self._batches(islice(records, limit))
         ahead = next(batches, None)
         while batch := ahead:
@@ -64,7 +65,7 @@ class Loader:
         self._problems += self._found
         if not self._skip_invalid:
             _refuse(self._problems)
-        _refuse([problem for problem in self._problems if problem.code in _NO_RECORDS])
+        _refuse([problem for problem in self._problems if problem.code in NO_RECORDS])
         if not self._engine.requests:
             _refuse(self._problems, skipped=True)
         self._note_what_was_left_out()
@@ -75,8 +76,10 @@ class Loader:
                 yield item
             elif item.severity == "error":
                 self._found.append(item)
-            elif item.code == "likely-typo":
-                self._typos.append(item)
+            elif item.code in _TOLD:
+                self._told.append(item)
+            elif item.code == "failed-request":
+                self._num_failed += 1
 
     def _batches(self, records: Iterator[TraceRecord]) -> Iterator[_Batch]:
         """The records in batches, each of which is being tokenized from now on."""
@@ -107,12 +110,14 @@ class Loader:
     def _note_what_was_left_out(self) -> None:
         of_files = [problem for problem in self._problems if _is_of_file(problem)]
         of_records = [problem for problem in self._problems if not _is_of_file(problem)]
-        for problem in [*of_files, *self._typos][:MOST_SHOWN]:
+        for problem in [*of_files, *self._told][:MOST_SHOWN]:
             _note(format_problem(problem))
         if of_records:
             left_out = len({(problem.file, problem.line) for problem in of_records})
             total = counted(left_out + len(self._engine.requests), "record")
             _note(f"left out {left_out:,} invalid of {total}; the first: {format_problem(of_records[0])}")
+        if self._num_failed:
+            _note(f"left out {counted(self._num_failed, 'request')} that failed when recorded")
         if self._num_silent:
             _note(
                 f"{counted(self._num_silent, 'record')} replayed without text: response_token_ids do not "
@@ -127,7 +132,7 @@ def _refuse(problems: Sequence[TraceProblem], *, skipped: bool = False) -> None:
     shown = [format_problem(problem) for problem in problems[:MOST_SHOWN]]
     if len(problems) > MOST_SHOWN:
         shown.append(f"... and {len(problems) - MOST_SHOWN:,} more; tracesim validate shows them all")
-    if any(problem.code in _NO_RECORDS for problem in problems):
+    if any(problem.code in NO_RECORDS for problem in problems):
         shown.append("nothing was replayed")
     elif skipped:
         shown.append("nothing was replayed: no valid record is left")

@@ -46,7 +46,14 @@ class Commands(TyperGroup):
         return typer.main.get_command(alone)
 
 
-_EPILOGS = {"replay": EPILOG, "validate": None, "diff": None, "vllm-model": None}
+_EPILOGS = {
+    "replay": EPILOG,
+    "validate": None,
+    "inspect": None,
+    "convert": None,
+    "diff": None,
+    "vllm-model": None,
+}
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tracesim.config import DEFAULTS, EngineName, SchedulingPolicy
-from tracesim_cli.arguments import named
 
 OutputFormat = Literal["table", "jsonl", "json", "summary"]
 
@@ -71,16 +70,7 @@ def _known_fields(names: Any) -> Any:
     return names
 
 
-TokenizerName = Annotated[
-    str,
-    _option(
-        "embedded, char, byte, a tiktoken encoding or model name, or the path of a .tiktoken file, "
-        "a tokenizer.json or its folder.",
-        callback=named,
-    ),
-]
 Limit = Annotated[int | None, _option("Replay the first N records only.", metavar="N", min=1)]
-SkipInvalid = Annotated[bool, _option("Leave invalid records out.", "--skip-invalid")]
 
 MaxTokens = Annotated[int | None, _option("Most output tokens of a request.")]
 MinTokens = Annotated[int | None, _option("Output tokens before a stop string may end it.")]

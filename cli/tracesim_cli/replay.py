@@ -19,7 +19,7 @@ from tracesim.sampling import SamplingParams
 from tracesim.simulator import TraceSimulator
 from tracesim.tokenizer import LazyTokenizer
 from tracesim_cli import options
-from tracesim_cli.arguments import Traces
+from tracesim_cli.arguments import SkipInvalid, TokenizerName, TraceFormat, Traces
 from tracesim_cli.exits import with_exit_codes
 from tracesim_cli.loading import Loader
 from tracesim_cli.run import Output, run
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 @with_exit_codes
 def replay(
     traces: Traces,
-    tokenizer: options.TokenizerName = "embedded",
+    trace_format: TraceFormat = None,
+    tokenizer: TokenizerName = "embedded",
     limit: options.Limit = None,
-    skip_invalid: options.SkipInvalid = False,
+    skip_invalid: SkipInvalid = False,
     max_tokens: options.MaxTokens = None,
     min_tokens: options.MinTokens = None,
     stop: options.Stop = None,
@@ -118,7 +119,7 @@ def replay(
     simulator = TraceSimulator([], LazyTokenizer(tokenizer), eos_step=eos_step)
     process = parse_arrivals(arrivals, speedup, seed)
     llm_engine = LLMEngine(config, simulator, clock=timed, arrivals=process)
-    Loader(llm_engine, params, skip_invalid=skip_invalid).load(traces, limit)
+    Loader(llm_engine, params, skip_invalid=skip_invalid).load(traces, limit, trace_format)
     run(llm_engine, output, settings, max_steps, expectation)
 
 

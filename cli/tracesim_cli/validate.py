@@ -13,7 +13,7 @@ import typer
 
 from tracesim.errors import Severity, TraceProblem
 from tracesim.trace import TraceRecord, read_trace
-from tracesim_cli.arguments import Traces
+from tracesim_cli.arguments import TraceFormat, Traces
 from tracesim_cli.exits import with_exit_codes
 from tracesim_cli.problem_text import counted, format_problem, sentence
 from tracesim_cli.safe_text import visible
@@ -81,6 +81,7 @@ class Report:
 @with_exit_codes
 def validate(
     traces: Traces,
+    trace_format: TraceFormat = None,
     max_problems: Annotated[
         int, typer.Option(min=0, metavar="N", help="Show at most N errors and N warnings; 0 shows all.")
     ] = MAX_PROBLEMS,
@@ -93,7 +94,7 @@ def validate(
 
     Exit code 0: no errors; 1: errors, or warnings with --strict; 2: wrong usage.
     """
-    report = collect(traces, max_problems=max_problems, strict=strict)
+    report = collect(traces, trace_format, max_problems=max_problems, strict=strict)
     lines = {
         "text": lambda: format_text(report, color=_wants_color()),
         "json": lambda: format_json(report),
@@ -104,10 +105,16 @@ def validate(
         raise typer.Exit(1)
 
 
-def collect(traces: Sequence[str], *, max_problems: int = MAX_PROBLEMS, strict: bool = False) -> Report:
+def collect(
+    traces: Sequence[str],
+    trace_format: str | None = None,
+    *,
+    max_problems: int = MAX_PROBLEMS,
+    strict: bool = False,
+) -> Report:
     """Read `traces` to the end, as one trace, and keep what a report shows."""
     report = Report([_file_name(path) for path in traces], max_problems)
-    for item in with_status(read_trace(traces), "checking"):
+    for item in with_status(read_trace(traces, trace_format=trace_format), "checking"):
         if isinstance(item, TraceRecord):
             report.files[item.file].records += 1
         else:

@@ -9,14 +9,13 @@ the two nearest ranks, as NumPy does unless told otherwise.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import accumulate
-from typing import Final
+from typing import Final, Protocol
 
 from tracesim.clock import PER_SECOND, parse_duration
 from tracesim.errors import ConfigError
+from tracesim.gaps import Gaps
 from tracesim.timing import RequestTimes, Timekeeper
 
 PERCENTILES: Final = (50, 90, 99)
@@ -119,57 +118,65 @@ def latency_of(times: RequestTimes, output_tokens: int) -> RequestLatency:
 
 def measure(
     timekeeper: Timekeeper,
-    latencies: Sequence[RequestLatency],
+    requests: Sequence[tuple[RequestTimes, int]],
     *,
     prompt_tokens: int,
     output_tokens: int,
     slo: Slo | None = None,
 ) -> Metrics:
-    """The figures of a run: the latencies of all that finished in it, and the tokens it took in and gave."""
+    """The figures of a run: of `requests` that finished, each with its output tokens, and of all tokens."""
     duration = timekeeper.now / PER_SECOND
 
     def a_second(count: float) -> float:
         return count / duration if duration else 0.0
 
+    emitted = [
+        (times.arrived, times.first_token, times.last_token, tokens)
+        for times, tokens in requests
+        if times.first_token is not None and times.last_token is not None
+    ]
     return Metrics(
         duration=duration,
-        request_throughput=a_second(len(latencies)),
+        request_throughput=a_second(len(requests)),
         output_token_throughput=a_second(output_tokens),
         total_token_throughput=a_second(prompt_tokens + output_tokens),
         mean_batch=a_second(timekeeper.busy / PER_SECOND),
-        ttft=distribution(each.ttft for each in latencies),
-        tpot=distribution(each.tpot for each in latencies),
-        itl=_weighted({gap / PER_SECOND: count for gap, count in timekeeper.gaps.items()}),
-        e2e=distribution(each.e2e for each in latencies),
-        queue_time=distribution(each.queue_time for each in latencies),
-        goodput=None if slo is None else a_second(sum(map(slo.is_met_by, latencies))),
+        ttft=_latency([first - arrived for arrived, first, _, _ in emitted]),
+        tpot=_latency([(last - first) / (tokens - 1) for _, first, last, tokens in emitted if tokens > 1]),
+        itl=_of_gaps(timekeeper.gaps),
+        e2e=_latency([last - arrived for arrived, _, last, _ in emitted]),
+        queue_time=_latency(
+            [times.scheduled - times.arrived for times, _ in requests if times.scheduled is not None]
+        ),
+        goodput=None if slo is None else a_second(sum(slo.is_met_by(latency_of(*each)) for each in requests)),
     )
 
 
-def distribution(values: Iterable[float | None]) -> Latency | None:
-    """Mean and percentiles of the values that there are; None where there is none."""
-    known = sorted(value for value in values if value is not None)
-    if not known:
+def _latency(picoseconds: Sequence[float]) -> Latency | None:
+    """Mean and percentiles; None where there is nothing."""
+    if not picoseconds:
         return None
-    return _latency(math.fsum(known) / len(known), lambda rank: known[rank], len(known))
+    return _distribution(math.fsum(picoseconds) / len(picoseconds), sorted(picoseconds), len(picoseconds))
 
 
-def _weighted(counts: Mapping[float, int]) -> Latency | None:
-    """The same of values that come many times."""
-    if not counts:
-        return None
-    values = sorted(counts)
-    ends = list(accumulate(counts[value] for value in values))
-    mean = math.fsum(value * counts[value] for value in values) / ends[-1]
-    return _latency(mean, lambda rank: values[bisect_right(ends, rank)], ends[-1])
+def _of_gaps(gaps: Gaps) -> Latency | None:
+    """The same of the times between tokens."""
+    count = len(gaps)
+    return _distribution(gaps.total() / count, gaps.ranks(), count) if count else None
 
 
-def _latency(mean: float, value_at: Callable[[int], float], count: int) -> Latency:
-    """`value_at` gives the value of each of `count` ranks, from 0."""
+class _Ordered(Protocol):
+    """Values in order: a sorted list, or what can tell the value of a rank."""
+
+    def __getitem__(self, rank: int, /) -> float: ...
+
+
+def _distribution(mean: float, ordered: _Ordered, count: int) -> Latency:
+    """Of `count` values in picoseconds, in order, the mean of which is known."""
     percentiles = []
     for percent in PERCENTILES:
         place = (count - 1) * percent / 100
         below = math.floor(place)
-        low, high = value_at(below), value_at(min(below + 1, count - 1))
-        percentiles.append(low + (high - low) * (place - below))
-    return Latency(mean, *percentiles)
+        low, high = ordered[below], ordered[min(below + 1, count - 1)]
+        percentiles.append((low + (high - low) * (place - below)) / PER_SECOND)
+    return Latency(mean / PER_SECOND, *percentiles)

@@ -115,13 +115,14 @@ def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
     timekeeper = engine.timekeeper
     if timekeeper is None:
         return None
-    requests = engine.requests.values()
-    done = [r for r in requests if r.finish_reason is not None]
+    progresses = engine.requests.values()
+    done = [progress for progress in progresses if progress.finish_reason is not None]
+    times = timekeeper.requests
     return measure(
         timekeeper,
-        [_latency(progress, timekeeper) for progress in done],
-        prompt_tokens=sum(r.request.num_prompt_tokens for r in done),
-        output_tokens=sum(r.state.num_output_tokens for r in requests),
+        [(times[each.request.id], each.state.num_output_tokens) for each in done if each.request.id in times],
+        prompt_tokens=sum(each.request.num_prompt_tokens for each in done),
+        output_tokens=sum(each.state.num_output_tokens for each in progresses),
         slo=slo,
     )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tracesim.clock import Batch, Clock
+from tracesim.gaps import Gaps
 from tracesim.request import RequestState
 from tracesim.scheduler import StepPlan, Stride
 
@@ -38,7 +38,7 @@ class Timekeeper:
         self.clock = clock
         self.now = 0
         self.requests: dict[str, RequestTimes] = {}
-        self.gaps: dict[int, int] = defaultdict(int)
+        self.gaps = Gaps()
         self.busy = 0
         self._last_decode = 0
         self._own_last: dict[str, int] = {}
@@ -60,9 +60,10 @@ class Timekeeper:
             self._preempted(state.id)
         num_decodes = plan.num_decodes - len(plan.decode)
         if num_decodes:
-            for state in plan.held:
-                self._own_last.setdefault(state.id, self._last_decode)
-            self._decoded(end, num_decodes, {state.id for state in plan.held})
+            held = {state.id for state in plan.held} if plan.held else ()
+            for request_id in held:
+                self._own_last.setdefault(request_id, self._last_decode)
+            self._decoded(end, num_decodes, held)
         for state in plan.sampled:
             if state.request.num_output_tokens:
                 self._sampled(state.id, end)
@@ -70,31 +71,29 @@ class Timekeeper:
 
     def pass_stride(self, stride: Stride) -> None:
         """Let the steps of a stride pass."""
-        clock, batch = self.clock, stride.batch
-        if batch.num_decodes:
-            first = clock.duration(batch)
-            self._decoded(self.now + first, batch.num_decodes, frozenset())
-            growth = clock.context * batch.num_decodes
-            if growth:
-                for gap in range(first + growth, first + growth * stride.steps, growth):
-                    self.gaps[gap] += batch.num_decodes
-            elif stride.steps > 1:
-                self.gaps[first] += batch.num_decodes * (stride.steps - 1)
-        duration = clock.duration_of(batch, stride.steps)
-        self.busy += (stride.num_prefills + batch.num_decodes) * duration
+        clock, batch, steps = self.clock, stride.batch, stride.steps
+        duration = clock.duration_of(batch, steps)
         end = self.now + duration
-        if batch.num_decodes:
+        num_decodes = batch.num_decodes
+        self.busy += (stride.num_prefills + num_decodes) * duration
+        if num_decodes:
+            first, growth = clock.duration(batch), clock.context * num_decodes
+            if self._own_last or self._last_decode != self.now:
+                self._decoded(self.now + first, num_decodes, ())
+                first, steps = first + growth, steps - 1
+            if steps:
+                self.gaps.add_run(first, growth, steps, num_decodes)
             self._last_decode = end
         self._pass(end, stride.finished)
 
-    def _decoded(self, end: int, num_decodes: int, held: frozenset[str] | set[str]) -> None:
+    def _decoded(self, end: int, num_decodes: int, held: Collection[str]) -> None:
         """Count the gaps of all that decoded in a step, which ends at `end`."""
         if self._own_last:
             for request_id in [each for each in self._own_last if each not in held]:
-                self.gaps[end - self._own_last.pop(request_id)] += 1
+                self.gaps.add(end - self._own_last.pop(request_id))
                 num_decodes -= 1
         if num_decodes:
-            self.gaps[end - self._last_decode] += num_decodes
+            self.gaps.add(end - self._last_decode, num_decodes)
         self._last_decode = end
 
     def _sampled(self, request_id: str, end: int) -> None:
@@ -103,7 +102,7 @@ class Timekeeper:
         if times.first_token is None:
             times.first_token = end
         elif times.last_token is not None:
-            self.gaps[end - times.last_token] += 1
+            self.gaps.add(end - times.last_token)
         times.last_token = end
         times.decodes = True
         if self._last_decode != end:

@@ -33,6 +33,9 @@ ERRORS = {
     "invalid-csv": "a line is not CSV, or has another number of columns than the header",
     "unmatched": "a request has no response in the other file, or a response no request",
 }
+NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
+"""Problems that leave nothing to go on with: no record of the file is invalid, there is none."""
+
 WARNINGS = {
     "likely-typo": "an unknown field is called almost as a known one",
     "duplicate-prompt": "an earlier record has the same prompt",

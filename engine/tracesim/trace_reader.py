@@ -15,7 +15,6 @@ from tracesim.trace_fields import CHECKS, Fields, Shape
 from tracesim.trace_files import MAX_LINE_BYTES, TraceFile
 from tracesim.trace_formats import OWN, FormatName, check_format, make_format, tell_format
 from tracesim.trace_formats.interface import Entry, TraceFormat
-from tracesim.trace_json import look_again, not_an_object
 from tracesim.trace_problems import WARNINGS, Finding, problem, quoted
 from tracesim.trace_record import TraceRecord
 
@@ -170,6 +169,8 @@ class TraceReader:
         return [*self._typos(shape), *map(self._problem, findings)]
 
     def _refused(self, line: bytes, error: orjson.JSONDecodeError) -> Sequence[TraceRecord | TraceProblem]:
+        from tracesim.trace_json import look_again
+
         value, findings = look_again(line, error, _KNOWN)
         if isinstance(value, dict):
             return self._faulty(value, findings)
@@ -180,6 +181,8 @@ class TraceReader:
 
     def _not_an_object(self, value: Any) -> Sequence[TraceProblem]:
         self._unnamed.append(False)
+        from tracesim.trace_json import not_an_object
+
         return [self._problem(not_an_object(value))]
 
     def _new_shape(self, names: tuple[str, ...]) -> Shape:

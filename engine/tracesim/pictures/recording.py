@@ -59,7 +59,7 @@ def _latencies(engine: LLMEngine, timekeeper: Timekeeper) -> dict[str, Mapping[f
     return {
         "TTFT": _counted([each.ttft for each in done]),
         "TPOT": _counted([each.tpot for each in done]),
-        "ITL": {gap / PER_SECOND: count for gap, count in timekeeper.gaps.items()},
+        "ITL": {gap / PER_SECOND: count for gap, count in timekeeper.gaps.counts().items()},
         "E2E": _counted([each.e2e for each in done]),
         "queue time": _counted([each.queue_time for each in done]),
     }

@@ -64,7 +64,7 @@ def _by_columns(columns: set[bytes]) -> FormatName:
 
 
 def _by_names(names: set[str]) -> FormatName:
-    if {"input_lens", "output_lens"} <= names:
+    if names & {"input_lens", "request_throughput"} and not names & _CONTENTS:
         return "vllm-bench"
     if "custom_id" in names and ("body" in names or ("response" in names and not names & _CONTENTS)):
         return "openai-batch"

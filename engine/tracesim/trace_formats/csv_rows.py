@@ -60,7 +60,7 @@ def _row(columns: Sequence[str], cells: list[str], findings: list[Finding]) -> R
 def _cells(line: bytes) -> tuple[list[str], list[Finding]]:
     try:
         text = line.decode().rstrip("\r\n")
-        return next(csv.reader([text], strict=True)), []
+        return text.split(",") if '"' not in text else next(csv.reader([text], strict=True)), []
     except UnicodeDecodeError as error:
         say = f"is not UTF-8: 0x{line[error.start]:02x} at byte {error.start + 1} of the line"
         return [], [Finding("invalid-utf8", None, f"{say} is the first that is not; save the file as UTF-8")]

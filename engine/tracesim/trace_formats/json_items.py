@@ -28,26 +28,36 @@ def json_items(file: TraceFile) -> Iterator[Item | TraceProblem]:
     An item that is broken is the last: where the next would begin nobody knows.
     """
     text = _Text(file)
-    yield from text.problems()
-    if text.at_end():
-        return
-    is_array = text.take("[")
-    number = 0
-    while not text.at_end() and not (is_array and text.take("]")):
-        number += 1
-        if number > 1 and is_array and not text.take(","):
-            yield _broken(file, number, "is not parted from the item before it by a comma")
-            return
-        found = text.value()
+    number = 1
+    for item in _items(text):
         yield from text.problems()
-        if isinstance(found, str):
-            yield read_object(found.encode("utf-8", "surrogateescape"), frozenset())
-            continue
-        if text.failure is None:
-            yield problem(found.code, file.name, number, None, found.message)
-        return
-    if text.failure is None and not text.at_end():
-        yield _broken(file, number, "is followed by more than the array")
+        if not isinstance(item, Finding):
+            number += 1
+            yield item
+        elif text.failure is None:
+            yield problem(item.code, file.name, number, None, item.message)
+    yield from text.problems()
+
+
+def _items(text: _Text) -> Iterator[Item | Finding]:
+    """The items, and after the last why there are no more, if that is not as it should be."""
+    is_array = text.take("[")
+    is_first = True
+    while not (text.take("]") if is_array else text.at_end()):
+        if text.at_end():
+            yield _broken("is missing: the array has no end; the file may have been cut off")
+            return
+        if is_array and not is_first and not text.take(","):
+            yield _broken("is not parted from the item before it by a comma; nothing after it is read")
+            return
+        is_first = False
+        found = text.value()
+        if isinstance(found, Finding):
+            yield found
+            return
+        yield read_object(found.encode("utf-8", "surrogateescape"), frozenset())
+    if not text.at_end():
+        yield _broken("is behind the end of the array; nothing of it is read")
 
 
 class _Text:
@@ -92,8 +102,7 @@ class _Text:
         while True:
             try:
                 self.at_end()
-                start = self._at
-                _, end = json.JSONDecoder().raw_decode(self._text, start)
+                _, end = json.JSONDecoder().raw_decode(self._text, self._at)
             except (json.JSONDecodeError, RecursionError) as error:
                 if isinstance(error, json.JSONDecodeError) and len(self._text) - self._at > self._most:
                     say = f"has more than {self._most:,} bytes, the most that an item may have"
@@ -103,9 +112,11 @@ class _Text:
                     return self._why(error)
                 bite *= 2
                 continue
-            if end < len(self._text) or not self._read_more(1):
-                self._at = end
-                return self._text[start:end]
+            size = end - self._at
+            if end == len(self._text) and self._read_more(1):
+                continue  # a number may go on
+            self._at += size
+            return self._text[self._at - size : self._at]
 
     def _why(self, error: Exception) -> Finding:
         rest = self._text[self._at :].encode("utf-8", "surrogateescape")
@@ -130,5 +141,5 @@ class _Text:
         return size > 0
 
 
-def _broken(file: TraceFile, number: int, say: str) -> TraceProblem:
-    return problem("invalid-json", file.name, number, None, f"{say}; nothing after it is read")
+def _broken(say: str) -> Finding:
+    return Finding("invalid-json", None, say)

@@ -109,8 +109,8 @@ def _failure(fields: dict[str, Any]) -> Finding | None:
     response, error = fields["response"], fields.get("error")
     if isinstance(response, dict) and not error and response.get("status_code", 200) == 200:
         return None
-    status = response.get("status_code") if isinstance(response, dict) else None
-    reason = f"status {described(status)}" if status is not None else _said(error)
+    is_answered = isinstance(response, dict) and not error
+    reason = f"is status {described(response['status_code'])}" if is_answered else _said(error)
     return Finding("failed-request", "error", f"{reason}: the request failed, and is left out")
 
 
