@@ -33,12 +33,18 @@ QUIET = [
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 
 
-def shown(page: bytes, folder: Path) -> tuple[str, list[str]]:
+def shown(page: bytes, folder: Path, width: int = 1400) -> tuple[str, list[str]]:
     """The document as it stands when its scripts are done, and what the browser's console says."""
     (folder / "page.html").write_bytes(page)
     profile = folder / "profile"
     profile.mkdir()
-    command = [str(CHROMIUM), *QUIET, f"--user-data-dir={profile}", (folder / "page.html").as_uri()]
+    command = [
+        str(CHROMIUM),
+        *QUIET,
+        f"--window-size={width},900",
+        f"--user-data-dir={profile}",
+        (folder / "page.html").as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -48,11 +54,14 @@ def a_nasty_engine() -> LLMEngine:
 
 
 @pytest.mark.parametrize("engine", [a_nasty_engine, lambda: a_crowded_engine(100)], ids=["nasty", "many"])
-def test_a_page_draws_every_chart_without_a_word(engine: Callable[[], LLMEngine], tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [1400, 600])
+def test_a_page_draws_every_chart_without_a_word(
+    engine: Callable[[], LLMEngine], width: int, tmp_path: Path
+) -> None:
     """What the page's security policy forbids, which is every request, would be told on the console."""
     pytest.importorskip("plotly")
     latencies = {"TTFT": {0.1: 1, 0.2: 3, 9.0: 1}, "ITL": {0.01: 9}}
-    document, console = shown(html_page(a_picture(engine(), "s", latencies=latencies)), tmp_path)
+    document, console = shown(html_page(a_picture(engine(), "s", latencies=latencies)), tmp_path, width)
     charts = re.findall(r'<div class="chart[^"]*" id="chart-([a-z0-9-]+)"', document)
 
     assert console == []

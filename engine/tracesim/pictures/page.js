@@ -25,23 +25,23 @@
     if (trace.type === "bar")
       return { ...trace, marker: { color: colour(role), line: { color: colour(role), width: 1 } } };
     const filled = trace.stackgroup ? { fillcolor: colour(role, 0.75) } : trace.fill ? { fillcolor: colour(role, 0.22) } : {};
-    return { ...trace, ...filled, line: { ...trace.line, color: colour(role) } };
+    return { ...trace, ...filled, line: { ...trace.line, color: colour(role, role === "largest" ? 0.5 : 1) } };
   };
 
   const drawnLayout = (chart, layout, width) => {
     const narrow = width < 640;
     const range = ranges.get(chart) || layout.xaxis.range;
     const axis = { gridcolor: colour("grid"), linecolor: colour("border"), zerolinecolor: colour("border"),
-      automargin: true, nticks: width < 420 ? 5 : undefined };
+      nticks: width < 420 ? 5 : undefined };
     const legend = { orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "normal", bgcolor: "rgba(0,0,0,0)" };
     return {
       ...layout,
       height: chart.height,
       font: { family: "system-ui, sans-serif", size: narrow ? 11 : 12.5, color: colour("text") },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      margin: { l: narrow ? 44 : 60, r: 12, t: layout.showlegend === false ? 10 : 34, b: 44 },
+      margin: { l: narrow ? 52 : 64, r: 12, t: layout.showlegend === false ? 10 : 34, b: 44 },
       xaxis: { ...axis, ...layout.xaxis, range, autorange: range === undefined },
-      yaxis: { ...axis, fixedrange: true, ...layout.yaxis },
+      yaxis: { ...axis, fixedrange: true, automargin: isRows(chart), ...layout.yaxis },
       ...(layout.yaxis2 && { yaxis2: { ...axis, fixedrange: true, ...layout.yaxis2 } }),
       shapes: (layout.shapes || []).map((shape) => ({ ...shape, line: { ...shape.line, color: colour("text") } })),
       annotations: (layout.annotations || []).map((note) => ({ ...note, bgcolor: colour("card", 0.75) })),
