@@ -95,6 +95,7 @@ class _Bins:
         self._at = 0
 
     def add(self, start: float, end: float, value: float) -> None:
+        """Let `value` hold from `start` to `end`; starts must not go back."""
         edges, last = self._edges, len(self._sums) - 1
         while self._at < last and edges[self._at + 1] <= start:
             self._at += 1
@@ -116,6 +117,7 @@ class _Bins:
             self._high[at] = value
 
     def series(self) -> Series:
+        """What held in each bin: its mean over time, its minimum and its maximum."""
         widths = [after - before for before, after in pairwise(self._edges)]
         return Series(
             [total / width for total, width in zip(self._sums, widths, strict=True)],

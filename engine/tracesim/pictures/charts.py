@@ -53,6 +53,7 @@ class _Bins:
         return step_series(self.timeline.steps, values, self.edges, lasting=lasting)
 
     def note(self, shape: str) -> str:
+        """What the page says of the bins, with what `shape` shows; nothing where every step is shown."""
         if self.exact:
             return ""
         width = period(self.edges[1] - self.edges[0], self.timeline.unit)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
 from tracesim.trace_files import TraceFile
-from tracesim.trace_formats.csv_rows import csv_rows, integer
+from tracesim.trace_formats.csv_rows import Cells, csv_entries, integer
 from tracesim.trace_formats.interface import Entry
 from tracesim.trace_problems import Finding, quoted
 
@@ -34,23 +34,18 @@ class Azure:
 
     def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
         """An entry a row."""
-        for row in csv_rows(file, _COLUMNS):
-            if isinstance(row, TraceProblem):
-                yield row
-                continue
-            cells, findings = row
-            fields = None
-            if cells is not None:
-                fields = {
-                    "input_length": integer(cells["ContextTokens"]),
-                    "output_length": integer(cells["GeneratedTokens"]),
-                    **self._arrival(cells["TIMESTAMP"], findings),
-                }
-            yield Entry(file.name, file.line_number, fields, findings)
+        return csv_entries(file, _COLUMNS, self._fields)
 
     def finish(self) -> Iterator[Entry]:
         """Nothing."""
         return iter(())
+
+    def _fields(self, cells: Cells, findings: list[Finding]) -> dict[str, Any]:
+        return {
+            "input_length": integer(cells["ContextTokens"]),
+            "output_length": integer(cells["GeneratedTokens"]),
+            **self._arrival(cells["TIMESTAMP"], findings),
+        }
 
     def _arrival(self, cell: str, findings: list[Finding]) -> dict[str, float]:
         """The arrival in seconds after the first; what is wrong with it goes to the findings."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
 from tracesim.trace_files import TraceFile
-from tracesim.trace_formats.csv_rows import csv_rows, integer
+from tracesim.trace_formats.csv_rows import Cells, csv_entries, integer
 from tracesim.trace_formats.interface import Entry
 from tracesim.trace_problems import Finding, quoted
 
@@ -30,28 +30,23 @@ class BurstGPT:
 
     def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
         """An entry a row."""
-        for row in csv_rows(file, _COLUMNS):
-            if isinstance(row, TraceProblem):
-                yield row
-                continue
-            cells, findings = row
-            fields = None
-            if cells is not None and cells["Response tokens"].strip() == "0":
-                findings = [_FAILED]
-            elif cells is not None:
-                fields = {
-                    "input_length": integer(cells["Request tokens"]),
-                    "output_length": integer(cells["Response tokens"]),
-                    **_arrival(cells["Timestamp"], findings),
-                }
-            yield Entry(file.name, file.line_number, fields, findings)
+        return csv_entries(file, _COLUMNS, _fields)
 
     def finish(self) -> Iterator[Entry]:
         """Nothing."""
         return iter(())
 
 
-_FAILED = Finding("failed-request", "Response tokens", "is 0: the request failed, and is left out")
+def _fields(cells: Cells, findings: list[Finding]) -> dict[str, Any] | None:
+    if cells["Response tokens"].strip() == "0":
+        say = "is 0: the request failed, and is left out"
+        findings.append(Finding("failed-request", "Response tokens", say))
+        return None
+    return {
+        "input_length": integer(cells["Request tokens"]),
+        "output_length": integer(cells["Response tokens"]),
+        **_arrival(cells["Timestamp"], findings),
+    }
 
 
 def _arrival(cell: str, findings: list[Finding]) -> dict[str, float]:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from tracesim.errors import TraceProblem
 from tracesim.trace_files import TraceFile
+from tracesim.trace_formats.interface import Entry
 from tracesim.trace_problems import Finding, problem, quoted
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
-Row = tuple[dict[str, str] | None, list[Finding]]
+Cells = dict[str, str]
+"""A row's cells, by the names of the columns."""
 
 
-def csv_rows(file: TraceFile, needed: Sequence[str]) -> Iterator[Row | TraceProblem]:
-    """Each row below the header by the names of the columns, None if it is no row, and what is wrong with it.
+def csv_entries(
+    file: TraceFile,
+    needed: Sequence[str],
+    fields_of: Callable[[Cells, list[Finding]], dict[str, Any] | None],
+) -> Iterator[Entry | TraceProblem]:
+    """An entry for each row below the header: `fields_of` takes its cells, and adds what is wrong with them.
 
     A header without one of the columns that are `needed` is a problem, and nothing more is read. A last line
     without a newline is none: the published files end so.
@@ -31,7 +38,9 @@ def csv_rows(file: TraceFile, needed: Sequence[str]) -> Iterator[Row | TraceProb
             continue
         cells, findings = _cells(line)
         if columns:
-            yield _row(columns, cells, findings)
+            row = _row(columns, cells, findings)
+            fields = None if row is None else fields_of(row, findings)
+            yield Entry(file.name, file.line_number, fields, findings)
             continue
         columns = [cell.strip() for cell in cells]
         missing = [name for name in needed if name not in columns]
@@ -48,13 +57,12 @@ def integer(cell: str) -> int | str:
     return int(cell) if _INTEGER.fullmatch(cell) else cell
 
 
-def _row(columns: Sequence[str], cells: list[str], findings: list[Finding]) -> Row:
-    if findings:
-        return None, findings
-    if len(cells) != len(columns):
+def _row(columns: Sequence[str], cells: list[str], findings: list[Finding]) -> Cells | None:
+    """The cells by their columns; None where the line is no row, and a finding says why."""
+    if not findings and len(cells) != len(columns):
         say = f"has {len(cells)} columns; must have {len(columns)}, as the header"
-        return None, [Finding("invalid-csv", None, say)]
-    return dict(zip(columns, cells, strict=True)), []
+        findings.append(Finding("invalid-csv", None, say))
+    return None if findings else dict(zip(columns, cells, strict=True))
 
 
 def _cells(line: bytes) -> tuple[list[str], list[Finding]]:
