@@ -421,3 +421,13 @@ def test_aborts_leave_no_trace_in_the_others(
     for record in records:
         if record.id not in aborted:
             assert said[record.id] == (record.response or "")[: record.max_tokens]
+
+
+def test_the_peak_of_the_kv_cache_counts_what_the_last_step_held() -> None:
+    """8 prompt tokens fill 2 of 4 blocks; the second output token is the first in the third block."""
+    engine = an_engine(
+        [a_record(prompt="p" * 8, response="abc")], engine="vllm-v0", block_size=4, num_gpu_blocks=4
+    )
+    engine.run()
+
+    assert summarize(engine).peak_kv_cache_usage == 0.75

@@ -100,6 +100,8 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
     yield "prefill batch", [(_sizes(summary.prefill_batch), "")]
     yield "decode batch", [(_sizes(summary.decode_batch), "")]
     yield "preemptions", [(f"{summary.preemptions:,}", "red" if summary.preemptions else "")]
+    if summary.peak_kv_cache_usage is not None:
+        yield "KV cache", [(f"at most {summary.peak_kv_cache_usage:.1%} of the blocks held", "")]
     if summary.cached_tokens is not None:
         rate = f"{summary.prefix_cache_hit_rate or 0:.1%}"
         yield "prefix cache", [(f"{summary.cached_tokens:,} prompt tokens cached: {rate}", "")]

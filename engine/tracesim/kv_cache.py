@@ -37,11 +37,19 @@ class KVCache:
         self.num_blocks = num_blocks
         self.capacity = _ENDLESS if num_blocks is None else num_blocks - reserved
         self.free = self.capacity
+        self._lowest_free = self.capacity
 
     @property
     def num_free_blocks(self) -> int | None:
         """Blocks that nobody holds; None when the cache is endless."""
         return None if self.num_blocks is None else self.free
+
+    @property
+    def peak_usage(self) -> float | None:
+        """The largest part of the cache that was held at once, up to 1; None when the cache is endless."""
+        if self.num_blocks is None or not self.capacity:
+            return None
+        return 1 - min(self._lowest_free, self.free) / self.capacity
 
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that `num_tokens` tokens fill or begin."""
@@ -115,6 +123,8 @@ class KVCache:
 
     def release(self, state: RequestState, num_scheduled: int = 0) -> None:
         """Take back all blocks of a request, those for tokens that are scheduled but not computed too."""
+        if self.free < self._lowest_free:
+            self._lowest_free = self.free
         self.free += -(-(state.num_computed_tokens + num_scheduled) // self.block_size)
         assert self.free <= self.capacity, f"{self.free} free blocks of {self.capacity}"
 

@@ -68,6 +68,7 @@ class BatchSizes:
 class Summary:
     """A run at a glance. `steps` counts the steps that did something, idle ones left out.
 
+    `peak_kv_cache_usage` is the largest part of the KV blocks held at once; None when they are endless.
     `prefix_cache_hit_rate` is the fraction of the prompt tokens of all admitted requests that were in the
     prefix cache, `cached_tokens` their number; both are None without prefix caching.
     """
@@ -83,6 +84,7 @@ class Summary:
     prefill_batch: BatchSizes
     decode_batch: BatchSizes
     preemptions: int
+    peak_kv_cache_usage: float | None = None
     cached_tokens: int | None = None
     prefix_cache_hit_rate: float | None = None
 
@@ -135,6 +137,7 @@ def summarize(engine: LLMEngine) -> Summary:
     cached = (
         sum(r.state.num_cached_tokens or 0 for r in requests) if engine.config.enable_prefix_caching else None
     )
+    peak = engine.scheduler.peak_kv_cache_usage
     looked_up = sum(r.request.num_prompt_tokens for r in requests if r.state.num_cached_tokens is not None)
     return Summary(
         requests=len(requests),
@@ -148,6 +151,7 @@ def summarize(engine: LLMEngine) -> Summary:
         prefill_batch=_batch(counts.prefill_requests, counts.prefill_steps, counts.largest_prefill),
         decode_batch=_batch(counts.decode_requests, counts.decode_steps, counts.largest_decode),
         preemptions=sum(request.state.num_preemptions for request in requests),
+        peak_kv_cache_usage=None if peak is None else round(peak, 4),
         cached_tokens=cached,
         prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
     )

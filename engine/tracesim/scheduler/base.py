@@ -44,6 +44,11 @@ class BaseScheduler:
         """KV blocks that nobody holds; None when they are endless."""
         return self._cache.num_free_blocks
 
+    @property
+    def peak_kv_cache_usage(self) -> float | None:
+        """The largest part of the KV cache that was held at once, up to 1; None when it is endless."""
+        return self._cache.peak_usage
+
     def add_request(self, state: RequestState) -> None:
         """Queue a request that has arrived."""
         state.status = WAITING

@@ -93,6 +93,11 @@ class Scheduler(Protocol):
         """KV blocks that nobody holds; None when they are endless."""
         ...
 
+    @property
+    def peak_kv_cache_usage(self) -> float | None:
+        """The largest part of the KV cache that was held at once, up to 1; None when it is endless."""
+        ...
+
     def check(self, request: Request) -> None:
         """Raise RequestError for a request that could never run, where vLLM refuses it at the door."""
         ...
