@@ -45,6 +45,15 @@ def test_the_milestone_replays_as_recorded() -> None:
     ]
 
 
+def test_times_without_a_clock_are_said_to_mean_nothing() -> None:
+    timed = SAMPLES / "formats" / "azure.csv"
+    says = "without --clock, times mean nothing"
+
+    assert says in run(timed, "--format", "summary").stderr
+    assert says not in run(timed, "--format", "summary", "--arrivals", "asap").stderr
+    assert says not in run(timed, "--format", "summary", "--clock", "constant:1ms").stderr
+
+
 def test_flags_win_over_the_fields_of_the_trace() -> None:
     report = report_of(MILESTONE, "--tokenizer", "char", "--max-tokens", "2", "--stop", "t", "--stop", "w")
 

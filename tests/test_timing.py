@@ -49,14 +49,15 @@ processes = st.one_of(
 seeds = st.integers(0, 3_000)
 
 
-def a_timed_case(seed: int, clock: Clock, process: ArrivalProcess) -> LLMEngine:
-    """A case that is often short of something, its arrivals in units of 10 ms."""
+def a_case(seed: int, clock: Clock | None, process: ArrivalProcess) -> LLMEngine:
+    """A case that is often short of something; with a clock its arrivals are in units of 10 ms."""
     records, settings = case_of(seed)
     if settings["engine"] == "simple":
         settings["num_gpu_blocks"] = None  # with few blocks a prefill may fill them all, and can never decode
-    timed = [record._replace(arrival_step=0, arrival_time=record.arrival_step / 100) for record in records]
+    if clock is not None:
+        records = [r._replace(arrival_step=0, arrival_time=r.arrival_step / 100) for r in records]
     engine = an_engine(clock=clock, arrivals=process, **settings)
-    engine.add_records(timed)
+    engine.add_records(records)
     return engine
 
 
@@ -86,7 +87,7 @@ def naive_times(steps: Sequence[StepRecord]) -> tuple[dict[str, list[int]], dict
 
 @given(seeds, clocks, processes)
 def test_times_are_those_of_the_step_records(seed: int, clock: Clock, process: ArrivalProcess) -> None:
-    engine = a_timed_case(seed, clock, process)
+    engine = a_case(seed, clock, process)
     steps = steps_of(engine)
     tokens, scheduled = naive_times(steps)
     _, requests, gaps = times_of(engine)
@@ -106,7 +107,7 @@ def test_times_are_those_of_the_step_records(seed: int, clock: Clock, process: A
 
 @given(seeds, clocks, processes)
 def test_strides_take_the_same_time_as_their_steps(seed: int, clock: Clock, process: ArrivalProcess) -> None:
-    stepped, strided = (a_timed_case(seed, clock, process) for _ in range(2))
+    stepped, strided = (a_case(seed, clock, process) for _ in range(2))
     steps_of(stepped)
     strided.run()
 
@@ -118,7 +119,7 @@ def test_strides_take_the_same_time_as_their_steps(seed: int, clock: Clock, proc
 @given(seeds, clocks, processes)
 def test_requests_in_the_engine_are_littles_law(seed: int, clock: Clock, process: ArrivalProcess) -> None:
     """The time that requests spend in the engine is, summed over steps, who is there times how long."""
-    engine = a_timed_case(seed, clock, process)
+    engine = a_case(seed, clock, process)
     steps = steps_of(engine)
     _, requests, _ = times_of(engine)
     starts = {step.step: to_picoseconds(step.start or 0) for step in steps}
@@ -140,12 +141,7 @@ def test_requests_in_the_engine_are_littles_law(seed: int, clock: Clock, process
 @given(seeds, st.integers(1, 4), st.booleans())
 def test_users_never_have_more_than_one_request_each(seed: int, users: int, timed: bool) -> None:
     process = ArrivalProcess("closed", users=users)
-    if timed:
-        engine = a_timed_case(seed, Clock(base=MS), process)
-    else:
-        records, settings = case_of(seed)
-        engine = an_engine(arrivals=process, **settings)
-        engine.add_records(records)
+    engine = a_case(seed, Clock(base=MS) if timed else None, process)
     steps = steps_of(engine)
     for step in steps:
         assert step.running + step.waiting + len(step.finished) <= users

@@ -39,10 +39,15 @@ class Loader:
     Texts are let go as soon as they are tokens: a trace may be larger than the memory.
     """
 
-    def __init__(self, engine: LLMEngine, params: SamplingParams, *, skip_invalid: bool) -> None:
+    def __init__(
+        self, engine: LLMEngine, params: SamplingParams, *, skip_invalid: bool, notes_times: bool = False
+    ) -> None:
+        """With `notes_times` it is said if the trace has times, which mean nothing in this run."""
         self._engine = engine
         self._params = params
         self._skip_invalid = skip_invalid
+        self._notes_times = notes_times
+        self._num_timed = 0
         self._problems: list[TraceProblem] = []
         self._found: list[TraceProblem] = []  # since the last batch that was read
         self._told: list[TraceProblem] = []
@@ -103,6 +108,8 @@ class Loader:
             TraceProblem("cannot-run", "error", record.file, record.line, None, str(error))
             for record, error in refused
         ]
+        if self._notes_times:
+            self._num_timed += sum([bool(record.arrival_time) for record in batch.records])
         both = [r for r in batch.records if r.response_token_ids is not None and r.response is not None]
         added = [r for r in both if r.id in self._engine.requests]
         self._num_silent += sum(not self._engine.requests[r.id].cursor.has_text for r in added)
@@ -118,6 +125,8 @@ class Loader:
             _note(f"left out {left_out:,} invalid of {total}; the first: {format_problem(of_records[0])}")
         if self._num_failed:
             _note(f"left out {counted(self._num_failed, 'request')} that failed when recorded")
+        if self._num_timed:
+            _note("without --clock, times mean nothing: all that have an arrival_time are there at once")
         if self._num_silent:
             _note(
                 f"{counted(self._num_silent, 'record')} replayed without text: response_token_ids do not "

@@ -119,7 +119,9 @@ def replay(
     simulator = TraceSimulator([], LazyTokenizer(tokenizer), eos_step=eos_step)
     process = parse_arrivals(arrivals, speedup, seed)
     llm_engine = LLMEngine(config, simulator, clock=timed, arrivals=process)
-    Loader(llm_engine, params, skip_invalid=skip_invalid).load(traces, limit, trace_format)
+    notes_times = timed is None and process.kind == "trace"
+    loader = Loader(llm_engine, params, skip_invalid=skip_invalid, notes_times=notes_times)
+    loader.load(traces, limit, trace_format)
     run(llm_engine, output, settings, max_steps, expectation)
 
 

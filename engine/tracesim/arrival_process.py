@@ -81,6 +81,6 @@ class ArrivalTimes:
         if record.arrival_step:
             raise RequestError(
                 f"arrival_step is {record.arrival_step}, and this run has a clock: give arrival_time, in "
-                "seconds, or choose --arrivals"
+                "seconds, or let requests arrive another way (asap, poisson, constant, closed)"
             )
         return record.arrival_time or 0.0
