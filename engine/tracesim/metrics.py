@@ -161,8 +161,9 @@ def _latency(picoseconds: Sequence[float]) -> Latency | None:
 
 def _of_gaps(gaps: Gaps) -> Latency | None:
     """The same of the times between tokens."""
-    count = len(gaps)
-    return _distribution(gaps.total() / count, gaps.ranks(), count) if count else None
+    ranks = gaps.ranks()
+    count = len(ranks)
+    return _distribution(gaps.total() / count, ranks, count) if count else None
 
 
 class _Ordered(Protocol):
