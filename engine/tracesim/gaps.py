@@ -27,7 +27,7 @@ class Gaps:
 
     def add_run(self, first: int, growth: int, steps: int, count: int) -> None:
         """Note the gaps of `steps` steps in which `count` requests decode."""
-        if growth:
+        if growth and steps > 1:
             self._runs.append((first, first + growth * (steps - 1), growth, steps, count))
         else:
             self._counts[first] += steps * count
@@ -111,10 +111,9 @@ class Ranks:
         start = self._lowest + (bucket << self._shift)
         end = start + (1 << self._shift)
         counts = defaultdict(int, {gap: count for gap, count in self._counts.items() if start <= gap < end})
-        for first, last, growth, _, size in self._runs:
-            if first < end and last >= start:
-                skipped = max(0, -(-(start - first) // growth))
-                for gap in range(first + skipped * growth, min(last + 1, end), growth):
-                    counts[gap] += size
+        for first, last, growth, _, size in [run for run in self._runs if run[0] < end and run[1] >= start]:
+            skipped = max(0, -(-(start - first) // growth))
+            for gap in range(first + skipped * growth, min(last + 1, end), growth):
+                counts[gap] += size
         gaps = sorted(counts)
         return gaps, list(accumulate([counts[gap] for gap in gaps]))
