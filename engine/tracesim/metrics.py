@@ -130,24 +130,30 @@ def measure(
     def a_second(count: float) -> float:
         return count / duration if duration else 0.0
 
-    emitted = [
-        (times.arrived, times.first_token, times.last_token, tokens)
-        for times, tokens in requests
-        if times.first_token is not None and times.last_token is not None
-    ]
+    ttft: list[float] = []
+    tpot: list[float] = []
+    e2e: list[float] = []
+    queue_time: list[float] = []
+    for times, tokens in requests:
+        arrived, first, last = times.arrived, times.first_token, times.last_token
+        if times.scheduled is not None:
+            queue_time.append(times.scheduled - arrived)
+        if first is not None and last is not None:
+            ttft.append(first - arrived)
+            e2e.append(last - arrived)
+            if tokens > 1:
+                tpot.append((last - first) / (tokens - 1))
     return Metrics(
         duration=duration,
         request_throughput=a_second(len(requests)),
         output_token_throughput=a_second(output_tokens),
         total_token_throughput=a_second(prompt_tokens + output_tokens),
         mean_batch=a_second(timekeeper.busy / PER_SECOND),
-        ttft=_latency([first - arrived for arrived, first, _, _ in emitted]),
-        tpot=_latency([(last - first) / (tokens - 1) for _, first, last, tokens in emitted if tokens > 1]),
+        ttft=_latency(ttft),
+        tpot=_latency(tpot),
         itl=_of_gaps(timekeeper.gaps),
-        e2e=_latency([last - arrived for arrived, _, last, _ in emitted]),
-        queue_time=_latency(
-            [times.scheduled - times.arrived for times, _ in requests if times.scheduled is not None]
-        ),
+        e2e=_latency(e2e),
+        queue_time=_latency(queue_time),
         goodput=None if slo is None else a_second(sum(slo.is_met_by(latency_of(*each)) for each in requests)),
     )
 
@@ -161,8 +167,9 @@ def _latency(picoseconds: Sequence[float]) -> Latency | None:
 
 def _of_gaps(gaps: Gaps) -> Latency | None:
     """The same of the times between tokens."""
-    count = len(gaps)
-    return _distribution(gaps.total() / count, gaps.ranks(), count) if count else None
+    ranks = gaps.ranks()
+    count = len(ranks)
+    return _distribution(gaps.total() / count, ranks, count) if count else None
 
 
 class _Ordered(Protocol):

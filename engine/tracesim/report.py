@@ -15,7 +15,7 @@ from tracesim.llm_engine import LLMEngine
 from tracesim.metrics import NO_LATENCY, Metrics, RequestLatency, Slo, latency_of, measure
 from tracesim.outputs import STEP_SCHEMA, StepRecord
 from tracesim.progress import RequestProgress
-from tracesim.timing import Timekeeper
+from tracesim.timing import RequestTimes, Timekeeper
 
 REPORT_SCHEMA = "tracesim.report/1"
 
@@ -117,16 +117,16 @@ def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
     timekeeper = engine.timekeeper
     if timekeeper is None:
         return None
-    progresses = engine.requests.values()
-    done = [progress for progress in progresses if progress.finish_reason is not None]
-    times = timekeeper.requests
-    return measure(
-        timekeeper,
-        [(times[each.request.id], each.state.num_output_tokens) for each in done if each.request.id in times],
-        prompt_tokens=sum(each.request.num_prompt_tokens for each in done),
-        output_tokens=sum(each.state.num_output_tokens for each in progresses),
-        slo=slo,
-    )
+    done: list[tuple[RequestTimes, int]] = []
+    prompt_tokens = output_tokens = 0
+    for request_id, progress in engine.requests.items():
+        tokens = progress.state.num_output_tokens
+        output_tokens += tokens
+        if progress.finish_reason is not None:
+            prompt_tokens += progress.request.num_prompt_tokens
+            if request_id in timekeeper.requests:
+                done.append((timekeeper.requests[request_id], tokens))
+    return measure(timekeeper, done, prompt_tokens=prompt_tokens, output_tokens=output_tokens, slo=slo)
 
 
 def summarize(engine: LLMEngine) -> Summary:

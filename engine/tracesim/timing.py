@@ -60,41 +60,49 @@ class Timekeeper:
             self._preempted(state.id)
         num_decodes = plan.num_decodes - len(plan.decode)
         if num_decodes:
-            held = {state.id for state in plan.held} if plan.held else ()
-            for request_id in held:
-                self._own_last.setdefault(request_id, self._last_decode)
-            self._decoded(end, num_decodes, held)
+            self._decoded(end, num_decodes, plan.held)
         for state in plan.sampled:
             if state.request.num_output_tokens:
                 self._sampled(state.id, end)
-        self._pass(end, finished)
+        if finished:
+            self._finished(end, finished)
+        self.now = end
 
     def pass_stride(self, stride: Stride) -> None:
         """Let the steps of a stride pass."""
-        clock, batch, steps = self.clock, stride.batch, stride.steps
-        duration = clock.duration_of(batch, steps)
-        end = self.now + duration
-        num_decodes = batch.num_decodes
+        steps, batch, finished = stride
+        start, num_decodes = self.now, batch.num_decodes
+        first, growth = self.clock.duration(batch), self.clock.context * num_decodes
+        duration = steps * first + growth * (steps * (steps - 1) // 2)
+        end = start + duration
         self.busy += (stride.num_prefills + num_decodes) * duration
         if num_decodes:
-            first, growth = clock.duration(batch), clock.context * num_decodes
-            if self._own_last or self._last_decode != self.now:
-                self._decoded(self.now + first, num_decodes, ())
+            if self._own_last or self._last_decode != start:
+                self._decoded(start + first, num_decodes, ())
                 first, steps = first + growth, steps - 1
             if steps:
                 self.gaps.add_run(first, growth, steps, num_decodes)
             self._last_decode = end
-        self._pass(end, stride.finished)
+        if finished:
+            self._finished(end, finished)
+        self.now = end
 
-    def _decoded(self, end: int, num_decodes: int, held: Collection[str]) -> None:
-        """Count the gaps of all that decoded in a step, which ends at `end`."""
-        if self._own_last:
-            for request_id in [each for each in self._own_last if each not in held]:
-                self.gaps.add(end - self._own_last.pop(request_id))
-                num_decodes -= 1
+    def _decoded(self, end: int, num_decodes: int, held: Sequence[RequestState]) -> None:
+        """Count the gaps of all that decoded in a step, which ends at `end`, while some were held back."""
+        if held or self._own_last:
+            num_decodes -= self._decoded_apart(end, {state.id for state in held})
         if num_decodes:
             self.gaps.add(end - self._last_decode, num_decodes)
         self._last_decode = end
+
+    def _decoded_apart(self, end: int, held: Collection[str]) -> int:
+        """Count the gaps of those with one of their own; how many that are."""
+        for request_id in held:
+            self._own_last.setdefault(request_id, self._last_decode)
+        apart = [each for each in self._own_last if each not in held]
+        for request_id in apart:
+            self.gaps.add(end - self._own_last.pop(request_id))
+        return len(apart)
 
     def _sampled(self, request_id: str, end: int) -> None:
         """Note a token of a request that was scheduled by itself, and decodes from now on."""
@@ -114,10 +122,9 @@ class Timekeeper:
             times.last_token = self._own_last.pop(request_id, self._last_decode)
             times.decodes = False
 
-    def _pass(self, end: int, finished: Sequence[RequestState]) -> None:
+    def _finished(self, end: int, finished: Sequence[RequestState]) -> None:
         for state in finished:
             times = self.requests[state.id]
             if times.decodes:
                 times.last_token = end
                 self._own_last.pop(state.id, None)
-        self.now = end

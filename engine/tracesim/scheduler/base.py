@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from tracesim.clock import Batch
+from tracesim.clock import Batch, new_batch
 from tracesim.config import EngineConfig
 from tracesim.decode_calendar import DecodeCalendar, by_admission
 from tracesim.kv_cache import KVCache
@@ -106,12 +106,16 @@ class BaseScheduler:
 
     def batch(self, plan: StepPlan) -> Batch:
         """What the step of a plan computes; before `update`."""
-        prefill_tokens = sum([entry.tokens for entry in plan.prefill])
-        context = sum([entry.computed for entry in plan.decode])
+        prefill_tokens = context = 0
+        for _, _, tokens in plan.prefill:
+            prefill_tokens += tokens
+        for _, computed, _ in plan.decode:
+            context += computed
         if plan.num_decodes > len(plan.decode):
-            held = sum([state.current_num_computed_tokens for state in plan.held])
-            context += self._decoding.context_tokens - held
-        return Batch(prefill_tokens, plan.num_decodes, context)
+            context += self._decoding.context_tokens
+            for state in plan.held:
+                context -= state.current_num_computed_tokens
+        return new_batch((prefill_tokens, plan.num_decodes, context))
 
     def _stride(self, steps: int, batch: Batch) -> Stride:
         """Let all that decode emit `steps` tokens; nobody finishes before the last one."""
