@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from factories import a_record
 from tracesim.arrival_process import ArrivalProcess, ArrivalTimes, parse_arrivals
 from tracesim.clock import Batch, Clock, parse_clock
-from tracesim.errors import ConfigError
+from tracesim.errors import ConfigError, RequestError
 from tracesim.metrics import Slo, parse_slo
 
 costs = st.integers(0, 10**9)
@@ -66,7 +66,7 @@ def test_a_clock_is_what_its_text_says(text: str, clock: Clock | None) -> None:
     [
         ("", "clock is ''; must be steps, constant:20ms, linear:"),
         ("constant", "must be steps, constant:20ms"),
-        ("constant:20", "clock is '20'; must be a number and ns, us, ms or s, such as '20ms'"),
+        ("constant:20", "clock.constant is '20'; must be a number and ns, us, ms or s, such as"),
         ("constant:0ms", "a step must take time"),
         ("constant:1e400s", "must be a number"),
         (
@@ -130,7 +130,18 @@ def test_arrivals_are_what_their_text_says(text: str, process: ArrivalProcess) -
 
 
 @pytest.mark.parametrize(
-    "text", ["", "now", "poisson", "poisson:0", "poisson:-1", "constant:nan", "closed:0", "closed:1.5"]
+    "text",
+    [
+        "",
+        "now",
+        "poisson",
+        "poisson:0",
+        "poisson:-1",
+        "constant:nan",
+        "closed:0",
+        "closed:1.5",
+        f"closed:{10**20}",
+    ],
 )
 def test_arrivals_that_are_none_are_an_error(text: str) -> None:
     with pytest.raises(ConfigError, match=f"arrivals is {text!r}; must be trace, asap, poisson:RATE"):
@@ -139,7 +150,11 @@ def test_arrivals_that_are_none_are_an_error(text: str) -> None:
 
 def arrivals(process: ArrivalProcess, count: int = 4, *, timed: bool = True, **fields: float) -> list[float]:
     times = ArrivalTimes(process, timed=timed)
-    return [times.of(a_record(f"r{number}", **fields)) / (10**12 if timed else 1) for number in range(count)]
+    found = []
+    for number in range(count):
+        found.append(times.of(a_record(f"r{number}", **fields)) / (10**12 if timed else 1))
+        times.advance()
+    return found
 
 
 def test_each_kind_of_arrival() -> None:
@@ -148,6 +163,21 @@ def test_each_kind_of_arrival() -> None:
     assert arrivals(ArrivalProcess("constant", rate=0.5), timed=False) == [0, 2, 4, 6]
     assert arrivals(ArrivalProcess("trace", speedup=2.0), arrival_time=3.0) == [1.5] * 4
     assert arrivals(ArrivalProcess("trace", speedup=2.0), timed=False, arrival_step=3) == [1] * 4
+
+
+def test_a_step_is_exact_however_large() -> None:
+    times = ArrivalTimes(ArrivalProcess("trace"), timed=False)
+
+    assert times.of(a_record("r1", arrival_step=2**53 + 1)) == 2**53 + 1
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_what_would_never_arrive_is_an_error(timed: bool) -> None:
+    times = ArrivalTimes(ArrivalProcess("constant", rate=1e-300), timed=timed)
+    times.advance()
+
+    with pytest.raises(RequestError, match=r"arrives after 1e\+300 seconds or steps; must be before"):
+        times.of(a_record("r1"))
 
 
 def test_poisson_arrivals_have_the_rate_and_the_spread_that_they_should() -> None:

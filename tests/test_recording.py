@@ -10,8 +10,9 @@ from factories import a_record
 from tracesim import EngineArgs, LLMEngine, TraceSimulator, load_tokenizer
 from tracesim.arrival_process import parse_arrivals
 from tracesim.clock import parse_clock
+from tracesim.percentiles import PERCENTILES
 from tracesim.pictures import Picture
-from tracesim.pictures.distribution import PERCENTILES, Distribution
+from tracesim.pictures.distribution import Distribution
 from tracesim.pictures.recording import Recording
 from tracesim.report import measure_run
 

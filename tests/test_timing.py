@@ -250,6 +250,38 @@ def test_a_request_that_emitted_nothing_has_no_latency_but_its_queue_time() -> N
     assert (metrics.ttft, metrics.itl, metrics.goodput) == (None, None, 0.0)
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_an_aborted_request_leaves_others_as_they_were(closed: bool) -> None:
+    """Its gaps count as far as it came; with one user, the next request is sent then."""
+    records = [a_record("goes", response="x" * 9), a_record("stays", prompt="Yo", response="abc")]
+    process = ArrivalProcess("closed", users=1) if closed else None
+    engine = an_engine(records, clock=Clock(base=MS), arrivals=process, engine="vllm-v0")
+    for _ in range(4):
+        engine.step()
+    engine.abort_request("goes")
+    engine.run()
+    metrics = measure_run(engine)
+    goes, stays = report_requests(engine)
+
+    assert engine.timekeeper is not None
+    assert engine.timekeeper.gaps.counts() == {MS: 3 + 2}
+    assert isinstance(goes, TimedRequestReport)
+    assert isinstance(stays, TimedRequestReport)
+    assert (goes.finish_reason, goes.e2e) == ("abort", 0.004)
+    assert (stays.arrival_time, stays.tpot) == (0.004 if closed else 0.0, 0.001)
+    assert metrics is not None
+    assert metrics.request_throughput == pytest.approx(1 / metrics.duration)
+
+
+def test_refused_records_leave_no_gap_in_the_arrivals() -> None:
+    records = [a_record(name, prompt=prompt) for name, prompt in (("a", "p"), ("b", "p" * 99), ("c", "p"))]
+    process = ArrivalProcess("constant", rate=2.0)
+    engine = an_engine(clock=Clock(base=MS), arrivals=process, engine="vllm-v1", max_model_len=50)
+
+    assert [record.id for record, _ in engine.add_records(records)] == ["b"]
+    assert [progress.request.arrival / PER_SECOND for progress in engine.requests.values()] == [0.0, 0.5]
+
+
 def test_a_row_a_request_in_csv() -> None:
     engine = an_engine([a_record('a,"b"\n', response="xy")], clock=Clock(base=MS))
     engine.run()

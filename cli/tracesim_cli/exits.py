@@ -107,10 +107,10 @@ def _say(message: str) -> None:
 
 def _by_flag(message: str) -> str:
     """A message about a setting begins with its name; here it is known by its flag too."""
-    setting = re.match(r"[a-z_]+(?= (is|has) )", message)
+    setting = re.match(r"([a-z_]+)(\.[a-z0-9_]+)? (is|has|gives) ", message)
     if setting is None:
         return message
-    return f"--{setting[0].replace('_', '-')}: {message} (tracesim replay --help lists the settings)"
+    return f"--{setting[1].replace('_', '-')}: {message} (tracesim replay --help lists the settings)"
 
 
 def _os_error(error: OSError) -> str:

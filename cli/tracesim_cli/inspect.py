@@ -20,7 +20,7 @@ from tracesim.trace_stats import LengthStats, TraceStats
 from tracesim_cli.arguments import TokenizerName, TraceFormat, Traces
 from tracesim_cli.display import choose_display
 from tracesim_cli.exits import ExitCode, fail, with_exit_codes
-from tracesim_cli.inspect_view import PERCENTILES, Inspected, print_inspected
+from tracesim_cli.inspect_view import COLUMNS, Inspected, print_inspected
 from tracesim_cli.problem_text import format_problem
 from tracesim_cli.status import with_status
 
@@ -126,6 +126,6 @@ def _lengths(lengths: LengthStats) -> dict[str, Any]:
     return {
         "total": lengths.total,
         "mean": round(lengths.mean, 2),
-        **{name: round(lengths.percentile(percent), 2) for name, percent in PERCENTILES.items()},
+        **{name: round(lengths.percentile(percent), 2) for name, percent in COLUMNS.items()},
         "histogram": [{"from": low, "to": high, "count": count} for low, high, count in lengths.histogram()],
     }

@@ -9,13 +9,14 @@ from typing import NamedTuple, TextIO
 
 from rich.cells import cell_len
 
+from tracesim.percentiles import PERCENTILES
 from tracesim.trace_stats import ArrivalStats, LengthStats, PrefixStats, TraceStats
 from tracesim_cli.display import Display, open_console
 from tracesim_cli.problem_text import counted
 from tracesim_cli.safe_text import visible
 from tracesim_cli.step_table import Fragment, clip, plain_text, rich_text
 
-PERCENTILES = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
+COLUMNS = {**{f"p{percent}": percent for percent in PERCENTILES}, "max": 100}
 
 Line = list[Fragment]
 
@@ -101,9 +102,9 @@ def _heading(inspected: Inspected, width: int) -> Iterator[Figure]:
 
 def _table(stats: TraceStats, width: int) -> Iterator[Line]:
     sides = {"prompt": stats.prompt_tokens, "output": stats.output_tokens}
-    rows = [["tokens", "total", "mean", *PERCENTILES]]
+    rows = [["tokens", "total", "mean", *COLUMNS]]
     for title, lengths in sides.items():
-        figures = [f"{lengths.percentile(percent):,.0f}" for percent in PERCENTILES.values()]
+        figures = [f"{lengths.percentile(percent):,.0f}" for percent in COLUMNS.values()]
         rows.append([title, f"{lengths.total:,}", f"{lengths.mean:,.1f}", *figures])
     cells = [max(map(len, column)) for column in zip(*rows, strict=True)]
     gap = next((gap for gap in (4, 3, 2) if sum(cells) + gap * len(cells) <= width), 1)

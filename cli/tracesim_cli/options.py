@@ -48,6 +48,8 @@ def _saved(text: str, output_format: OutputFormat | None = None) -> Any:
     def no_stream(path: Path | None) -> Path | None:
         if str(path) == "-":
             raise typer.BadParameter(f"takes a file{hint}")
+        if str(path) == ".":
+            raise typer.BadParameter("is a folder, or empty; name a file")
         return path
 
     return _option(text, metavar="FILE", callback=no_stream)
@@ -108,8 +110,8 @@ ReserveFullIsl = Annotated[
 ClockName = Annotated[
     str,
     _option(
-        "How long a step takes: steps (no time, only steps), constant:20ms, "
-        "linear:base=5ms,prefill=50us,decode=80us,context=1ns, or a .toml file."
+        "How long a step takes: steps (no time, only steps), constant:20ms, linear:base=5ms,decode=80us "
+        "(also prefill and context), or a .toml file."
     ),
 ]
 ArrivalsName = Annotated[

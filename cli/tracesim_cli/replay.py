@@ -101,7 +101,7 @@ def replay(
         "--save-perfetto": save_perfetto,
     }
     output = Output(output_format, delay, {flag: path for flag, path in saved.items() if path}, limits)
-    _check_targets([*traces, *([expect] if expect else [])], output.saved)
+    _check_targets([*traces, clock, *([expect] if expect else [])], output.saved)
     if save_html:
         from tracesim.pictures.html import plotly_javascript
 

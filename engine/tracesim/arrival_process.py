@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tracesim.clock import to_picoseconds
 from tracesim.errors import ConfigError, RequestError
 from tracesim.trace import TraceRecord
+
+_MOST_DIGITS: Final = 9
+_NEVER: Final = 2**63
+"""Later than any run gets, in seconds and in steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ def parse_arrivals(value: str, speedup: float = 1.0, seed: int = 0) -> ArrivalPr
         return ArrivalProcess(kind, **more)
     if kind in ("poisson", "constant") and (rate := _positive(amount)):
         return ArrivalProcess(kind, rate=rate, **more)
-    if kind == "closed" and amount.isdecimal() and int(amount):
+    if kind == "closed" and amount.isdecimal() and len(amount) <= _MOST_DIGITS and int(amount):
         return ArrivalProcess(kind, users=int(amount), **more)
     raise ConfigError(
         f"arrivals is {value!r}; must be trace, asap, poisson:RATE, constant:RATE or closed:USERS, over 0"
@@ -53,7 +57,10 @@ def _positive(text: str) -> float:
 
 
 class ArrivalTimes:
-    """The arrival of one record after another: in picoseconds where the run is `timed`, else in steps."""
+    """The arrival of one record after another: in picoseconds where the run is `timed`, else in steps.
+
+    `of` tells it, and `advance` goes on to the next: a record that is refused leaves no gap.
+    """
 
     def __init__(self, process: ArrivalProcess, *, timed: bool) -> None:
         self._process = process
@@ -63,19 +70,23 @@ class ArrivalTimes:
 
     def of(self, record: TraceRecord) -> int:
         """When the next record arrives. Raises RequestError for one whose own arrival means nothing here."""
-        process = self._process
-        if process.kind in ("poisson", "constant"):
-            arrival = self._next
-            is_random = process.kind == "poisson"
-            self._next += self._random.expovariate(process.rate) if is_random else 1 / process.rate
-        elif process.kind == "trace":
-            arrival = self._recorded(record)
-        else:
-            arrival = 0.0
-        arrival /= process.speedup
+        arrival = self._recorded(record) if self._process.kind == "trace" else self._next
+        if self._process.speedup != 1:
+            arrival /= self._process.speedup
+        if not arrival < _NEVER:
+            raise RequestError(f"arrives after {arrival:g} seconds or steps; must be before {_NEVER:g}")
         return to_picoseconds(arrival) if self._timed else int(arrival)
 
+    def advance(self) -> None:
+        """The record was added: the one after it comes later."""
+        process = self._process
+        if process.kind == "constant":
+            self._next += 1 / process.rate
+        elif process.kind == "poisson":
+            self._next += self._random.expovariate(process.rate)
+
     def _recorded(self, record: TraceRecord) -> float:
+        """The record's own arrival; of a step, an integer however large."""
         if not self._timed:
             return record.arrival_step
         if record.arrival_step:

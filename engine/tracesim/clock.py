@@ -85,7 +85,7 @@ def parse_clock(value: str, name: str = "clock") -> Clock | None:
     if value == "steps":
         return None
     if kind == "constant" and colon:
-        return _checked(Clock(parse_duration(name, rest)), name, value)
+        return _checked(Clock(parse_duration(f"{name}.constant", rest)), name, value)
     if kind == "linear" and colon:
         return _checked(_linear(name, _pairs(name, rest)), name, value)
     if value.endswith(".toml"):

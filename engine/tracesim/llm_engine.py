@@ -112,7 +112,7 @@ class LLMEngine:
         self.simulator.use(tokenized.record)
 
     def add_record(self, record: TraceRecord, params: SamplingParams | None = None) -> None:
-        """Add the request that `record` recorded, under its own id, at its own arrival step.
+        """Add the request that `record` recorded, under its own id; it arrives as the engine has it arrive.
 
         `params` wins over the record's own limits. Raises RequestError when the id is taken or the request
         can never run.
@@ -130,6 +130,7 @@ class LLMEngine:
             try:
                 asked = _Asked(record.id, params, self._arrival_times.of(record), record.priority or 0)
                 self._add(asked, tokenized, keep_prompt=False)
+                self._arrival_times.advance()
             except RequestError as error:
                 refused.append((record, error))
         return refused
@@ -149,6 +150,9 @@ class LLMEngine:
                 progress.state.status = FINISHED
             else:
                 self.scheduler.abort_request(progress.state)
+                self._arrivals.leave(1)
+                if self.timekeeper is not None:
+                    self.timekeeper.stop_decoding(each)
             progress.finish_reason = "abort"
             self._num_unfinished -= 1
 
@@ -209,9 +213,8 @@ class LLMEngine:
         self._catch_up()
         self.simulator.simulate_prefill(entry.state.id for entry in plan.prefill)
         emitted = self.simulator.simulate_decode(state.id for state in emitting)
-        number, start = self.step_number, self._now
-        finished = self._update(plan)
-        return EngineStep(number, plan, decodes, emitted, finished, self._time_of_step(start))
+        number, finished = self.step_number, self._update(plan)
+        return EngineStep(number, plan, decodes, emitted, finished, self._step_time)
 
     def _run_unwatched(self, limit: int) -> None:
         """A stride, then the step that ended it, `limit` at most: no token is made and no decode listed."""
@@ -246,9 +249,8 @@ class LLMEngine:
         self._admit_arrivals()
         number, plan = self.step_number, self.scheduler.schedule()
         lines.planned(plan)
-        start = self._now
         finished = self._update(plan)
-        lines.done(number, plan, finished, self._time_of_step(start))
+        lines.done(number, plan, finished, self._step_time)
         self._unwatched = True
 
     def _catch_up(self) -> None:
@@ -264,12 +266,21 @@ class LLMEngine:
         """The time of the next step: in picoseconds or, without a clock, in steps."""
         return self.step_number if self.timekeeper is None else self.timekeeper.now
 
+    @_now.setter
+    def _now(self, time: int) -> None:
+        """Pass over the time in which there is nothing to do."""
+        if self.timekeeper is None:
+            self.step_number = time
+        else:
+            self.timekeeper.now = time
+
     def _is_arrival_due(self) -> bool:
         return self._arrivals.next_time is not None and self._arrivals.next_time <= self._now
 
-    def _time_of_step(self, start: int) -> tuple[int, int] | None:
+    @property
+    def _step_time(self) -> tuple[int, int] | None:
         """When the step that was just run began and how long it took; None without a clock."""
-        return None if self.timekeeper is None else (start, self.timekeeper.now - start)
+        return None if self.timekeeper is None else self.timekeeper.last_step
 
     def _admit_arrivals(self) -> None:
         """Hand the scheduler the requests whose time has come; where it has none, that is the next one's."""
@@ -277,7 +288,7 @@ class LLMEngine:
         if next_time is None:
             return
         if not self.scheduler.running and not self.scheduler.num_waiting:
-            self._skip_to(next_time)
+            self._now = max(self._now, next_time)
         now = self._now
         if next_time <= now:
             for state in self._arrivals.take(now):
@@ -285,13 +296,6 @@ class LLMEngine:
                 self.requests[state.id].arrival_step = self.step_number
                 if self.timekeeper is not None:
                     self.timekeeper.arrive(state.id, self._arrivals.arrival_of(state, now))
-
-    def _skip_to(self, time: int) -> None:
-        """Pass over the time in which there is nothing to do."""
-        if self.timekeeper is None:
-            self.step_number = max(self.step_number, time)
-        else:
-            self.timekeeper.now = max(self.timekeeper.now, time)
 
     def _update(self, plan: StepPlan) -> list[RequestState]:
         """Let a planned step happen; who finished in it."""

@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Final, Protocol
+from typing import Final
 
 from tracesim.clock import PER_SECOND, parse_duration
 from tracesim.errors import ConfigError
 from tracesim.gaps import Gaps
+from tracesim.percentiles import PERCENTILES, Ordered, percentile
 from tracesim.timing import RequestTimes, Timekeeper
-
-PERCENTILES: Final = (50, 90, 99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,9 @@ def parse_slo(value: str) -> Slo:
     known = [field.name for field in fields(Slo)]
     for part in value.split(","):
         name, equals, duration = part.strip().partition("=")
-        if name not in known or not equals or name in limits:
+        if name in limits:
+            raise ConfigError(f"slo is {value!r}; gives a limit of {name} twice")
+        if name not in known or not equals:
             raise ConfigError(
                 f"slo is {value!r}; must be limits of {', '.join(known)}, such as ttft=500ms,tpot=50ms"
             )
@@ -172,18 +173,7 @@ def _of_gaps(gaps: Gaps) -> Latency | None:
     return _distribution(gaps.total() / count, ranks, count) if count else None
 
 
-class _Ordered(Protocol):
-    """Values in order: a sorted list, or what can tell the value of a rank."""
-
-    def __getitem__(self, rank: int, /) -> float: ...
-
-
-def _distribution(mean: float, ordered: _Ordered, count: int) -> Latency:
+def _distribution(mean: float, ordered: Ordered, count: int) -> Latency:
     """Of `count` values in picoseconds, in order, the mean of which is known."""
-    percentiles = []
-    for percent in PERCENTILES:
-        place = (count - 1) * percent / 100
-        below = math.floor(place)
-        low, high = ordered[below], ordered[min(below + 1, count - 1)]
-        percentiles.append((low + (high - low) * (place - below)) / PER_SECOND)
+    percentiles = [percentile(ordered, count, percent) / PER_SECOND for percent in PERCENTILES]
     return Latency(mean / PER_SECOND, *percentiles)

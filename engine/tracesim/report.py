@@ -124,7 +124,7 @@ def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
         output_tokens += tokens
         if progress.finish_reason is not None:
             prompt_tokens += progress.request.num_prompt_tokens
-            if request_id in timekeeper.requests:
+            if request_id in timekeeper.requests and progress.finish_reason != "abort":
                 done.append((timekeeper.requests[request_id], tokens))
     return measure(timekeeper, done, prompt_tokens=prompt_tokens, output_tokens=output_tokens, slo=slo)
 
@@ -187,7 +187,7 @@ def requests_to_csv(requests: Sequence[RequestReport]) -> bytes:
     kind = type(requests[0]) if requests else RequestReport
     columns = [field.name for field in fields(kind) if field.name != "text"]
     table = io.StringIO(newline="")
-    writer = csv.writer(table)
+    writer = csv.writer(table, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([getattr(request, column) for column in columns] for request in requests)
     return table.getvalue().encode()

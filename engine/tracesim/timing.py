@@ -31,7 +31,8 @@ class Timekeeper:
     `now` is the start of the next step, `requests` has the times of each by id. `gaps` counts the times
     between two tokens of a request, over all requests: a decode moves all that decode, so a step adds one gap
     with the size of its batch. Only who did not emit in the last step that decoded has a gap of its own.
-    `busy` adds up for how long requests were in a batch.
+    `busy` adds up for how long requests were in a batch. `last_step` has the start and the duration of the
+    step that passed last, unless that was in a stride.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -40,6 +41,7 @@ class Timekeeper:
         self.requests: dict[str, RequestTimes] = {}
         self.gaps = Gaps()
         self.busy = 0
+        self.last_step = (0, 0)
         self._last_decode = 0
         self._own_last: dict[str, int] = {}
 
@@ -47,17 +49,25 @@ class Timekeeper:
         """Note when a request arrives."""
         self.requests[request_id] = RequestTimes(time)
 
+    def stop_decoding(self, request_id: str) -> None:
+        """Note that a request, if it decodes, does so no more: it was preempted, or it was aborted."""
+        times = self.requests[request_id]
+        if times.decodes:
+            times.last_token = self._own_last.pop(request_id, self._last_decode)
+            times.decodes = False
+
     def pass_step(self, plan: StepPlan, batch: Batch, finished: Sequence[RequestState]) -> None:
         """Let the step of `plan` pass, which computed `batch`."""
         duration = self.clock.duration(batch)
         start, end = self.now, self.now + duration
+        self.last_step = start, duration
         self.busy += (len(plan.prefill) + plan.num_decodes) * duration
         for entry in plan.prefill:
             times = self.requests[entry.state.id]
             if times.scheduled is None:
                 times.scheduled = start
         for state in plan.preempted:
-            self._preempted(state.id)
+            self.stop_decoding(state.id)
         num_decodes = plan.num_decodes - len(plan.decode)
         if num_decodes:
             self._decoded(end, num_decodes, plan.held)
@@ -115,12 +125,6 @@ class Timekeeper:
         times.decodes = True
         if self._last_decode != end:
             self._own_last[request_id] = end
-
-    def _preempted(self, request_id: str) -> None:
-        times = self.requests[request_id]
-        if times.decodes:
-            times.last_token = self._own_last.pop(request_id, self._last_decode)
-            times.decodes = False
 
     def _finished(self, end: int, finished: Sequence[RequestState]) -> None:
         for state in finished:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tracesim.percentiles import percentile
 from tracesim.prefix_tree import TOKENS_PER_HASH_ID
 from tracesim.tokenizer import Tokenizer
 from tracesim.trace_record import TraceRecord
@@ -42,12 +43,7 @@ class LengthStats:
         if not self._is_sorted:
             self._lengths = array("Q", sorted(self._lengths))
             self._is_sorted = True
-        if not self._lengths:
-            return 0.0
-        place = (len(self._lengths) - 1) * percent / 100
-        low = self._lengths[int(place)]
-        high = self._lengths[min(int(place) + 1, len(self._lengths) - 1)]
-        return low + (high - low) * (place % 1)
+        return percentile(self._lengths, len(self._lengths), percent) if self._lengths else 0.0
 
     def histogram(self) -> list[tuple[int, int, int]]:
         """How many lie from low to high, for 0, 1, 2-3, 4-7 and so on, from the shortest to the longest."""

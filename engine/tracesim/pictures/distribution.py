@@ -6,9 +6,8 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Final
 
-PERCENTILES: Final = (50, 90, 99)
+from tracesim.percentiles import percentile
 
 
 class Distribution:
@@ -22,16 +21,14 @@ class Distribution:
         self.mean = math.fsum(value * count for value, count in counts.items()) / self.count
 
     def percentile(self, percent: float) -> float:
-        """The value below which `percent` of them lie, interpolated as NumPy and vLLM's benchmark do."""
-        place = (self.count - 1) * percent / 100
-        below = int(place)
-        low, high = self._at(below), self._at(min(below + 1, self.count - 1))
-        return low + (high - low) * (place - below)
+        """The value that `percent` of them do not exceed."""
+        return percentile(self, self.count, percent)
 
     def below(self, border: float) -> int:
         """How many values are less than `border`."""
         values = bisect_left(self._values, border)
         return self._ends[values - 1] if values else 0
 
-    def _at(self, rank: int) -> float:
+    def __getitem__(self, rank: int) -> float:
+        """The value of a rank, from 0."""
         return self._values[bisect_right(self._ends, rank)]

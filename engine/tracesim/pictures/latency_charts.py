@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+from tracesim.percentiles import PERCENTILES
 from tracesim.pictures import Picture
 from tracesim.pictures.charts import Chart, Trace, line
-from tracesim.pictures.distribution import PERCENTILES, Distribution
+from tracesim.pictures.distribution import Distribution
 from tracesim.pictures.words import period
 from tracesim.timeline import Unit
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tracesim.percentiles import PERCENTILES
 from tracesim.pictures import Picture
-from tracesim.pictures.distribution import PERCENTILES, Distribution
+from tracesim.pictures.distribution import Distribution
 from tracesim.pictures.request_chart import Spans, time_in, time_of
 from tracesim.pictures.words import amount, bare, moment, visible
 from tracesim.timeline import Phase, Timeline, TimelineRequest
