@@ -5,7 +5,6 @@ A tokenizer cuts all text alike: what looks like a special token, such as `<|end
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import threading
@@ -307,8 +306,10 @@ def _encoding_by_name(name: str) -> tiktoken.Encoding:
 
 
 def _unknown(name: str, encodings: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
     known = [DEFAULT, "char", "byte", *encodings]
-    close = difflib.get_close_matches(name, known, n=1)
+    close = get_close_matches(name, known, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"there is no tokenizer {name!r}{hint}. Accepted: {', '.join(known)}, {_OTHERS}"
 

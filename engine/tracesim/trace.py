@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from tracesim.errors import TraceError, TraceProblem
 from tracesim.trace_files import MAX_LINE_BYTES
@@ -29,16 +30,14 @@ def read_trace(
     before its record. Nothing is raised for what a file is or holds, and no file is held in memory, unless a
     format needs the whole of it. Raises ConfigError for a format that there is not.
     """
-    yield from read_with(TraceReader(trace_format, max_line_bytes), paths)
+    return read_with(TraceReader(trace_format, max_line_bytes), paths)
 
 
 def read_with(
     reader: TraceReader, paths: Sequence[str | os.PathLike[str]]
 ) -> Iterator[TraceRecord | TraceProblem]:
     """The same with a reader of one's own, which tells afterwards what it found."""
-    for path in paths:
-        yield from reader.read(path)
-    yield from reader.finish()
+    return chain(chain.from_iterable(map(reader.read, paths)), reader.finish())
 
 
 def read_records(

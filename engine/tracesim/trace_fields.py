@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -239,6 +238,8 @@ def _likely_typos(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 @lru_cache(maxsize=4096)
 def _nearest(name: str) -> str | None:
     """The known field that `name` is a slip of: another case or dash, or about one letter off."""
+    from difflib import get_close_matches
+
     known = {field.replace("_", ""): field for field in CHECKS}
     plain = name.lower().replace("_", "").replace("-", "") if len(name) < 40 else ""
     alike = [field for field in known if abs(len(field) - len(plain)) <= 1]
