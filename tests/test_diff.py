@@ -17,8 +17,8 @@ from tracesim.step_diff import Comparison, diff_steps
 from tracesim.step_log import STEP_TELLS, LoggedStep, StepLog
 from tracesim_cli.diff_cells import differing
 from tracesim_cli.diff_view import format_diff
+from tracesim_cli.lines import plain_text
 from tracesim_cli.main import app
-from tracesim_cli.step_table import plain_text
 
 GOLDEN = Path(__file__).parent / "golden"
 MILESTONE = str(Path(__file__).parent.parent / "sample_traces" / "milestone.jsonl")

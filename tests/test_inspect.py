@@ -16,8 +16,8 @@ from factories import a_record
 from tracesim import load_tokenizer
 from tracesim.trace_stats import LengthStats, TraceStats
 from tracesim_cli.inspect_view import PLAIN, Inspected, format_inspected
+from tracesim_cli.lines import plain_text
 from tracesim_cli.main import app
-from tracesim_cli.step_table import plain_text
 
 FORMATS = Path(__file__).parent.parent / "sample_traces" / "formats"
 

@@ -11,8 +11,8 @@ import pytest
 
 from tracesim.outputs import FinishedRequest, ScheduledTokens, StepRecord
 from tracesim_cli.display import Display, choose_display, open_console
+from tracesim_cli.lines import plain_text
 from tracesim_cli.live_view import Footer, LiveView, StepView, open_view
-from tracesim_cli.step_table import plain_text
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 PLAIN, LIVE = Display(live=False, width=100), Display(live=True, width=100)

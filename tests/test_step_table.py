@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tracesim.outputs import EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
-from tracesim_cli.step_table import Item, StepTable, clip, fit, plain_text
+from tracesim_cli.lines import plain_text
+from tracesim_cli.step_table import Item, StepTable, clip, fit
 
 
 def step(**varied: Any) -> StepRecord:

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from tracesim.report import BatchSizes, RequestReport, Summary
 from tracesim_cli.display import Display
-from tracesim_cli.step_table import plain_text
+from tracesim_cli.lines import plain_text
 from tracesim_cli.summary_view import format_summary, format_texts, print_summary
 
 

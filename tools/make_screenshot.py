@@ -19,7 +19,8 @@ from tracesim.report import RequestReport, Summary, report_requests, summarize
 from tracesim.simulator import TraceSimulator
 from tracesim.tokenizer import load_tokenizer
 from tracesim.trace import TraceRecord, read_trace
-from tracesim_cli.step_table import StepTable, rich_text
+from tracesim_cli.lines import rich_text
+from tracesim_cli.step_table import StepTable
 from tracesim_cli.summary_view import format_summary
 
 ROOT = Path(__file__).resolve().parent.parent

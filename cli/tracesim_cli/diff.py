@@ -15,7 +15,7 @@ from tracesim_cli import options
 from tracesim_cli.diff_view import format_equal, not_compared, print_diff
 from tracesim_cli.display import choose_display
 from tracesim_cli.exits import ExitCode, with_exit_codes
-from tracesim_cli.step_table import plain_text
+from tracesim_cli.lines import plain_text
 
 DIFF_SCHEMA = "tracesim.diff/1"
 

@@ -16,9 +16,10 @@ from tracesim.outputs import CachedTokens, EmittedToken, FinishedRequest, Schedu
 from tracesim.step_diff import Comparison, Entry, StepDiff, StepPair, align
 from tracesim.step_log import LoggedStep, StepLog
 from tracesim_cli.diff_cells import changes, differing, entry_text, figure_text, tail
-from tracesim_cli.display import Display, open_console
+from tracesim_cli.display import Display
+from tracesim_cli.lines import Fragment, print_lines
 from tracesim_cli.safe_text import visible
-from tracesim_cli.step_table import Fragment, Item, StepTable, clip, fit, plain_text, rich_text
+from tracesim_cli.step_table import Item, StepTable, clip, fit
 
 Line = list[Fragment]
 
@@ -37,12 +38,7 @@ def print_diff(
 ) -> None:
     """Print what `format_diff` returns: in colour on a live display, else as plain text."""
     lines = format_diff(comparison, diff, width=display.width, ended=ended)
-    if not display.live:
-        stream.write("".join([plain_text(line).rstrip() + "\n" for line in lines]))
-        return
-    console = open_console(stream)
-    for line in lines:
-        console.print(rich_text(line))
+    print_lines(stream, display, lines)
 
 
 def format_equal(diff: StepDiff) -> str:

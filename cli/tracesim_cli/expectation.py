@@ -12,8 +12,8 @@ from tracesim.step_log import log_of_run, logged, open_step_log
 from tracesim_cli.diff_view import not_compared, print_diff
 from tracesim_cli.display import Display
 from tracesim_cli.exits import UnexpectedStepError
+from tracesim_cli.lines import plain_text
 from tracesim_cli.safe_text import visible
-from tracesim_cli.step_table import plain_text
 
 
 class Expectation:

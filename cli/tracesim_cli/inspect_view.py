@@ -11,10 +11,11 @@ from rich.cells import cell_len
 
 from tracesim.percentiles import PERCENTILES
 from tracesim.trace_stats import ArrivalStats, LengthStats, PrefixStats, TraceStats
-from tracesim_cli.display import Display, open_console
+from tracesim_cli.display import Display
+from tracesim_cli.lines import Fragment, plain_text, print_lines
 from tracesim_cli.problem_text import counted
 from tracesim_cli.safe_text import visible
-from tracesim_cli.step_table import Fragment, clip, plain_text, rich_text
+from tracesim_cli.step_table import clip
 
 COLUMNS = {**{f"p{percent}": percent for percent in PERCENTILES}, "max": 100}
 
@@ -79,12 +80,7 @@ def print_inspected(stream: TextIO, display: Display, inspected: Inspected) -> N
     """Print what `format_inspected` returns: in colour on a live display, else as plain text."""
     can_draw = (stream.encoding or "").lower().replace("-", "") in ("utf8", "utf16")
     lines = format_inspected(inspected, width=display.width, glyphs=BLOCKS if can_draw else PLAIN)
-    if not display.live:
-        stream.write("".join([plain_text(line).rstrip() + "\n" for line in lines]))
-        return
-    console = open_console(stream)
-    for line in lines:
-        console.print(rich_text(line))
+    print_lines(stream, display, lines)
 
 
 def _heading(inspected: Inspected, width: int) -> Iterator[Figure]:

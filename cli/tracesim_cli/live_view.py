@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from tracesim.outputs import StepRecord
 from tracesim_cli.display import Display, open_console
-from tracesim_cli.step_table import Fragment, StepTable, clip, plain_text, rich_text
+from tracesim_cli.lines import Fragment, plain_text, rich_text
+from tracesim_cli.step_table import StepTable, clip
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.cells import cell_len, set_cell_size
 
 from tracesim.outputs import EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
+from tracesim_cli.lines import Fragment, rich_text
 from tracesim_cli.safe_text import visible
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-Fragment = tuple[str, str]
-"""A piece of a line and its Rich style; "" is the terminal's own."""
 
 REASON_STYLES = {"stop": "green", "length": "yellow", "abort": "red"}
 
@@ -158,21 +157,6 @@ def reason(finish_reason: str, stop_reason: str | None) -> str:
     """Return why a request finished in words: `length`, or `stop "END"` where a stop string was met."""
     shown = visible(finish_reason)
     return shown if stop_reason is None else f"{shown} {quoted(stop_reason)}"
-
-
-def rich_text(line: Iterable[Fragment]) -> Text:
-    """Return a line as Rich text that neither wraps nor ends in a newline."""
-    from rich.text import Text
-
-    text = Text(no_wrap=True, overflow="crop", end="")
-    for piece, style in line:
-        text.append(piece, style or None)
-    return text
-
-
-def plain_text(line: Iterable[Fragment]) -> str:
-    """Return a line without its styles."""
-    return "".join([piece for piece, _ in line])
 
 
 class _Part(NamedTuple):

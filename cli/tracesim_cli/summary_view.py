@@ -9,18 +9,10 @@ from rich.cells import cell_len
 
 from tracesim.metrics import Metrics
 from tracesim.report import BatchSizes, RequestReport, Summary
-from tracesim_cli.display import Display, open_console
+from tracesim_cli.display import Display
+from tracesim_cli.lines import Fragment, plain_text, print_lines
 from tracesim_cli.safe_text import visible
-from tracesim_cli.step_table import (
-    REASON_STYLES,
-    Fragment,
-    clip,
-    label,
-    plain_text,
-    quoted,
-    reason,
-    rich_text,
-)
+from tracesim_cli.step_table import REASON_STYLES, clip, label, quoted, reason
 
 MOST_TEXTS = 12
 """The texts of a trace with more requests than this are not shown."""
@@ -82,12 +74,7 @@ def print_summary(
 ) -> None:
     """Print what `format_summary` returns: in colour on a live display, else as plain text."""
     lines = format_summary(summary, elapsed, requests, metrics, width=display.width)
-    if not display.live:
-        stream.write("".join([plain_text(line) + "\n" for line in lines]))
-        return
-    console = open_console(stream)
-    for line in lines:
-        console.print(rich_text(line))
+    print_lines(stream, display, lines)
 
 
 def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Line]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from tracesim.arrival_process import ArrivalProcess, ArrivalTimes, parse_arrivals
 from tracesim.arrivals import Arrivals, ClosedArrivals, OpenArrivals
@@ -23,15 +22,6 @@ from tracesim.step_lines import StepLines
 from tracesim.timing import Timekeeper
 from tracesim.tokenizer import load_tokenizer
 from tracesim.trace import TraceRecord, read_records
-
-
-class _Asked(NamedTuple):
-    """What a request asks for, whether a client or a trace does."""
-
-    id: str
-    params: SamplingParams | None
-    arrival: int
-    priority: int
 
 
 class LLMEngine:
@@ -107,8 +97,7 @@ class LLMEngine:
         """
         key = prompt if isinstance(prompt, str) else tuple(prompt["prompt_token_ids"])
         (tokenized,) = self.simulator.tokenize([self.simulator.find(key)])
-        asked = _Asked(request_id, params, self._now, priority)
-        self._add(asked, tokenized, keep_prompt=True)
+        self._add(tokenized, request_id, params, self._now, priority, keep_prompt=True)
         self.simulator.use(tokenized.record)
 
     def add_record(self, record: TraceRecord, params: SamplingParams | None = None) -> None:
@@ -128,8 +117,8 @@ class LLMEngine:
         for tokenized in self.simulator.tokenize(records):
             record = tokenized.record
             try:
-                asked = _Asked(record.id, params, self._arrival_times.of(record), record.priority or 0)
-                self._add(asked, tokenized, keep_prompt=False)
+                arrival = self._arrival_times.of(record)
+                self._add(tokenized, record.id, params, arrival, record.priority or 0, keep_prompt=False)
                 self._arrival_times.advance()
             except RequestError as error:
                 refused.append((record, error))
@@ -335,27 +324,36 @@ class LLMEngine:
             self._num_unfinished -= len(finished)
             self._arrivals.leave(len(finished))
 
-    def _add(self, asked: _Asked, tokenized: TokenizedRecord, *, keep_prompt: bool) -> None:
+    def _add(
+        self,
+        tokenized: TokenizedRecord,
+        request_id: str,
+        params: SamplingParams | None,
+        arrival: int,
+        priority: int,
+        *,
+        keep_prompt: bool,
+    ) -> None:
         """Add a request; a prompt's text and token ids are kept where a client or the prefix cache looks."""
         record, num_prompt_tokens = tokenized.record, tokenized.num_prompt_tokens
         longest = self.config.max_model_len
         room = None if longest is None else max(1, longest - num_prompt_tokens)
-        cursor = self.simulator.cursor_of(tokenized, asked.params, room)
+        cursor = self.simulator.cursor_of(tokenized, params, room)
         request = Request(
-            asked.id,
+            request_id,
             num_prompt_tokens,
             cursor.num_tokens,
-            arrival=asked.arrival,
-            priority=asked.priority,
+            arrival=arrival,
+            priority=priority,
             order=len(self.requests),
             prompt_token_ids=tokenized.prompt_token_ids if keep_prompt or self._caching else None,
             output_token_ids=cursor.token_ids if self._caching else None,
             hash_ids=record.hash_ids if self._caching else None,
         )
         self.scheduler.check(request)
-        self.simulator.adopt(asked.id, cursor)
+        self.simulator.adopt(request_id, cursor)
         state = RequestState(request)
         self._arrivals.add(state)
         prompt = record.prompt if keep_prompt else None
-        self.requests[asked.id] = RequestProgress(request, state, cursor, prompt)
+        self.requests[request_id] = RequestProgress(request, state, cursor, prompt)
         self._num_unfinished += 1

@@ -125,6 +125,7 @@ class _Prefixes:
         self._stats = PrefixStats()
 
     def add(self, blocks: Iterable[object], tokens_per_block: int, num_tokens: int) -> None:
+        """Count a prompt of `num_tokens` tokens, whose full blocks hold `tokens_per_block` tokens each."""
         prefix, found, number, is_found = tokens_per_block, 0, 0, True
         for block in blocks:
             prefix = hash((prefix, block))

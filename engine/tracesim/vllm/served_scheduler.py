@@ -36,6 +36,7 @@ class _Served(_Base):  # type: ignore[misc]
             self._log = ServedLog(self.log_path, self.answers.requests, prefix_caching=caching)
 
     def add_request(self, request: Any) -> None:
+        """Find the answer of a request; one that has none fails, and the engine tells its client."""
         super().add_request(request)
         room = max(1, self.max_model_len - request.num_prompt_tokens)
         try:
@@ -48,6 +49,7 @@ class _Served(_Base):  # type: ignore[misc]
             self._failed.append((request, str(error)))
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
+        """Plan a step; nothing more happens to the last one."""
         if self._log:
             self._log.write()
         self._preempted = []
@@ -58,6 +60,7 @@ class _Served(_Base):  # type: ignore[misc]
         return super()._preempt_request(request, *args, **kwargs)
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
+        """Book a step's tokens, and log it."""
         by_client = super().update_from_output(scheduler_output, model_runner_output)
         if self._log:
             outputs = [output for client in by_client.values() for output in client.outputs]
