@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tracesim.arrival_process import ArrivalProcess as ArrivalProcess
+    from tracesim.arrival_process import parse_arrivals as parse_arrivals
+    from tracesim.clock import Clock as Clock
+    from tracesim.clock import parse_clock as parse_clock
     from tracesim.config import EngineArgs as EngineArgs
     from tracesim.config import EngineConfig as EngineConfig
     from tracesim.cursor import Cursor as Cursor
@@ -42,6 +46,9 @@ if TYPE_CHECKING:
         UnknownPromptError as UnknownPromptError,
     )
     from tracesim.llm_engine import LLMEngine as LLMEngine
+    from tracesim.metrics import Metrics as Metrics
+    from tracesim.metrics import Slo as Slo
+    from tracesim.metrics import parse_slo as parse_slo
     from tracesim.outputs import (
         CachedTokens as CachedTokens,
     )
@@ -72,6 +79,8 @@ if TYPE_CHECKING:
     from tracesim.trace import read_trace as read_trace
 
 _ROOMS = {
+    "arrival_process": ("ArrivalProcess", "parse_arrivals"),
+    "clock": ("Clock", "parse_clock"),
     "config": ("EngineArgs", "EngineConfig"),
     "cursor": ("Cursor",),
     "errors": (
@@ -87,6 +96,7 @@ _ROOMS = {
         "UnknownPromptError",
     ),
     "llm_engine": ("LLMEngine",),
+    "metrics": ("Metrics", "Slo", "parse_slo"),
     "outputs": (
         "CachedTokens",
         "CompletionOutput",
