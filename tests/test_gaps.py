@@ -27,6 +27,6 @@ def test_gaps_are_those_written_out(runs: list[tuple[int, int, int, int]], alone
     written.sort()
     ranks = gaps.ranks()
 
-    assert (len(gaps), gaps.total()) == (len(written), sum(written))
+    assert (len(ranks), gaps.total()) == (len(written), sum(written))
     assert [ranks[rank] for rank in range(len(written))] == written
     assert [gap for gap, count in sorted(gaps.counts().items()) for _ in range(count)] == written

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from tracesim.llm_engine import LLMEngine
-from tracesim.metrics import Slo
+from tracesim.metrics import Metrics
 from tracesim.pictures.recording import Recording
-from tracesim.report import measure_run, summarize
+from tracesim.report import Summary
 from tracesim_cli.summary_view import summary_rows
 
 
@@ -23,11 +23,10 @@ class Pictures:
         self._recording = Recording(engine)
         self.on_step = self._recording.on_step
 
-    def write(self, settings: Mapping[str, object], slo: Slo | None) -> None:
+    def write(self, settings: Mapping[str, object], summary: Summary, metrics: Metrics | None) -> None:
         """Draw the run and write the files."""
         title = f"tracesim replay, engine {self._engine.config.engine}"
-        summary = summary_rows(summarize(self._engine), measure_run(self._engine, slo))
-        picture = self._recording.picture(title, summary, settings)
+        picture = self._recording.picture(title, summary_rows(summary, metrics), settings)
         if self._page:
             from tracesim.pictures.html import html_page
 

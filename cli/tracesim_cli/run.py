@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO, TypeVar
 
@@ -15,10 +16,12 @@ import typer
 
 from tracesim.errors import TracesimError
 from tracesim.llm_engine import LLMEngine
-from tracesim.metrics import Slo
+from tracesim.metrics import Metrics, Slo
 from tracesim.outputs import StepRecord
 from tracesim.report import (
+    RequestReport,
     RunReport,
+    Summary,
     measure_run,
     report_requests,
     report_to_json,
@@ -51,6 +54,28 @@ class Output:
     delay: float
     saved: Mapping[str, Path] = field(default_factory=dict)
     slo: Slo | None = None
+
+
+class Figures:
+    """What a run came to, each worked out once, when it is first asked for."""
+
+    def __init__(self, engine: LLMEngine, slo: Slo | None) -> None:
+        self._engine, self._slo = engine, slo
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The run at a glance."""
+        return summarize(self._engine)
+
+    @cached_property
+    def metrics(self) -> Metrics | None:
+        """How it kept pace; None without a clock."""
+        return measure_run(self._engine, self._slo)
+
+    @cached_property
+    def requests(self) -> Sequence[RequestReport]:
+        """A row for each request."""
+        return report_requests(self._engine)
 
 
 def run(
@@ -90,13 +115,14 @@ def run(
             sys.stdout.flush()
             raise typer.Exit(ExitCode.DIFFERENT) from None
         except (KeyboardInterrupt, TracesimError):
-            _show_summary(engine, output, time.perf_counter() - started)
+            _show_summary(Figures(engine, output.slo), output, time.perf_counter() - started)
             raise
+        figures = Figures(engine, output.slo)
         if output.format in _WITH_SUMMARY:
-            _show_summary(engine, output, time.perf_counter() - started, expectation)
-        _write_report(engine, output, settings, saved)
+            _show_summary(figures, output, time.perf_counter() - started, expectation)
+        _write_report(figures, output, settings, saved)
         if pictures:
-            pictures.write(settings, output.slo)
+            pictures.write(settings, figures.summary, figures.metrics)
 
 
 def _run_engine(
@@ -164,16 +190,15 @@ def _view(engine: LLMEngine, delay: float) -> StepView:
 
 
 def _write_report(
-    engine: LLMEngine, output: Output, settings: Mapping[str, object], saved: Mapping[str, BinaryIO]
+    figures: Figures, output: Output, settings: Mapping[str, object], saved: Mapping[str, BinaryIO]
 ) -> None:
     """The JSON report and the CSV of requests, wherever they were asked for."""
     if requests_file := saved.get("--save-requests"):
-        requests_file.write(requests_to_csv(report_requests(engine)))
+        requests_file.write(requests_to_csv(figures.requests))
     files = [sys.stdout.buffer] if output.format == "json" else []
     files += [saved["--save-report"]] if "--save-report" in saved else []
     if files:
-        metrics = measure_run(engine, output.slo)
-        report = report_to_json(RunReport(settings, summarize(engine), report_requests(engine), metrics))
+        report = report_to_json(RunReport(settings, figures.summary, figures.requests, figures.metrics))
         for file in files:
             file.write(report)
 
@@ -192,15 +217,15 @@ def _for_people(output: Output) -> TextIO:
 
 
 def _show_summary(
-    engine: LLMEngine, output: Output, elapsed: float, expectation: Expectation | None = None
+    figures: Figures, output: Output, elapsed: float, expectation: Expectation | None = None
 ) -> None:
     """The summary, on standard output unless that is for a machine to read; and whether all was expected."""
     stream = _for_people(output)
     if output.format == "table":
         stream.write("\n")
-    requests = report_requests(engine) if len(engine.requests) <= MOST_TEXTS else []
-    metrics = measure_run(engine, output.slo)
-    print_summary(stream, choose_display(os.environ, stream), summarize(engine), elapsed, requests, metrics)
+    summary = figures.summary
+    requests = figures.requests if summary.requests <= MOST_TEXTS else []
+    print_summary(stream, choose_display(os.environ, stream), summary, elapsed, requests, figures.metrics)
     if expectation:
         stream.write("\n")
         expectation.print_equal(stream, choose_display(os.environ, stream))

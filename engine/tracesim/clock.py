@@ -53,15 +53,18 @@ class Clock:
         fixed = self.base + self.prefill * prefill_tokens
         return fixed + self.decode * num_decodes + self.context * context_tokens
 
+    def growth(self, batch: Batch) -> int:
+        """How much longer each next step of the same batch takes."""
+        return self.context * batch.num_decodes
+
     def duration_of(self, batch: Batch, steps: int) -> int:
         """How long that many steps of the same batch take, one after another."""
-        growth = self.context * batch.num_decodes * (steps * (steps - 1) // 2)
-        return steps * self.duration(batch) + growth
+        return sum_of_series(self.duration(batch), self.growth(batch), steps)
 
     def steps_to(self, time: int, batch: Batch, limit: int) -> int:
         """After how many steps of a batch at least `time` has passed, `limit` at most."""
         first = self.duration(batch)
-        growth = self.context * batch.num_decodes
+        growth = self.growth(batch)
         if time <= 0 or limit <= 0:
             return 0
         if not growth:
@@ -69,9 +72,14 @@ class Clock:
         # n steps take n * first + growth * n * (n - 1) / 2: the smaller of the two whole n around the root.
         a, b = growth, 2 * first - growth
         steps = (math.isqrt(b * b + 8 * a * time) - b) // (2 * a)
-        while steps < limit and self.duration_of(batch, steps) < time:
+        while steps < limit and sum_of_series(first, growth, steps) < time:
             steps += 1
         return min(limit, steps)
+
+
+def sum_of_series(first: int, growth: int, steps: int) -> int:
+    """How long `steps` steps take of which each is `growth` longer than the one before."""
+    return steps * first + growth * (steps * (steps - 1) // 2)
 
 
 def parse_clock(value: str, name: str = "clock") -> Clock | None:

@@ -32,10 +32,6 @@ class Gaps:
         else:
             self._counts[first] += steps * count
 
-    def __len__(self) -> int:
-        """How many gaps there are in all."""
-        return sum(self._counts.values()) + sum([steps * size for _, _, _, steps, size in self._runs])
-
     def total(self) -> int:
         """Their sum."""
         alone = sum([gap * count for gap, count in self._counts.items()])

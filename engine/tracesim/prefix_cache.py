@@ -149,7 +149,8 @@ class PrefixCache(KVCache):
                 release.append(run)
                 run.release = release
                 self._num_queued += size
-        self._queue.append(release)
+        if release:
+            self._queue.append(release)
         holding.runs = []
         holding.num_found = 0
 

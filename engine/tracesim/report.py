@@ -117,16 +117,23 @@ def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
     timekeeper = engine.timekeeper
     if timekeeper is None:
         return None
-    done: list[tuple[RequestTimes, int]] = []
     prompt_tokens = output_tokens = 0
-    for request_id, progress in engine.requests.items():
-        tokens = progress.state.num_output_tokens
-        output_tokens += tokens
+    for progress in engine.requests.values():
+        output_tokens += progress.state.num_output_tokens
         if progress.finish_reason is not None:
             prompt_tokens += progress.request.num_prompt_tokens
-            if request_id in timekeeper.requests and progress.finish_reason != "abort":
-                done.append((timekeeper.requests[request_id], tokens))
+    done = times_of_finished(engine, timekeeper)
     return measure(timekeeper, done, prompt_tokens=prompt_tokens, output_tokens=output_tokens, slo=slo)
+
+
+def times_of_finished(engine: LLMEngine, timekeeper: Timekeeper) -> list[tuple[RequestTimes, int]]:
+    """The times of each request that finished, and its output tokens; what was aborted is left out."""
+    times = timekeeper.requests
+    return [
+        (times[request_id], progress.state.num_output_tokens)
+        for request_id, progress in engine.requests.items()
+        if progress.finish_reason not in (None, "abort") and request_id in times
+    ]
 
 
 def summarize(engine: LLMEngine) -> Summary:

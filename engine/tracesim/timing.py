@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from tracesim.clock import Batch, Clock
+from tracesim.clock import Batch, Clock, sum_of_series
 from tracesim.gaps import Gaps
 from tracesim.request import RequestState
 from tracesim.scheduler import StepPlan, Stride
@@ -82,8 +82,8 @@ class Timekeeper:
         """Let the steps of a stride pass."""
         steps, batch, finished = stride
         start, num_decodes = self.now, batch.num_decodes
-        first, growth = self.clock.duration(batch), self.clock.context * num_decodes
-        duration = steps * first + growth * (steps * (steps - 1) // 2)
+        first, growth = self.clock.duration(batch), self.clock.growth(batch)
+        duration = sum_of_series(first, growth, steps)
         end = start + duration
         self.busy += (stride.num_prefills + num_decodes) * duration
         if num_decodes:

@@ -128,13 +128,7 @@ def line(name: str, edges: Sequence[float], values: Sequence[float]) -> Trace:
 
 
 def _batch_requests(bins: _Bins) -> Chart:
-    steps = bins.timeline.steps
-    both = [p + d for p, d in zip(steps.prefill_requests, steps.decode_requests, strict=True)]
-    traces = [
-        area("decode", bins.edges, bins.of(steps.decode_requests).mean, "batch"),
-        area("prefill", bins.edges, bins.of(steps.prefill_requests).mean, "batch"),
-        *_most(bins, both),
-    ]
+    traces, both = _in_batch(bins, bins.timeline.steps.prefill_requests)
     note = "Requests computed in a step, by whether it computes their prompts or their next tokens."
     note += bins.note("the largest batch")
     chart = _chart(bins, "batch", "Batch, in requests", note, traces, "requests")
@@ -143,15 +137,21 @@ def _batch_requests(bins: _Bins) -> Chart:
 
 
 def _batch_tokens(bins: _Bins) -> Chart:
-    steps = bins.timeline.steps
-    both = [p + d for p, d in zip(steps.prefill_tokens, steps.decode_requests, strict=True)]
-    traces = [
-        area("decode", bins.edges, bins.of(steps.decode_requests).mean, "batch"),
-        area("prefill", bins.edges, bins.of(steps.prefill_tokens).mean, "batch"),
-        *_most(bins, both),
-    ]
+    traces, _ = _in_batch(bins, bins.timeline.steps.prefill_tokens)
     note = "Tokens computed in a step. A decode is one token a request."
     return _chart(bins, "tokens", "Batch, in tokens", note + bins.note("the largest batch"), traces, "tokens")
+
+
+def _in_batch(bins: _Bins, prefill: Sequence[int]) -> tuple[list[Trace], list[int]]:
+    """Decodes and, above them, prefills counted in some way; and what they are together in each step."""
+    decode = bins.timeline.steps.decode_requests
+    both = [p + d for p, d in zip(prefill, decode, strict=True)]
+    traces = [
+        area("decode", bins.edges, bins.of(decode).mean, "batch"),
+        area("prefill", bins.edges, bins.of(prefill).mean, "batch"),
+        *_most(bins, both),
+    ]
+    return traces, both
 
 
 def _running(bins: _Bins) -> Chart:

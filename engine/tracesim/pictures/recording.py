@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from tracesim.clock import PER_SECOND
 from tracesim.llm_engine import LLMEngine
-from tracesim.metrics import RequestLatency, latency_of
+from tracesim.metrics import latency_of
 from tracesim.outputs import StepRecord
 from tracesim.pictures import Picture
+from tracesim.report import times_of_finished
 from tracesim.timeline import Timeline
 from tracesim.timing import Timekeeper
 
@@ -51,11 +52,7 @@ class Recording:
 
 def _latencies(engine: LLMEngine, timekeeper: Timekeeper) -> dict[str, Mapping[float, int]]:
     """The latencies of the requests that finished, and the gaps between all tokens."""
-    done: list[RequestLatency] = [
-        latency_of(timekeeper.requests[progress.request.id], progress.state.num_output_tokens)
-        for progress in engine.requests.values()
-        if progress.finish_reason is not None and progress.request.id in timekeeper.requests
-    ]
+    done = [latency_of(times, tokens) for times, tokens in times_of_finished(engine, timekeeper)]
     return {
         "TTFT": _counted([each.ttft for each in done]),
         "TPOT": _counted([each.tpot for each in done]),
