@@ -17,7 +17,7 @@ from typing import Final
 import tiktoken
 from tools.train_tokenizer import documents
 
-from tracesim import vocabulary
+from tracesim.tokenizers import vocabulary
 
 TEKKEN: Final = "data/tekken_240911.json"
 ENOUGH: Final = 1_000_000  # characters of a set; more would not move its ratio

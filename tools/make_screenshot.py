@@ -12,16 +12,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tracesim.analysis.report import RequestReport, Summary, report_requests, summarize
 from tracesim.config import EngineArgs
-from tracesim.llm_engine import LLMEngine
-from tracesim.outputs import StepRecord
-from tracesim.report import RequestReport, Summary, report_requests, summarize
-from tracesim.simulator import TraceSimulator
-from tracesim.tokenizer import load_tokenizer
-from tracesim.trace import TraceRecord, read_trace
-from tracesim_cli.lines import rich_text
-from tracesim_cli.step_table import StepTable
-from tracesim_cli.summary_view import format_summary
+from tracesim.engine.llm_engine import LLMEngine
+from tracesim.engine.outputs import StepRecord
+from tracesim.responses.simulator import TraceSimulator
+from tracesim.tokenizers.loading import load_tokenizer
+from tracesim.trace.reader import read_trace
+from tracesim.trace.record import TraceRecord
+from tracesim_cli.terminal.lines import rich_text
+from tracesim_cli.views.step_table import StepTable
+from tracesim_cli.views.summary_view import format_summary
 
 ROOT = Path(__file__).resolve().parent.parent
 TRACE = "sample_traces/milestone.jsonl"

@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from tracesim import vocabulary
+from tracesim.tokenizers import vocabulary
 
 Kind = Literal["traces", "english", "code", "chinese", "japanese"]
 

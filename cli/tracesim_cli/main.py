@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tracesim import __version__
-from tracesim_cli.exits import EPILOG, end_on_sigterm, unwritable_help
-from tracesim_cli.streams import prepare_streams
+from tracesim_cli.terminal.exit_codes import EPILOG, end_on_sigterm, unwritable_help
+from tracesim_cli.terminal.streams import prepare_streams
 
 
 class Command(TyperCommand):
@@ -28,7 +28,7 @@ class Command(TyperCommand):
 class Commands(TyperGroup):
     """The commands, each imported when it is asked for: none pays for what another needs.
 
-    Command NAME is the function NAME of the module `tracesim_cli.NAME`, with `_` for `-`.
+    Command NAME is the function NAME of the module `tracesim_cli.commands.NAME`, with `_` for `-`.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -40,7 +40,7 @@ class Commands(TyperGroup):
         if cmd_name not in _EPILOGS:
             return None
         name = cmd_name.replace("-", "_")
-        function = getattr(import_module(f"tracesim_cli.{name}"), name)
+        function = getattr(import_module(f"tracesim_cli.commands.{name}"), name)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_HELP)
         alone.command(cmd_name, cls=Command, epilog=_EPILOGS[cmd_name])(function)
         return typer.main.get_command(alone)

@@ -8,81 +8,58 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tracesim.arrival_process import ArrivalProcess as ArrivalProcess
-    from tracesim.arrival_process import parse_arrivals as parse_arrivals
-    from tracesim.clock import Clock as Clock
-    from tracesim.clock import parse_clock as parse_clock
+    from tracesim.analysis.metrics import Metrics as Metrics
+    from tracesim.analysis.metrics import Slo as Slo
+    from tracesim.analysis.metrics import parse_slo as parse_slo
+    from tracesim.analysis.report import measure_run as measure_run
     from tracesim.config import EngineArgs as EngineArgs
     from tracesim.config import EngineConfig as EngineConfig
-    from tracesim.cursor import Cursor as Cursor
-    from tracesim.errors import (
-        ConfigError as ConfigError,
-    )
-    from tracesim.errors import (
-        RequestError as RequestError,
-    )
-    from tracesim.errors import (
-        StalledError as StalledError,
-    )
-    from tracesim.errors import (
-        StepLimitError as StepLimitError,
-    )
-    from tracesim.errors import (
-        StepLogError as StepLogError,
-    )
-    from tracesim.errors import (
-        TokenizerError as TokenizerError,
-    )
-    from tracesim.errors import (
-        TraceError as TraceError,
-    )
-    from tracesim.errors import (
-        TraceProblem as TraceProblem,
-    )
-    from tracesim.errors import (
-        TracesimError as TracesimError,
-    )
-    from tracesim.errors import (
-        UnknownPromptError as UnknownPromptError,
-    )
-    from tracesim.llm_engine import LLMEngine as LLMEngine
-    from tracesim.metrics import Metrics as Metrics
-    from tracesim.metrics import Slo as Slo
-    from tracesim.metrics import parse_slo as parse_slo
-    from tracesim.outputs import (
-        CachedTokens as CachedTokens,
-    )
-    from tracesim.outputs import (
-        CompletionOutput as CompletionOutput,
-    )
-    from tracesim.outputs import (
-        EmittedToken as EmittedToken,
-    )
-    from tracesim.outputs import (
-        FinishedRequest as FinishedRequest,
-    )
-    from tracesim.outputs import (
-        RequestOutput as RequestOutput,
-    )
-    from tracesim.outputs import (
-        ScheduledTokens as ScheduledTokens,
-    )
-    from tracesim.outputs import (
-        StepRecord as StepRecord,
-    )
-    from tracesim.sampling import SamplingParams as SamplingParams
-    from tracesim.simulator import TraceSimulator as TraceSimulator
-    from tracesim.tokenizer import Tokenizer as Tokenizer
-    from tracesim.tokenizer import load_tokenizer as load_tokenizer
-    from tracesim.trace import TraceRecord as TraceRecord
-    from tracesim.trace import read_records as read_records
-    from tracesim.trace import read_trace as read_trace
+    from tracesim.engine.llm_engine import LLMEngine as LLMEngine
+    from tracesim.engine.outputs import CachedTokens as CachedTokens
+    from tracesim.engine.outputs import CompletionOutput as CompletionOutput
+    from tracesim.engine.outputs import EmittedToken as EmittedToken
+    from tracesim.engine.outputs import FinishedRequest as FinishedRequest
+    from tracesim.engine.outputs import RequestOutput as RequestOutput
+    from tracesim.engine.outputs import ScheduledTokens as ScheduledTokens
+    from tracesim.engine.outputs import StepRecord as StepRecord
+    from tracesim.errors import ConfigError as ConfigError
+    from tracesim.errors import RequestError as RequestError
+    from tracesim.errors import StalledError as StalledError
+    from tracesim.errors import StepLimitError as StepLimitError
+    from tracesim.errors import StepLogError as StepLogError
+    from tracesim.errors import TokenizerError as TokenizerError
+    from tracesim.errors import TraceError as TraceError
+    from tracesim.errors import TraceProblem as TraceProblem
+    from tracesim.errors import TracesimError as TracesimError
+    from tracesim.errors import UnknownPromptError as UnknownPromptError
+    from tracesim.responses.recorded_response import Cursor as Cursor
+    from tracesim.responses.recorded_response import RecordedResponse as RecordedResponse
+    from tracesim.responses.sampling_params import SamplingParams as SamplingParams
+    from tracesim.responses.simulator import TraceSimulator as TraceSimulator
+    from tracesim.timing.arrival_process import ArrivalProcess as ArrivalProcess
+    from tracesim.timing.arrival_process import parse_arrivals as parse_arrivals
+    from tracesim.timing.clock import Clock as Clock
+    from tracesim.timing.clock import parse_clock as parse_clock
+    from tracesim.tokenizers.interface import Tokenizer as Tokenizer
+    from tracesim.tokenizers.loading import load_tokenizer as load_tokenizer
+    from tracesim.trace.reader import read_records as read_records
+    from tracesim.trace.reader import read_trace as read_trace
+    from tracesim.trace.record import TraceRecord as TraceRecord
 
-_ROOMS = {
-    "arrival_process": ("ArrivalProcess", "parse_arrivals"),
-    "clock": ("Clock", "parse_clock"),
+_MODULES = {
+    "analysis.metrics": ("Metrics", "Slo", "parse_slo"),
+    "analysis.report": ("measure_run",),
     "config": ("EngineArgs", "EngineConfig"),
-    "cursor": ("Cursor",),
+    "engine.llm_engine": ("LLMEngine",),
+    "engine.outputs": (
+        "CachedTokens",
+        "CompletionOutput",
+        "EmittedToken",
+        "FinishedRequest",
+        "RequestOutput",
+        "ScheduledTokens",
+        "StepRecord",
+    ),
     "errors": (
         "ConfigError",
         "RequestError",
@@ -95,29 +72,23 @@ _ROOMS = {
         "TracesimError",
         "UnknownPromptError",
     ),
-    "llm_engine": ("LLMEngine",),
-    "metrics": ("Metrics", "Slo", "parse_slo"),
-    "outputs": (
-        "CachedTokens",
-        "CompletionOutput",
-        "EmittedToken",
-        "FinishedRequest",
-        "RequestOutput",
-        "ScheduledTokens",
-        "StepRecord",
-    ),
-    "sampling": ("SamplingParams",),
-    "simulator": ("TraceSimulator",),
-    "tokenizer": ("Tokenizer", "load_tokenizer"),
-    "trace": ("TraceRecord", "read_records", "read_trace"),
+    "responses.recorded_response": ("Cursor", "RecordedResponse"),
+    "responses.sampling_params": ("SamplingParams",),
+    "responses.simulator": ("TraceSimulator",),
+    "timing.arrival_process": ("ArrivalProcess", "parse_arrivals"),
+    "timing.clock": ("Clock", "parse_clock"),
+    "tokenizers.interface": ("Tokenizer",),
+    "tokenizers.loading": ("load_tokenizer",),
+    "trace.reader": ("read_records", "read_trace"),
+    "trace.record": ("TraceRecord",),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = sorted(_ROOM_OF)
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> object:
     """Import a name when it is first asked for: a command that needs one room does not pay for the others."""
-    if name not in _ROOM_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'tracesim' has no attribute {name!r}")
-    return getattr(import_module(f"tracesim.{_ROOM_OF[name]}"), name)
+    return getattr(import_module(f"tracesim.{_MODULE_OF[name]}"), name)

@@ -18,9 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
-
-from benchmarks.measuring import (
+from measuring import (
     BARE_TOKENS,
     Figure,
     Ratio,
@@ -32,10 +30,13 @@ from benchmarks.measuring import (
     peak_megabytes,
     seconds_of,
 )
-from benchmarks.workloads import Workload, w1, w1_long, w1_wide, w2, w3, w3_cached, w3_path
-from tracesim import LLMEngine, vocabulary
-from tracesim.clock import parse_clock
-from tracesim.report import measure_run
+from pytest_benchmark.fixture import BenchmarkFixture
+from workloads import Workload, w1, w1_long, w1_wide, w2, w3, w3_cached, w3_path
+
+from tracesim import LLMEngine
+from tracesim.analysis.report import measure_run
+from tracesim.timing.clock import parse_clock
+from tracesim.tokenizers import vocabulary
 
 TRACESIM = str(Path(sys.executable).with_name("tracesim"))
 SUMMARY = (TRACESIM, "replay", "--format", "summary")

@@ -9,9 +9,9 @@ from typing import Any
 
 from factories import a_record, an_engine
 from tracesim import LLMEngine, TraceRecord, read_trace
-from tracesim.arrival_process import ArrivalProcess
-from tracesim.clock import Clock
-from tracesim.report import summarize
+from tracesim.analysis.report import summarize
+from tracesim.timing.arrival_process import ArrivalProcess
+from tracesim.timing.clock import Clock
 
 
 @dataclass(frozen=True)

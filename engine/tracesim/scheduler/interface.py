@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from tracesim.clock import Batch
-from tracesim.decode_calendar import by_admission
-from tracesim.request import Request, RequestState
+from tracesim.requests.batch import Batch
+from tracesim.requests.decode_calendar import by_admission
+from tracesim.requests.request import Request, RequestState
 
 
 class Scheduled(NamedTuple):
@@ -28,10 +28,11 @@ new_scheduled = partial(tuple.__new__, Scheduled)
 class StepPlan:
     """One step, as scheduled; every list is in the scheduler's order.
 
-    Requests that decode by the calendar are counted, not listed: `Scheduler.decodes` lists them. `prefill`
-    and `decode` are those that are scheduled one by one, `sampled` those of them that emit a token. `cached`
-    are the requests that were admitted with a prefix from the cache, and its tokens. `held` decode, but not
-    in this step. `refused` can never be scheduled and finish at once ("length"), with nothing emitted.
+    Requests that decode by the calendar are counted, not listed: `Scheduler.decode_batch` lists them.
+    `prefill` and `decode` are those that are scheduled one by one, `sampled` those of them that emit a token.
+    `cached` are the requests that were admitted with a prefix from the cache, and its tokens. `skipped`
+    requests decode, but not in this step. `refused` can never be scheduled and finish at once ("length"),
+    with nothing emitted.
     """
 
     num_decodes: int = 0
@@ -39,14 +40,14 @@ class StepPlan:
     sampled: list[RequestState] = field(default_factory=list)
     decode: Sequence[Scheduled] = ()
     cached: Sequence[tuple[RequestState, int]] = ()
-    held: Sequence[RequestState] = ()
+    skipped: Sequence[RequestState] = ()
     preempted: Sequence[RequestState] = ()
     refused: Sequence[RequestState] = ()
 
     def emitting(self, decoding: Sequence[RequestState]) -> Sequence[RequestState]:
         """Who emits a token: `decoding`, who decode by the calendar, and those sampled one by one."""
-        alone = [state for state in self.sampled if state.request.num_output_tokens]
-        return sorted([*alone, *decoding], key=by_admission) if alone else decoding
+        sampled = [state for state in self.sampled if state.request.num_output_tokens]
+        return sorted([*sampled, *decoding], key=by_admission) if sampled else decoding
 
     def __bool__(self) -> bool:
         """Whether anything happens in this step."""
@@ -95,7 +96,7 @@ class Scheduler(Protocol):
 
     @property
     def peak_kv_cache_usage(self) -> float | None:
-        """The largest part of the KV cache that was held at once, up to 1; None when it is endless."""
+        """The largest part of the KV cache that was skipped at once, up to 1; None when it is endless."""
         ...
 
     def check(self, request: Request) -> None:
@@ -114,11 +115,11 @@ class Scheduler(Protocol):
         """Plan the next step: who is computed, who makes room for it. Raises StalledError."""
         ...
 
-    def decoding(self, plan: StepPlan) -> list[RequestState]:
+    def decoding_requests(self, plan: StepPlan) -> list[RequestState]:
         """Who decodes by the calendar in a plan's step, in order; before `update`."""
         ...
 
-    def decodes(self, plan: StepPlan) -> list[Scheduled]:
+    def decode_batch(self, plan: StepPlan) -> list[Scheduled]:
         """The whole decode batch of a plan, in order; before `update`."""
         ...
 
@@ -126,7 +127,7 @@ class Scheduler(Protocol):
         """Book the tokens that the step emitted; return who finished, in order."""
         ...
 
-    def batch(self, plan: StepPlan) -> Batch:
+    def batch_counts(self, plan: StepPlan) -> Batch:
         """What the step of a plan computes; before `update`."""
         ...
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 from enum import Enum, auto
 
-from tracesim.clock import Batch
 from tracesim.config import EngineConfig
 from tracesim.errors import StalledError
-from tracesim.kv_cache import KVCache
-from tracesim.request import FINISHED_IGNORED, Request, RequestState
+from tracesim.kv_cache.block_accounting import KVCache
+from tracesim.requests.batch import Batch
+from tracesim.requests.request import FINISHED_IGNORED, Request, RequestState
+from tracesim.requests.waiting_queue import FCFSQueue
 from tracesim.scheduler.base import BaseScheduler
 from tracesim.scheduler.interface import NO_STRIDE, Pace, StepPlan, Stride, new_scheduled
-from tracesim.waiting import FCFSQueue
 
 
 class PrefillFirstScheduler(BaseScheduler):
@@ -45,7 +45,7 @@ class PrefillFirstScheduler(BaseScheduler):
 
     def stride(self, limit: int, pace: Pace | None = None) -> Stride:
         """Take the decode steps up to one in which requests finish; nobody is prefilled or preempted."""
-        if self._alone or not self._decoding.size or self._next_prefill(self._max_tokens) is not _WAITS:
+        if self._prefilling or not self._decoding.size or self._next_prefill(self._max_tokens) is not _WAITS:
             return NO_STRIDE
         decoding = self._decoding
         batch = Batch(0, decoding.size, decoding.context_tokens)
@@ -75,7 +75,7 @@ class PrefillFirstScheduler(BaseScheduler):
             return _NEVER_FITS
         if num_tokens > tokens_left or len(self._running) >= self._max_num_seqs:
             return _WAITS
-        has_blocks = self._cache.blocks_for(num_tokens) <= self._cache.free - self._watermark
+        has_blocks = self._cache.blocks_for(num_tokens) <= self._cache.num_free_blocks - self._watermark
         return _FITS if has_blocks else _WAITS
 
     def _prefill(self, state: RequestState, plan: StepPlan) -> None:
@@ -87,39 +87,42 @@ class PrefillFirstScheduler(BaseScheduler):
             plan.sampled.append(state)
 
     def _schedule_decodes(self, plan: StepPlan) -> None:
-        """Let all that run decode; those whose prefill was only booked are `_alone` for their first token."""
-        if self._decoding.num_beginning() < self._cache.free:
+        """Let all running requests decode.
+
+        One whose prefill was only booked is `_prefilling` until its first token.
+        """
+        if self._decoding.num_beginning() < self._cache.num_free_blocks:
             self._cache.allocate_decodes(self._decoding)
         else:
-            plan.preempted = self._make_room()
+            plan.preempted = self._preempt_for_decodes()
             self._waiting.put_back(plan.preempted)
-        plan.decode = [new_scheduled((state, state.num_computed_tokens, 1)) for state in self._alone]
-        plan.sampled += self._alone
+        plan.decode = [new_scheduled((state, state.num_computed_tokens, 1)) for state in self._prefilling]
+        plan.sampled += self._prefilling
         plan.num_decodes = len(self._running)
 
-    def _make_room(self) -> list[RequestState]:
+    def _preempt_for_decodes(self) -> list[RequestState]:
         """Serve all that run in order; where a block is wanted and none is free, the last admitted goes."""
         preempted = []
         for state in list(self._running):
-            while state in self._running and self._cache.free < self._blocks_touched(state):
+            while state in self._running and self._cache.num_free_blocks < self._blocks_touched(state):
                 victim = next(reversed(self._running))
                 self._refuse_to_stall(victim)
                 self._preempt(victim)
                 preempted.append(victim)
-            if state in self._running and state.clock is not None:
+            if state in self._running and state.is_decoding:
                 self._cache.try_allocate(state, state.current_num_tokens)
         return preempted
 
     def _blocks_touched(self, state: RequestState) -> int:
         """Free blocks that vLLM wants to see before a decode, even where the last block has room."""
-        if state.clock is not None:
+        if state.is_decoding:
             return 1
         last_block_is_full = state.num_computed_tokens % self._cache.block_size == 0
         return 0 if last_block_is_full else 1
 
     def _refuse_to_stall(self, victim: RequestState) -> None:
         """A request that finds no room alone, before it decoded at all, would come back to this for ever."""
-        if len(self._running) == 1 and victim.clock is None:
+        if len(self._running) == 1 and not victim.is_decoding:
             raise StalledError(
                 f"request {victim.id!r} cannot ever decode: its prefill of {victim.num_tokens} tokens fills "
                 f"all {self._cache.capacity} KV blocks, and a decode needs one free; raise num_gpu_blocks"

@@ -10,15 +10,15 @@ import sys
 from collections.abc import Sequence
 from itertools import islice
 
-from tracesim.clock import Batch
 from tracesim.config import EngineConfig
 from tracesim.errors import RequestError
-from tracesim.kv_cache import KVCache, Prefix
-from tracesim.prefix_cache import PrefixCache
-from tracesim.request import RUNNING, Request, RequestState
+from tracesim.kv_cache.block_accounting import KVCache, Prefix
+from tracesim.kv_cache.prefix_cache import PrefixCache
+from tracesim.requests.batch import Batch
+from tracesim.requests.request import RUNNING, Request, RequestState
+from tracesim.requests.waiting_queue import make_queue
 from tracesim.scheduler.base import BaseScheduler
 from tracesim.scheduler.interface import NO_STRIDE, Pace, Scheduled, StepPlan, Stride, new_scheduled
-from tracesim.waiting import make_queue
 
 _NULL_BLOCKS = 1
 """vLLM's V1 keeps one block for itself, to stand for no block."""
@@ -76,28 +76,28 @@ class TokenBudgetScheduler(BaseScheduler):
         """
         decoding = self._decoding
         rest = self._budget - decoding.size
-        alone = next(iter(self._alone), None)
-        if alone is not None:
-            if not self._takes_all(alone, rest):
+        prefilling = next(iter(self._prefilling), None)
+        if prefilling is not None:
+            if not self._takes_all(prefilling, rest):
                 return NO_STRIDE
-            limit = min(limit, (alone.num_tokens - alone.num_computed_tokens - 1) // rest)
+            limit = min(limit, (prefilling.num_tokens - prefilling.num_computed_tokens - 1) // rest)
         elif not decoding.size or rest < 0 or self._can_admit(rest):
             return NO_STRIDE
-        batch = Batch(rest if alone else 0, decoding.size, decoding.context_tokens)
+        batch = Batch(rest if prefilling else 0, decoding.size, decoding.context_tokens)
         if pace is not None:
             limit = pace(batch, limit)
-        steps = self._cache.allocate_ticks(decoding, decoding.ticks_to_finish(limit), alone, rest)
+        steps = self._cache.allocate_ticks(decoding, decoding.ticks_to_finish(limit), prefilling, rest)
         if not steps:
             return NO_STRIDE
-        if alone is not None:
-            alone.num_computed_tokens += steps * rest
+        if prefilling is not None:
+            prefilling.num_computed_tokens += steps * rest
         return self._stride(steps, batch)
 
-    def _takes_all(self, alone: RequestState, rest: int) -> bool:
+    def _takes_all(self, prefilling: RequestState, rest: int) -> bool:
         """Whether a prompt takes all the rest of the budget and is not done then, and is the last to run."""
-        if not 0 < rest < alone.num_tokens - alone.num_computed_tokens or len(self._alone) > 1:
+        if not 0 < rest < prefilling.num_tokens - prefilling.num_computed_tokens or len(self._prefilling) > 1:
             return False
-        return next(reversed(self._running)) is alone and rest <= self._longest_chunk()
+        return next(reversed(self._running)) is prefilling and rest <= self._longest_chunk()
 
     def _can_admit(self, rest: int) -> bool:
         """Whether the next waiting request could start in a step with `rest` tokens left."""
@@ -116,19 +116,19 @@ class TokenBudgetScheduler(BaseScheduler):
         """Give running requests their tokens in order; all that decode at once where order is no matter."""
         if self._is_crowded(chunk):
             self._schedule_one_by_one(list(self._running), batch, chunk)
-            batch.held = [s for s in self._running if s.clock is not None and s not in batch.scheduled]
+            batch.skipped = [s for s in self._running if s.is_decoding and s not in batch.scheduled]
             return
         self._schedule_decodes(batch)
-        if self._alone:
-            self._schedule_one_by_one(list(self._alone), batch, chunk)
+        if self._prefilling:
+            self._schedule_one_by_one(list(self._prefilling), batch, chunk)
 
     def _schedule_decodes(self, batch: _Batch) -> None:
         """Let all decode. Where blocks are short, those who come first take all, then the last makes room."""
         cache, decoding = self._cache, self._decoding
         num_served = 0
-        while decoding.num_beginning() - num_served > cache.free:
+        while decoding.num_beginning() - num_served > cache.num_free_blocks:
             num_served += cache.take_rest()
-            self._make_room(batch)
+            self._preempt_one(batch)
         cache.allocate_decodes(decoding, num_served)
         batch.budget -= decoding.size
 
@@ -141,15 +141,15 @@ class TokenBudgetScheduler(BaseScheduler):
         """
         if self._decoding.size > self._budget:
             return True
-        if not self._alone:
-            return self._by_priority and self._decoding.num_beginning() > self._cache.free
-        for state in islice(reversed(self._running), len(self._alone)):
-            if state.clock is not None:
+        if not self._prefilling:
+            return self._by_priority and self._decoding.num_beginning() > self._cache.num_free_blocks
+        for state in islice(reversed(self._running), len(self._prefilling)):
+            if state.is_decoding:
                 return True
         if not self._by_priority:
             return False
-        wanted = sum(self._wanted_blocks(state, chunk) for state in self._alone)
-        return self._decoding.num_beginning() + wanted > self._cache.free
+        wanted = sum(self._wanted_blocks(state, chunk) for state in self._prefilling)
+        return self._decoding.num_beginning() + wanted > self._cache.num_free_blocks
 
     def _wanted_blocks(self, state: RequestState, chunk: int) -> int:
         most = min(state.num_tokens, state.num_computed_tokens + min(chunk, self._budget))
@@ -165,11 +165,11 @@ class TokenBudgetScheduler(BaseScheduler):
             computed = state.current_num_computed_tokens
             tokens = min(state.current_num_tokens - computed, chunk, batch.budget)
             while not cache.try_allocate(state, computed + tokens):
-                if self._make_room(batch) is state:
+                if self._preempt_one(batch) is state:
                     return
             batch.add(state, tokens)
 
-    def _make_room(self, batch: _Batch) -> RequestState:
+    def _preempt_one(self, batch: _Batch) -> RequestState:
         """Preempt a running request; which one."""
         victim = self._victim()
         self._preempt(victim, batch.drop(victim))
@@ -217,7 +217,7 @@ class TokenBudgetScheduler(BaseScheduler):
         must_fit = state.num_tokens if self._reserves_prompt else computed + tokens
         headroom = self._watermark if self._running else 0
         needed = -(-must_fit // cache.block_size) - prefix.num_held + headroom
-        return tokens if needed <= cache.free else 0
+        return tokens if needed <= cache.num_free_blocks else 0
 
     def _plan(self, batch: _Batch) -> StepPlan:
         """The step; from here on its tokens count as computed."""
@@ -225,7 +225,7 @@ class TokenBudgetScheduler(BaseScheduler):
         decode: list[Scheduled] = []
         sampled: list[RequestState] = []
         for state, tokens in batch.scheduled.items():
-            if state.clock is not None:
+            if state.is_decoding:
                 continue
             computed = state.num_computed_tokens
             state.num_computed_tokens = after = computed + tokens
@@ -235,15 +235,15 @@ class TokenBudgetScheduler(BaseScheduler):
                 if tokens == 1 and state.num_output_tokens:
                     kind = decode
             kind.append(new_scheduled((state, computed, tokens)))
-        num_decodes = self._decoding.size - len(batch.held) + len(decode)
-        return StepPlan(num_decodes, prefill, sampled, decode, batch.cached, batch.held, batch.preempted)
+        num_decodes = self._decoding.size - len(batch.skipped) + len(decode)
+        return StepPlan(num_decodes, prefill, sampled, decode, batch.cached, batch.skipped, batch.preempted)
 
 
 class _Batch:
     """A step in the making: who is scheduled one by one, who is held back, and the budget that is left."""
 
     cached: Sequence[tuple[RequestState, int]] = ()
-    held: Sequence[RequestState] = ()
+    skipped: Sequence[RequestState] = ()
     preempted: Sequence[RequestState] = ()
 
     def __init__(self, budget: int) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tracesim.cursor import Cursor
 from tracesim.errors import ConfigError, UnknownPromptError
-from tracesim.sampling import SamplingParams
-from tracesim.simulator import Prompt, TraceSimulator, shortened
-from tracesim.trace import TraceRecord
+from tracesim.responses.recorded_response import RecordedResponse
+from tracesim.responses.sampling_params import SamplingParams
+from tracesim.responses.simulator import Prompt, TraceSimulator, shortened
+from tracesim.trace.record import TraceRecord
 from tracesim.vllm.served_tokenizer import ServedTokenizer
 from tracesim.vllm.settings import Match
 
@@ -19,7 +19,7 @@ class ServedRequest(NamedTuple):
 
     name: str
     num_prompt_tokens: int
-    cursor: Cursor
+    response: RecordedResponse
 
 
 class _Turn(NamedTuple):
@@ -105,8 +105,10 @@ class RecordedAnswers:
         """
         record, name = self.find(prompt_token_ids).take()
         (tokenized,) = self.simulator.tokenize([record])
-        self.simulator.adopt(request_id, Cursor(tokenized.recording, SamplingParams(), eos_step=True))
-        ending = Cursor(tokenized.recording, params, room, eos_step=True)
+        self.simulator.adopt(
+            request_id, RecordedResponse(tokenized.recording, SamplingParams(), eos_step=True)
+        )
+        ending = RecordedResponse(tokenized.recording, params, room, eos_step=True)
         self.requests[request_id] = ServedRequest(name, len(prompt_token_ids), ending)
 
     def forget(self, request_id: str) -> None:

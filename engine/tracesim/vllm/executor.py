@@ -10,7 +10,7 @@ from vllm.v1.executor.abstract import Executor
 from vllm.v1.kv_cache_interface import FullAttentionSpec
 from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, ModelRunnerOutput
 
-from tracesim.trace import read_records
+from tracesim.trace.reader import read_records
 from tracesim.vllm.answers import RecordedAnswers
 from tracesim.vllm.pace import Pacer
 from tracesim.vllm.served_plan import batch_of, entries_of

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from tracesim import vocabulary
-from tracesim.byte_level import spell_bytes
+from tracesim.tokenizers import vocabulary
+from tracesim.tokenizers.byte_level import spell_bytes
 
 EOS_TOKEN: Final = "<|endoftext|>"
 

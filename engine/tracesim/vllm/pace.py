@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tracesim.clock import PER_SECOND, Batch, Clock
+from tracesim.requests.batch import Batch
+from tracesim.timing.clock import PER_SECOND, Clock
 
 
 class Pacer:

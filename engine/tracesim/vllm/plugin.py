@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tracesim.errors import ConfigError, RequestError
-from tracesim.trace import read_records
+from tracesim.trace.reader import read_records
 from tracesim.vllm.settings import SimSettings, refuse_what_has_no_meaning
 
 EXECUTOR: Final = "tracesim.vllm.TraceExecutor"

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tracesim.outputs import CachedTokens, EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
-from tracesim.report import step_to_json
+from tracesim.engine.outputs import CachedTokens, EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
+from tracesim.engine.step_json import step_to_json
 from tracesim.vllm.answers import ServedRequest
 from tracesim.vllm.served_plan import ServedEntry, entries_of
 
@@ -113,14 +113,14 @@ class ServedLog:
         ]
 
     def _tokens(self, entry: ServedEntry, output: Any) -> Iterable[EmittedToken]:
-        name, _, cursor = self._requests[entry.request_id]
+        name, _, response = self._requests[entry.request_id]
         for position, _ in enumerate(output.new_token_ids, entry.emitted):
-            yield EmittedToken(name, cursor.token_id(position), cursor.piece(position))
+            yield EmittedToken(name, response.token_id(position), response.piece(position))
 
     def _ending(self, request_id: str, finish_reason: str, stop_reason: object) -> FinishedRequest:
         """How a request ended: by a stop string, which only the front end knows of, or as vLLM says."""
-        name, _, cursor = self._requests[request_id]
+        name, _, response = self._requests[request_id]
         num_emitted = self._num_emitted.pop(request_id, 0)
-        if cursor.stop_reason is not None and num_emitted >= cursor.num_tokens:
-            return FinishedRequest(name, "stop", cursor.stop_reason)
+        if response.stop_reason is not None and num_emitted >= response.num_tokens:
+            return FinishedRequest(name, "stop", response.stop_reason)
         return FinishedRequest(name, finish_reason, None if stop_reason is None else str(stop_reason))

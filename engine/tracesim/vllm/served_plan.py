@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tracesim.clock import Batch
+from tracesim.requests.batch import Batch
 from tracesim.vllm.answers import ServedRequest
 
 

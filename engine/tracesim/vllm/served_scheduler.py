@@ -9,7 +9,7 @@ from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
 from vllm.v1.request import RequestStatus
 
 from tracesim.errors import RequestError
-from tracesim.sampling import SamplingParams
+from tracesim.responses.sampling_params import SamplingParams
 from tracesim.vllm.answers import RecordedAnswers
 from tracesim.vllm.front_end import check
 from tracesim.vllm.served_log import Counts, ServedLog

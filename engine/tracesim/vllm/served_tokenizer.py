@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from tracesim.errors import ConfigError
-from tracesim.tokenizer import HuggingFaceTokenizer
+from tracesim.tokenizers.hugging_face import HuggingFaceTokenizer
 
 _SENTINELS: Final = ("TracesimFirst", "TracesimSecond", "TracesimThird")
 """Messages to look for in what a template makes of them."""

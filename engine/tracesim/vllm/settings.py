@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from tracesim.clock import Clock, parse_clock, parse_duration
 from tracesim.errors import ConfigError
+from tracesim.timing.clock import Clock, parse_clock, parse_duration
 
 Match = Literal["prompt", "last-user"]
 

@@ -1,0 +1,1 @@
+"""What people see: tables, summaries and differences as text for a terminal."""

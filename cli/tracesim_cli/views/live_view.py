@@ -1,0 +1,302 @@
+"""Steps shown as they happen: on a terminal above a live footer, elsewhere as plain rows.
+
+Rows wait in a buffer and are drawn together, some twelve times a second, so that the engine and not the
+terminal sets the pace. No row is dropped: what waits is drawn at the end, after an error and after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from tracesim.engine.outputs import StepRecord
+from tracesim_cli.terminal.display import Display, open_console
+from tracesim_cli.terminal.lines import Fragment, plain_text, rich_text
+from tracesim_cli.terminal.text import clip
+from tracesim_cli.views.step_table import StepTable
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
+    from rich.text import Text
+
+REFRESH_SECONDS = 1 / 12
+
+_SHOW_CURSOR = "\x1b[?25h"
+_ONE_LINE_FROM = 90
+_LONGEST_BAR = 40
+
+
+def open_view(
+    stream: TextIO,
+    display: Display,
+    *,
+    requests: int,
+    blocks: int | None = None,
+    delay: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> StepView:
+    """Return the view for a run of `requests` requests and `blocks` KV blocks (None when endless).
+
+    `delay` is the pause that the caller makes after each step.
+    """
+    if not display.live:
+        table = StepTable(display.width, finite_blocks=blocks is not None)
+        return PlainView(stream, table, delay=delay, clock=clock)
+    return LiveView(open_console(stream), Footer(requests, blocks), delay=delay, clock=clock)
+
+
+class StepView(ABC):
+    """Shows each step given to `on_step`; use it in a `with` block, or call `finish` at the end."""
+
+    def __init__(self, *, delay: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._delay = delay
+        self._clock = clock
+        self._waiting: list[StepRecord] = []
+        self._drawn_at = float("-inf")
+        self._closed = False
+
+    def __enter__(self) -> StepView:
+        try:
+            with _interrupt_held():
+                self._open()
+        except BaseException:
+            self._abandon()
+            raise
+        return self
+
+    def on_step(self, record: StepRecord) -> None:
+        """Take a step; draw it now, unless another one comes before the next redraw is due."""
+        self._waiting.append(record)
+        if self._clock() + self._delay - self._drawn_at >= REFRESH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Draw the steps that wait."""
+        with _interrupt_held():
+            records, self._waiting = self._waiting, []
+            self._draw(records)
+            self._drawn_at = self._clock()
+
+    def finish(self) -> None:
+        """Draw what waits and leave the terminal as it was."""
+        if self._closed:
+            return
+        try:
+            if self._waiting:
+                self.flush()
+        finally:
+            self._closed = True
+            with _interrupt_held():
+                self._close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError):  # perhaps the stream itself: nothing more is written to it
+            self._abandon()
+        else:
+            self.finish()
+
+    def _abandon(self) -> None:
+        self._closed = True
+        self._waiting.clear()
+        with suppress(OSError):
+            self._close()
+
+    @abstractmethod
+    def _open(self) -> None: ...
+
+    @abstractmethod
+    def _draw(self, records: Sequence[StepRecord]) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+
+class PlainView(StepView):
+    """Rows as plain text: no redraws, no footer, no escape codes."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        table: StepTable,
+        *,
+        delay: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(delay=delay, clock=clock)
+        self._stream = stream
+        self._table = table
+
+    def _open(self) -> None:
+        self._write([plain_text(self._table.header_fragments())])
+
+    def _draw(self, records: Sequence[StepRecord]) -> None:
+        self._write([plain_text(self._table.row_fragments(record)) for record in records])
+
+    def _close(self) -> None:
+        pass
+
+    def _write(self, rows: list[str]) -> None:
+        self._stream.write("\n".join([*rows, ""]))
+        self._stream.flush()
+
+
+class LiveView(StepView):
+    """Rows on a terminal, in colour, above a footer that is redrawn with them."""
+
+    def __init__(
+        self,
+        console: Console,
+        footer: Footer,
+        *,
+        delay: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        from rich.live import Live
+
+        super().__init__(delay=delay, clock=clock)
+        self._console = console
+        self._footer = footer
+        self._width = 0
+        self._live = Live(
+            footer,
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def on_step(self, record: StepRecord) -> None:
+        """Take a step and count it in the footer."""
+        self._footer.count(record)
+        super().on_step(record)
+
+    def _open(self) -> None:
+        self._footer.start(self._clock)
+        self._live.start()
+        self._draw([])
+
+    def _draw(self, records: Sequence[StepRecord]) -> None:
+        """Print rows and footer in one write; a terminal of another width starts the table anew."""
+        from rich.segment import Segments
+
+        lines: list[list[Fragment]] = []
+        if self._width != self._console.width:
+            self._width = self._console.width
+            self._table = StepTable(self._width, finite_blocks=self._footer.blocks is not None)
+            lines.append(self._table.header_fragments())
+        lines += map(self._table.row_fragments, records)
+        self._console.print(Segments(self._segments(lines)), crop=False)
+
+    def _segments(self, lines: Sequence[Sequence[Fragment]]) -> Iterator[Segment]:
+        """Skip Rich's `Text` and its wrapping, which cost more than all else: there is nothing to wrap."""
+        from rich.segment import Segment
+
+        for line in lines:
+            for text, style in line:
+                yield Segment(text, self._console.get_style(style) if style else None)
+            yield Segment.line()
+
+    def _close(self) -> None:
+        """Take the footer away and show the cursor, also where Rich fails again at its last write."""
+        try:
+            self._live.stop()
+        except BaseException:
+            with suppress(OSError):
+                self._console.file.write(_SHOW_CURSOR)
+                self._console.file.flush()
+            raise
+
+
+class Footer:
+    """The line under the rows: how far the run is, and what it holds."""
+
+    def __init__(self, requests: int, blocks: int | None) -> None:
+        self.blocks = blocks
+        self._requests = requests
+        self._finished = 0
+        self._steps = 0
+        self._last: StepRecord | None = None
+        self._clock: Callable[[], float] = time.monotonic
+        self._started_at = self._clock()
+
+    def start(self, clock: Callable[[], float]) -> None:
+        """Start to measure the time by `clock`."""
+        self._clock = clock
+        self._started_at = clock()
+
+    def count(self, record: StepRecord) -> None:
+        """Take a step into account."""
+        self._last = record
+        self._steps += 1
+        self._finished += len(record.finished)
+
+    def lines(self, width: int) -> list[list[Fragment]]:
+        """Return the footer for a terminal of `width` cells: two lines where one has no room."""
+        progress = f" {self._finished:,}/{self._requests:,} requests"
+        if width < _ONE_LINE_FROM:
+            bar = self._bar(width - len(progress))
+            return [[*bar, (clip(progress, width), "")], [(self._state(width), "dim")]]
+        state = self._state(width - len(progress) - 2)
+        bar = self._bar(width - len(progress) - len(state) - 2)
+        return [[*bar, (progress, ""), (f"  {state}", "dim")]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        for line in self.lines(options.max_width - 3):  # room for the ^C that a terminal echoes
+            yield rich_text([*line, ("\n", "")])
+
+    def _state(self, room: int) -> str:
+        """What the engine holds, in shorter words where `room` cells are too few."""
+        running, waiting = (self._last.running, self._last.waiting) if self._last else (0, self._requests)
+        elapsed = self._clock() - self._started_at
+        speed = f"{self._steps / elapsed:,.0f} steps/s" if elapsed > 0 else "- steps/s"
+        blocks, share = self._kv_use()
+        long = f"running {running:,}  waiting {waiting:,}  KV {blocks}  {speed}"
+        short = f"run {running:,}  wait {waiting:,}  KV {share}  {speed}"
+        return long if len(long) <= room else clip(short, room)
+
+    def _kv_use(self) -> tuple[str, str]:
+        """The blocks in use: how many, and the share of them."""
+        if self.blocks is None:
+            return "endless", "endless"
+        free = self._last.free_blocks if self._last else None
+        used = 0 if free is None else self.blocks - free
+        return f"{used:,}/{self.blocks:,} blocks", f"{used / self.blocks:.0%}"
+
+    def _bar(self, room: int) -> list[Fragment]:
+        length = max(0, min(room, _LONGEST_BAR))
+        done = length * self._finished // self._requests if self._requests else length
+        return [("━" * done, "green"), ("━" * (length - done), "dim")]
+
+
+@contextmanager
+def _interrupt_held() -> Iterator[None]:
+    """Let a Ctrl-C wait for the end of the block, so that no row is lost or torn; a second one ends it."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[FrameType | None] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if held:
+            held.clear()
+            handler(number, frame)
+        held.append(frame)
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(signal.SIGINT, held[0])

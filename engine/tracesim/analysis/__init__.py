@@ -1,0 +1,1 @@
+"""What a run or a trace comes to: metrics, reports, step logs and their comparison."""

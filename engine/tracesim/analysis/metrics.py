@@ -1,0 +1,179 @@
+"""How well an engine kept pace: latencies, throughput, goodput, as vLLM's serving benchmark defines them.
+
+TTFT: from a request's arrival to its first token. TPOT: from there to the last token, for each token after
+the first. ITL: between two tokens of a request, over all of them. E2E: from arrival to the last token. Queue
+time: from arrival to the first step that computes any of the prompt. Percentiles are interpolated between
+the two nearest ranks, as NumPy does unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Final
+
+from tracesim.analysis.percentiles import PERCENTILES, Ordered, percentile
+from tracesim.errors import ConfigError
+from tracesim.timing.clock import PER_SECOND, parse_duration
+from tracesim.timing.timekeeper import RequestTimes, Timekeeper
+from tracesim.timing.token_gaps import Gaps
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A distribution in seconds: its mean and percentiles."""
+
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLatency:
+    """One request in seconds; None where it emitted too little: no token, or for `tpot` no second one."""
+
+    arrival_time: float | None = None
+    queue_time: float | None = None
+    ttft: float | None = None
+    tpot: float | None = None
+    e2e: float | None = None
+
+
+NO_LATENCY: Final = RequestLatency()
+"""Of a request that has not arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What a request must keep to be good, in seconds; None: anything will do."""
+
+    ttft: float | None = None
+    tpot: float | None = None
+    e2e: float | None = None
+
+    def is_met_by(self, latency: RequestLatency) -> bool:
+        """Whether a request kept every limit; one that emitted nothing kept none."""
+        for field in fields(self):
+            limit, found = getattr(self, field.name), getattr(latency, field.name)
+            if limit is not None and found is not None and found > limit:
+                return False
+        return latency.e2e is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """A run under a clock, in seconds. Throughputs are per second of `duration`, up to the last step's end.
+
+    `mean_batch` is the mean number of requests in a batch over that time. `goodput` is requests a second that
+    kept the `Slo`; None without one.
+    """
+
+    duration: float
+    request_throughput: float
+    output_token_throughput: float
+    total_token_throughput: float
+    mean_batch: float
+    ttft: Latency | None
+    tpot: Latency | None
+    itl: Latency | None
+    e2e: Latency | None
+    queue_time: Latency | None
+    goodput: float | None = None
+
+
+def parse_slo(value: str) -> Slo:
+    """The limits that `ttft=500ms,tpot=50ms` stands for. Raises ConfigError."""
+    limits: dict[str, float] = {}
+    known = [field.name for field in fields(Slo)]
+    for part in value.split(","):
+        name, equals, duration = part.strip().partition("=")
+        if name in limits:
+            raise ConfigError(f"slo is {value!r}; gives a limit of {name} twice")
+        if name not in known or not equals:
+            raise ConfigError(
+                f"slo is {value!r}; must be limits of {', '.join(known)}, such as ttft=500ms,tpot=50ms"
+            )
+        limits[name] = parse_duration(f"slo.{name}", duration) / PER_SECOND
+    return Slo(**limits)
+
+
+def latency_of(times: RequestTimes, output_tokens: int) -> RequestLatency:
+    """One request's latencies."""
+    arrived, first, last = times.arrived, times.first_token, times.last_token
+    gaps = output_tokens - 1
+    between = None if first is None or last is None or gaps < 1 else (last - first) / gaps
+
+    def since_arrival(time: int | None) -> float | None:
+        return None if time is None else (time - arrived) / PER_SECOND
+
+    return RequestLatency(
+        arrival_time=arrived / PER_SECOND,
+        queue_time=since_arrival(times.scheduled),
+        ttft=since_arrival(first),
+        tpot=None if between is None else between / PER_SECOND,
+        e2e=since_arrival(last),
+    )
+
+
+def measure(
+    timekeeper: Timekeeper,
+    requests: Sequence[tuple[RequestTimes, int]],
+    *,
+    prompt_tokens: int,
+    output_tokens: int,
+    slo: Slo | None = None,
+) -> Metrics:
+    """The figures of a run: of `requests` that finished, each with its output tokens, and of all tokens."""
+    duration = timekeeper.now / PER_SECOND
+
+    def a_second(count: float) -> float:
+        return count / duration if duration else 0.0
+
+    ttft: list[float] = []
+    tpot: list[float] = []
+    e2e: list[float] = []
+    queue_time: list[float] = []
+    for times, tokens in requests:
+        arrived, first, last = times.arrived, times.first_token, times.last_token
+        if times.scheduled is not None:
+            queue_time.append(times.scheduled - arrived)
+        if first is not None and last is not None:
+            ttft.append(first - arrived)
+            e2e.append(last - arrived)
+            if tokens > 1:
+                tpot.append((last - first) / (tokens - 1))
+    return Metrics(
+        duration=duration,
+        request_throughput=a_second(len(requests)),
+        output_token_throughput=a_second(output_tokens),
+        total_token_throughput=a_second(prompt_tokens + output_tokens),
+        mean_batch=a_second(timekeeper.busy / PER_SECOND),
+        ttft=_latency(ttft),
+        tpot=_latency(tpot),
+        itl=_of_gaps(timekeeper.gaps),
+        e2e=_latency(e2e),
+        queue_time=_latency(queue_time),
+        goodput=None if slo is None else a_second(sum(slo.is_met_by(latency_of(*each)) for each in requests)),
+    )
+
+
+def _latency(picoseconds: Sequence[float]) -> Latency | None:
+    """Mean and percentiles; None where there is nothing."""
+    if not picoseconds:
+        return None
+    return _distribution(math.fsum(picoseconds) / len(picoseconds), sorted(picoseconds), len(picoseconds))
+
+
+def _of_gaps(gaps: Gaps) -> Latency | None:
+    """The same of the times between tokens."""
+    ranks = gaps.ranks()
+    count = len(ranks)
+    return _distribution(gaps.total() / count, ranks, count) if count else None
+
+
+def _distribution(mean: float, ordered: Ordered, count: int) -> Latency:
+    """Of `count` values in picoseconds, in order, the mean of which is known."""
+    percentiles = [percentile(ordered, count, percent) / PER_SECOND for percent in PERCENTILES]
+    return Latency(mean / PER_SECOND, *percentiles)

@@ -1,0 +1,214 @@
+"""A run in figures: one row a request and a summary. Pure functions; nothing here prints."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import orjson
+
+from tracesim.analysis.metrics import NO_LATENCY, Metrics, RequestLatency, Slo, latency_of, measure
+from tracesim.engine.llm_engine import LLMEngine
+from tracesim.engine.progress import RequestProgress
+from tracesim.timing.timekeeper import RequestTimes, Timekeeper
+
+REPORT_SCHEMA = "tracesim.report/1"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReport:
+    """What became of one request. Steps count from 0; what has not happened is None.
+
+    `output_tokens` counts emitted tokens, `text` is the output they make (None when only ids or lengths are
+    known), `preemptions` how often the request lost its KV cache and was computed again. `cached_tokens` of
+    the prompt were in the prefix cache when the request was first admitted.
+    """
+
+    id: str
+    prompt_tokens: int
+    output_tokens: int
+    text: str | None
+    finish_reason: str | None
+    stop_reason: str | None
+    arrival_step: int | None
+    first_token_step: int | None
+    last_token_step: int | None
+    preemptions: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TimedRequestReport(RequestReport):
+    """The same under a clock: in seconds when it arrived, and its latencies as `metrics` defines them.
+
+    None where it emitted too little for one.
+    """
+
+    arrival_time: float | None = None
+    queue_time: float | None = None
+    ttft: float | None = None
+    tpot: float | None = None
+    e2e: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """Requests in a batch over the steps that had any: their mean and their maximum."""
+
+    mean: float
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run at a glance. `steps` counts the steps that did something, idle ones left out.
+
+    `peak_kv_cache_usage` is the largest part of the KV blocks held at once; None when they are endless.
+    `prefix_cache_hit_rate` is the fraction of the prompt tokens of all admitted requests that were in the
+    prefix cache, `cached_tokens` their number; both are None without prefix caching.
+    """
+
+    requests: int
+    finished: Mapping[str, int]
+    unfinished: int
+    steps: int
+    prompt_tokens: int
+    output_tokens: int
+    prefill_steps: int
+    decode_steps: int
+    prefill_batch: BatchSizes
+    decode_batch: BatchSizes
+    preemptions: int
+    peak_kv_cache_usage: float | None = None
+    cached_tokens: int | None = None
+    prefix_cache_hit_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A whole run: what it was set to, its summary, and every request in the order it was added.
+
+    `metrics` are None without a clock.
+    """
+
+    config: Mapping[str, object]
+    summary: Summary
+    requests: Sequence[RequestReport]
+    metrics: Metrics | None = None
+
+
+def report_requests(engine: LLMEngine) -> list[RequestReport]:
+    """A row for every request of the engine, in the order they were added."""
+    if engine.timekeeper is None:
+        return [RequestReport(**_row(progress)) for progress in engine.requests.values()]
+    return [
+        TimedRequestReport(**_row(progress), **asdict(_latency(progress, engine.timekeeper)))
+        for progress in engine.requests.values()
+    ]
+
+
+def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
+    """How well the engine kept pace so far, and how often `slo` was kept; None without a clock."""
+    timekeeper = engine.timekeeper
+    if timekeeper is None:
+        return None
+    prompt_tokens = output_tokens = 0
+    for progress in engine.requests.values():
+        output_tokens += progress.state.num_output_tokens
+        if progress.finish_reason is not None:
+            prompt_tokens += progress.request.num_prompt_tokens
+    done = times_of_finished(engine, timekeeper)
+    return measure(timekeeper, done, prompt_tokens=prompt_tokens, output_tokens=output_tokens, slo=slo)
+
+
+def times_of_finished(engine: LLMEngine, timekeeper: Timekeeper) -> list[tuple[RequestTimes, int]]:
+    """The times of each request that finished, and its output tokens; what was aborted is left out."""
+    times = timekeeper.requests
+    return [
+        (times[request_id], progress.state.num_output_tokens)
+        for request_id, progress in engine.requests.items()
+        if progress.finish_reason not in (None, "abort") and request_id in times
+    ]
+
+
+def summarize(engine: LLMEngine) -> Summary:
+    """The run so far at a glance."""
+    counts = engine.counts
+    requests = engine.requests.values()
+    finished = Counter(request.finish_reason for request in requests if request.finish_reason)
+    cached = (
+        sum(r.state.num_cached_tokens or 0 for r in requests) if engine.config.enable_prefix_caching else None
+    )
+    peak = engine.scheduler.peak_kv_cache_usage
+    looked_up = sum(r.request.num_prompt_tokens for r in requests if r.state.num_cached_tokens is not None)
+    return Summary(
+        requests=len(requests),
+        finished=dict(sorted(finished.items())),
+        unfinished=engine.get_num_unfinished_requests(),
+        steps=counts.steps,
+        prompt_tokens=sum(request.request.num_prompt_tokens for request in requests),
+        output_tokens=sum(request.state.num_output_tokens for request in requests),
+        prefill_steps=counts.prefill_steps,
+        decode_steps=counts.decode_steps,
+        prefill_batch=_batch(counts.prefill_requests, counts.prefill_steps, counts.largest_prefill),
+        decode_batch=_batch(counts.decode_requests, counts.decode_steps, counts.largest_decode),
+        preemptions=sum(request.state.num_preemptions for request in requests),
+        peak_kv_cache_usage=None if peak is None else round(peak, 4),
+        cached_tokens=cached,
+        prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
+    )
+
+
+def report_to_json(report: RunReport) -> bytes:
+    """The JSON report: one document, `REPORT_SCHEMA`, with a newline at its end."""
+    document = {
+        "schema": REPORT_SCHEMA,
+        "config": report.config,
+        "summary": report.summary,
+        **({} if report.metrics is None else {"metrics": report.metrics}),
+        "requests": report.requests,
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def requests_to_csv(requests: Sequence[RequestReport]) -> bytes:
+    """The rows as CSV in UTF-8, a column a field and its name in the first line; what is not known is empty.
+
+    The texts are left out.
+    """
+    kind = type(requests[0]) if requests else RequestReport
+    columns = [field.name for field in fields(kind) if field.name != "text"]
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([getattr(request, column) for column in columns] for request in requests)
+    return table.getvalue().encode()
+
+
+def _row(progress: RequestProgress) -> dict[str, Any]:
+    return {
+        "id": progress.request.id,
+        "prompt_tokens": progress.request.num_prompt_tokens,
+        "output_tokens": progress.state.num_output_tokens,
+        "text": progress.response.text_after(progress.state.num_output_tokens),
+        "finish_reason": progress.finish_reason,
+        "stop_reason": progress.stop_reason,
+        "arrival_step": progress.arrival_step,
+        "first_token_step": progress.first_token_step,
+        "last_token_step": progress.last_token_step,
+        "preemptions": progress.state.num_preemptions,
+        "cached_tokens": progress.state.num_cached_tokens or 0,
+    }
+
+
+def _latency(progress: RequestProgress, timekeeper: Timekeeper) -> RequestLatency:
+    times = timekeeper.requests.get(progress.request.id)
+    return NO_LATENCY if times is None else latency_of(times, progress.state.num_output_tokens)
+
+
+def _batch(requests: int, steps: int, largest: int) -> BatchSizes:
+    return BatchSizes(mean=round(requests / steps, 2) if steps else 0.0, max=largest)

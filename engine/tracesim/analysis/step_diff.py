@@ -1,0 +1,198 @@
+"""Two step logs compared: which steps differ, in which fields and entries. Nothing here reads a file."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Any, NamedTuple
+
+from tracesim.analysis.step_log import GOLDEN_TELLS, STEP_TELLS, LoggedStep, StepLog, Tells
+from tracesim.errors import ConfigError
+
+FIELDS: tuple[str, ...] = tuple(STEP_TELLS | GOLDEN_TELLS)
+"""Every field that steps can be compared in."""
+
+
+def _dotted(tells: Tells) -> list[str]:
+    """`prefill.id`, ..., `running`: all that can be told apart, by its full name."""
+    return [
+        name for field, parts in tells.items() for name in ([f"{field}.{part}" for part in parts] or [field])
+    ]
+
+
+IGNORABLE: tuple[str, ...] = tuple(dict.fromkeys([*FIELDS, *_dotted(STEP_TELLS)]))
+"""What `Comparison` can be told to ignore."""
+
+Entry = tuple[Any, ...]
+"""One entry of a list: the values of those of its fields that are compared, or the id alone."""
+
+
+class StepPair(NamedTuple):
+    """The step of this number in both logs, None where a log has none, and the fields that differ."""
+
+    number: int
+    left: LoggedStep | None
+    right: LoggedStep | None
+    fields: tuple[str, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two sides are not equal, or one is not there."""
+        return bool(self.fields) or self.left is None or self.right is None
+
+
+class Comparison:
+    """What can be compared of two logs: the fields that both tell and nobody ignores.
+
+    `ignore` has names of fields, or of fields of entries such as "emitted.text"; an unknown one raises
+    ConfigError. A list is compared in order, unless its order means nothing in one of the logs.
+    """
+
+    def __init__(self, left: StepLog, right: StepLog, ignore: Iterable[str] = ()) -> None:
+        self.left, self.right = left, right
+        ignored = frozenset(ignore)
+        if unknown := ignored.difference(IGNORABLE):
+            raise ConfigError(
+                f"{', '.join(sorted(unknown))}: no such field; known are {', '.join(IGNORABLE)}"
+            )
+        self.fields: dict[str, tuple[str, ...]] = {}
+        for name in FIELDS:
+            if name in left.tells and name in right.tells and name not in ignored:
+                parts = [part for part in left.tells[name] if part in right.tells[name]]
+                kept = tuple(part for part in parts if f"{name}.{part}" not in ignored)
+                if kept or not parts:
+                    self.fields[name] = kept
+        self._unordered = left.unordered | right.unordered
+
+    @property
+    def not_compared(self) -> list[str]:
+        """What one log tells and is not compared: ignored, or not told by the other."""
+        compared = set(_dotted(self.fields))
+        left_out = [name for name in FIELDS if name not in self.fields and self._told(name)]
+        parts = dict.fromkeys([*_dotted(self.left.tells), *_dotted(self.right.tells)])
+        return left_out + [p for p in parts if p not in compared and p.split(".")[0] in self.fields]
+
+    def pair(self, left: LoggedStep, right: LoggedStep) -> StepPair:
+        """Compare two steps of one number."""
+        differing: tuple[str, ...] = ()
+        if left.fields != right.fields:
+            differing = tuple(
+                name for name in self.fields if self.value(left, name) != self.value(right, name)
+            )
+        return StepPair(left.number, left, right, differing)
+
+    def value(self, step: LoggedStep, name: str) -> Any:
+        """What a step has in a field, as it is compared: a figure, or a list of entries."""
+        value = step.fields[name]
+        if not isinstance(value, list):
+            return value
+        parts = self.fields[name]
+        entries = (
+            [tuple([item[part] for part in parts]) for item in value]
+            if parts
+            else [(item,) for item in value]
+        )
+        return sorted(entries, key=repr) if name in self._unordered else entries
+
+    def pairs(self) -> Iterator[StepPair]:
+        """Every step of the two logs, matched by number, equal ones too."""
+        matcher = StepMatcher(self)
+        for step in self.right.steps:
+            yield from matcher.push(step)
+        yield from matcher.finish()
+
+    def _told(self, name: str) -> bool:
+        return name in self.left.tells or name in self.right.tells
+
+
+class StepMatcher:
+    """Matches the steps of the right as they come with the log on the left, in constant memory."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self._comparison = comparison
+        self._left = comparison.left.steps
+        self._next = next(self._left, None)
+
+    def push(self, right: LoggedStep) -> Iterator[StepPair]:
+        """The steps that only the left has before `right`, then the pair of `right`."""
+        while self._next and self._next.number < right.number:
+            yield self._only_left(self._next)
+        if self._next and self._next.number == right.number:
+            left, self._next = self._next, next(self._left, None)
+            yield self._comparison.pair(left, right)
+        else:
+            yield StepPair(right.number, None, right, ())
+
+    def finish(self) -> Iterator[StepPair]:
+        """The steps that the left still has after the last of the right."""
+        while self._next:
+            yield self._only_left(self._next)
+
+    def _only_left(self, left: LoggedStep) -> StepPair:
+        self._next = next(self._left, None)
+        return StepPair(left.number, left, None, ())
+
+
+@dataclass(slots=True)
+class StepDiff:
+    """What was found over all pairs given to `add`: the first that differs, those around it, and counts.
+
+    `context` steps before and after the first difference are kept. `by_field` counts the steps that both
+    logs have and that differ in a field.
+    """
+
+    context: int = 3
+    steps: int = 0
+    differing: int = 0
+    only_left: int = 0
+    only_right: int = 0
+    by_field: Counter[str] = field(default_factory=Counter)
+    steps_before: int = 0
+    before: deque[StepPair] = field(default_factory=deque)
+    first: StepPair | None = None
+    after: list[StepPair] = field(default_factory=list)
+
+    def add(self, pair: StepPair) -> bool:
+        """Take a pair into account; say whether it differs."""
+        self.steps += 1
+        differs = pair.differs
+        if differs:
+            self.differing += 1
+            self.only_left += pair.right is None
+            self.only_right += pair.left is None
+            self.by_field.update(pair.fields)
+        if self.first is not None:
+            if len(self.after) < self.context:
+                self.after.append(pair)
+        elif differs:
+            self.first = pair
+        else:
+            self.steps_before += 1
+            self.before.append(pair)
+            if len(self.before) > self.context:
+                self.before.popleft()
+        return differs
+
+
+def diff_steps(pairs: Iterable[StepPair], context: int = 3) -> StepDiff:
+    """Take all pairs into account."""
+    diff = StepDiff(context)
+    for pair in pairs:
+        diff.add(pair)
+    return diff
+
+
+def align(left: Sequence[Entry], right: Sequence[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
+    """Put the entries of two lists side by side by their first value, the id; None where one side has none.
+
+    Both keep their order, so an entry that moved is on each side once.
+    """
+    ids = [entry[0] for entry in left], [entry[0] for entry in right]
+    for kind, l_from, l_to, r_from, r_to in SequenceMatcher(None, *ids, autojunk=False).get_opcodes():
+        if kind == "equal":
+            yield from zip(left[l_from:l_to], right[r_from:r_to], strict=True)
+        else:
+            yield from ((entry, None) for entry in left[l_from:l_to])
+            yield from ((None, entry) for entry in right[r_from:r_to])

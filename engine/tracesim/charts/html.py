@@ -1,0 +1,142 @@
+"""A run as one page that opens offline: Plotly's own JavaScript is in it, and nothing is loaded."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from string import Template
+
+import orjson
+
+from tracesim.charts.labels import visible
+from tracesim.charts.latency_charts import latency_charts
+from tracesim.charts.picture import Picture
+from tracesim.charts.request_chart import MOST_ROWS, Spans, request_charts
+from tracesim.charts.tables import Table, tables
+from tracesim.charts.time_charts import Chart, charts_over_time, phases_chart
+from tracesim.errors import ConfigError
+
+
+def plotly_javascript() -> str:
+    """Plotly's JavaScript, 5 MB. Raises ConfigError, which says what to install, where there is none."""
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise ConfigError("an HTML page needs the package plotly: pip install 'tracesim[html]'") from error
+    javascript: str = get_plotlyjs()
+    return javascript
+
+
+def html_page(picture: Picture) -> bytes:
+    """The page, in UTF-8. Raises ConfigError where Plotly is not installed.
+
+    Its security policy allows the scripts that are in it, by their hashes, and no request to anywhere.
+    """
+    scripts = [_in_script(plotly_javascript()), _in_script(_asset("page.js"))]
+    sections = list(_sections(picture))
+    page = Template(_asset("page.html")).substitute(
+        title=_text(picture.title),
+        policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
+        style=_asset("page.css"),
+        links="".join(f'<a href="#{key}">{_text(title)}</a>' for key, title, _ in sections),
+        summary="".join(_card(name, value) for name, value in picture.summary),
+        sections="".join(_section(*section) for section in sections),
+        plotly=scripts[0],
+        charts=_json([chart for _, _, charts in sections for chart in charts if isinstance(chart, Chart)]),
+        script=scripts[1],
+    )
+    return page.encode()
+
+
+def _sections(picture: Picture) -> Iterator[tuple[str, str, Sequence[Chart | Table]]]:
+    """The key, title and content of each section that has any."""
+    timeline = picture.timeline
+    if over_time := charts_over_time(picture):
+        yield "over-time", "Over time", over_time
+    if latencies := latency_charts(picture):
+        yield "latency", "Latency", latencies
+    spans = timeline.spans_by_request()
+    if timeline.requests and len(timeline.steps):
+        yield "requests", "Requests", _request_charts(picture, spans)
+    if all_tables := tables(picture, spans):
+        yield "tables", "Tables", all_tables
+
+
+def _request_charts(picture: Picture, spans: Spans) -> list[Chart]:
+    timeline = picture.timeline
+    rows = request_charts(timeline, spans)
+    return [phases_chart(timeline), *rows] if len(timeline.requests) > MOST_ROWS else rows
+
+
+def _card(name: str, value: str) -> str:
+    """A figure of the summary, and smaller what it is made up of."""
+    figure, _, parts = value.partition(": ")
+    more = f"<small>{_text(parts)}</small>" if parts else ""
+    return f"<div><dt>{_text(name)}</dt><dd>{_text(figure)}{more}</dd></div>"
+
+
+def _section(key: str, title: str, content: Sequence[Chart | Table]) -> str:
+    inside = "".join(_chart(each) if isinstance(each, Chart) else _table(each) for each in content)
+    return f'<section id="{key}"><h2>{_text(title)}</h2><div class="content">{inside}</div></section>'
+
+
+def _chart(chart: Chart) -> str:
+    """The place of a chart; page.js draws it. A choice of figures is a group of radio buttons."""
+    choices = ""
+    if len(chart.figures) > 1:
+        buttons = "".join(
+            f'<label><input type="radio" name="{chart.key}-choice" value="{_text(name)}"'
+            f"{'' if number else ' checked'}>{_text(name)}</label>"
+            for number, name in enumerate(chart.figures)
+        )
+        choices = f"<fieldset><legend>Show</legend>{buttons}</fieldset>"
+    return (
+        f'<figure class="{"small" if chart.small else "wide"}">'
+        f'<figcaption><h3 id="{chart.key}-title">{_text(chart.title)}</h3>'
+        f'<p id="{chart.key}-note">{_text(chart.note)}</p></figcaption>{choices}'
+        f'<div class="chart" id="chart-{chart.key}" role="img" tabindex="0" style="height: {chart.height}px"'
+        f' aria-labelledby="{chart.key}-title" aria-describedby="{chart.key}-note"></div></figure>'
+    )
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in table.head)
+    rows = "".join(_row(row) for row in table.rows)
+    kind = "words" if len(table.head) == 2 else "figures"
+    note = f"<p>{_text(table.note)}</p>" if table.note else ""
+    return (
+        f'<div class="table"><h3>{_text(table.title)}</h3>{note}'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(table.title)}">'
+        f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>'
+    )
+
+
+def _row(cells: Sequence[str]) -> str:
+    first = f'<th scope="row"><bdi>{_text(cells[0])}</bdi></th>'
+    return f"<tr>{first}{''.join(f'<td>{_text(cell)}</td>' for cell in cells[1:])}</tr>"
+
+
+def _text(text: str) -> str:
+    return html.escape(visible(text))
+
+
+def _json(charts: Sequence[Chart]) -> str:
+    r"""The charts for a script element, which ends at the first `</script`: every `<` is `\u003c`."""
+    return orjson.dumps([asdict(chart) for chart in charts]).decode().replace("<", r"\u003c")
+
+
+def _in_script(javascript: str) -> str:
+    r"""JavaScript as a browser hashes it, without carriage returns; nothing in it ends the element."""
+    return javascript.replace("\r\n", "\n").replace("</script", r"<\/script").replace("<!--", r"<\!--")
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _asset(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -1,0 +1,181 @@
+"""A run as Chrome trace events, which ui.perfetto.dev opens: steps, requests in slots, and counters."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from tracesim.charts.bins import apart
+from tracesim.charts.labels import visible
+from tracesim.charts.picture import Picture
+from tracesim.charts.timeline import ENDLESS, Phase, Span, StepColumns, Timeline, TimelineRequest
+
+Event = dict[str, Any]
+
+ENGINE: Final = 1
+SLOTS: Final = 2
+_NANOSECONDS: Final = {"steps": 1_000_000, "s": 1_000_000_000}
+_UNIT_NOTES: Final = {
+    "steps": "there is no clock: 1 step is shown as 1 ms",
+    "s": "seconds of the run's clock",
+}
+
+
+def perfetto_trace(picture: Picture) -> Iterator[bytes]:
+    """The trace as pieces of one JSON document, an event a line.
+
+    A request keeps one slot, a track of its own, from its admission to its end, also while it is preempted;
+    then the slot is another's. Times are in microseconds.
+    """
+    head = {
+        "title": visible(picture.title),
+        "time": _UNIT_NOTES[picture.timeline.unit],
+        **{f"summary: {visible(name)}": visible(value) for name, value in picture.summary},
+        **{f"setting: {visible(name)}": visible(str(value)) for name, value in picture.settings.items()},
+    }
+    yield b'{"displayTimeUnit":"ms","otherData":%s,"traceEvents":[' % orjson.dumps(head)
+    separator = b"\n"
+    for event in _events(picture):
+        yield separator + orjson.dumps(event)
+        separator = b",\n"
+    yield b"\n]}\n"
+
+
+def _events(picture: Picture) -> Iterator[Event]:
+    timeline = picture.timeline
+    clock = _Clock(timeline)
+    yield _name("process_name", ENGINE, 0, "engine")
+    yield _name("thread_name", ENGINE, 1, "steps")
+    yield from _steps(timeline.steps, clock)
+    yield from _counters(picture, clock)
+    yield _name("process_name", SLOTS, 0, "requests, by running slot")
+    yield from _slots(timeline, clock)
+
+
+class _Clock:
+    """Times of a timeline in microseconds, to the nanosecond, so that slices which meet do so exactly."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._scale = _NANOSECONDS[timeline.unit]
+
+    def at(self, time: float) -> float | int:
+        nanoseconds = round(time * self._scale)
+        return nanoseconds // 1000 if nanoseconds % 1000 == 0 else nanoseconds / 1000
+
+    def between(self, start: float, end: float) -> float | int:
+        nanoseconds = round(end * self._scale) - round(start * self._scale)
+        return nanoseconds // 1000 if nanoseconds % 1000 == 0 else nanoseconds / 1000
+
+
+def _name(kind: str, process: int, thread: int, name: str) -> Event:
+    return {"ph": "M", "name": kind, "pid": process, "tid": thread, "args": {"name": name}}
+
+
+def _steps(steps: StepColumns, clock: _Clock) -> Iterator[Event]:
+    columns = (
+        steps.number,
+        steps.start,
+        steps.duration,
+        steps.prefill_requests,
+        steps.prefill_tokens,
+        steps.decode_requests,
+    )
+    for number, start, duration, prefills, tokens, decodes in zip(*columns, strict=True):
+        kinds = [kind for kind, count in (("prefill", prefills), ("decode", decodes)) if count]
+        yield {
+            "ph": "X",
+            "name": " + ".join(kinds) or "no batch",
+            "cat": "step",
+            "pid": ENGINE,
+            "tid": 1,
+            "ts": clock.at(start),
+            "dur": clock.between(start, start + duration),
+            "args": {
+                "step": number,
+                "prefill requests": prefills,
+                "prefill tokens": tokens,
+                "decode requests": decodes,
+            },
+        }
+
+
+def _counters(picture: Picture, clock: _Clock) -> Iterator[Event]:
+    steps = picture.timeline.steps
+    tokens = [p + d for p, d in zip(steps.prefill_tokens, steps.decode_requests, strict=True)]
+    series: dict[str, tuple[str, Sequence[int]]] = {
+        "running": ("requests", steps.running),
+        "waiting": ("requests", steps.waiting),
+        "batch tokens": ("tokens", tokens),
+    }
+    if picture.num_blocks is not None and ENDLESS not in steps.free_blocks[:1]:
+        series["KV blocks used"] = ("blocks", [picture.num_blocks - free for free in steps.free_blocks])
+    for name, (unit, values) in series.items():
+        for time, value in _changes(steps, values, lasting=name != "batch tokens"):
+            yield {"ph": "C", "name": name, "pid": ENGINE, "ts": clock.at(time), "args": {unit: value}}
+
+
+def _changes(steps: StepColumns, values: Iterable[int], *, lasting: bool) -> Iterator[tuple[float, int]]:
+    """A value where it is another than before; where no step runs, 0 unless it is `lasting`."""
+    last: int | None = None
+    last_end = 0.0
+    for start, duration, value in zip(steps.start, steps.duration, values, strict=True):
+        if last and not lasting and apart(last_end, start):
+            yield last_end, 0
+            last = 0
+        if value != last:
+            yield start, value
+            last = value
+        last_end = start + duration
+    if last and not lasting:
+        yield last_end, 0
+
+
+def _slots(timeline: Timeline, clock: _Clock) -> Iterator[Event]:
+    """Each admitted request as a slice in its slot, and its phases as slices within."""
+    spans = timeline.spans_by_request()
+    slots = _assigned(spans)
+    for slot in range(max(slots.values(), default=-1) + 1):
+        yield _name("thread_name", SLOTS, slot + 1, f"slot {slot}")
+        yield {**_name("thread_sort_index", SLOTS, slot + 1, ""), "args": {"sort_index": slot}}
+    for request in timeline.requests.values():
+        if request.index in slots:
+            yield from _stay(request, spans[request.index], slots[request.index] + 1, clock)
+
+
+def _stay(request: TimelineRequest, spans: Sequence[Span], thread: int, clock: _Clock) -> Iterator[Event]:
+    running = [span for span in spans if span.phase is not Phase.QUEUED]
+    start, end = running[0].start, running[-1].end
+    common = {"ph": "X", "pid": SLOTS, "tid": thread}
+    about = {
+        "prompt tokens": request.prompt_tokens,
+        "output tokens": request.output_tokens,
+        "preemptions": request.preemptions,
+        "queued (ms)": clock.between(request.arrival, start) / 1000,
+        "finish reason": visible(request.finish_reason or "unfinished"),
+    }
+    times = {"ts": clock.at(start), "dur": clock.between(start, end)}
+    yield {**common, "name": visible(request.id), "cat": "request", **times, "args": about}
+    for span in running:
+        times = {"ts": clock.at(span.start), "dur": clock.between(span.start, span.end)}
+        yield {**common, "name": span.phase.name.lower(), "cat": "phase", **times}
+
+
+def _assigned(spans: Sequence[Sequence[Span]]) -> Mapping[int, int]:
+    """The slot of each request that was admitted: the lowest that is free."""
+    stays = []
+    for number, of_request in enumerate(spans):
+        running = [span for span in of_request if span.phase is not Phase.QUEUED]
+        if running:
+            stays.append((running[0].start, number, running[-1].end))
+    slots: dict[int, int] = {}
+    free: list[int] = []
+    leaving: list[tuple[float, int]] = []
+    for start, number, end in sorted(stays):
+        while leaving and leaving[0][0] <= start:
+            heapq.heappush(free, heapq.heappop(leaving)[1])
+        slots[number] = heapq.heappop(free) if free else len(leaving)
+        heapq.heappush(leaving, (end, slots[number]))
+    return slots

@@ -1,0 +1,154 @@
+"""The timeline of requests: a row each, coloured by phase; of many requests, choices of them."""
+
+from __future__ import annotations
+
+import html
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tracesim.charts.labels import moment, period, visible
+from tracesim.charts.time_charts import Chart, Trace, figure
+from tracesim.charts.timeline import Phase, Span, Timeline, TimelineRequest
+
+MOST_ROWS: Final = 60
+_ROW_HEIGHT: Final = 18
+_LONGEST_LABEL: Final = 16
+_SINCE: Final = {"steps": "steps since arrival", "s": "time since arrival (s)"}
+
+Spans = Sequence[Sequence[Span]]
+
+
+def in_arrival_order(timeline: Timeline) -> list[TimelineRequest]:
+    """The requests as they arrived; those that arrived together as they were added."""
+    return sorted(timeline.requests.values(), key=lambda request: request.arrival)
+
+
+def request_charts(timeline: Timeline, spans: Spans) -> list[Chart]:
+    """A row a request; of more than 60, neighbours in time, and samples from their arrival on."""
+    requests = in_arrival_order(timeline)
+    if len(requests) <= MOST_ROWS:
+        figures = {"": _figure(requests, spans, timeline)}
+        note = "Every request in the order of arrival."
+        return [Chart("requests", "Timeline of requests", note, figures, height=_height(requests))]
+    return [_neighbours(requests, spans, timeline), _samples(requests, spans, timeline)]
+
+
+def _neighbours(requests: list[TimelineRequest], spans: Spans, timeline: Timeline) -> Chart:
+    """Requests that arrive one after another, at moments worth a look."""
+    arrivals = [request.arrival for request in requests]
+    busiest = max(range(len(timeline.steps)), key=timeline.steps.waiting.__getitem__)
+    places = {
+        "where most wait": bisect_right(arrivals, timeline.steps.start[busiest]) - MOST_ROWS // 2,
+        "the first": 0,
+        "in the middle": (len(requests) - MOST_ROWS) // 2,
+        "the last": len(requests) - MOST_ROWS,
+    }
+    figures = {}
+    for name, place in places.items():
+        first = min(max(place, 0), len(requests) - MOST_ROWS)
+        figures[name] = _figure(requests[first : first + MOST_ROWS], spans, timeline)
+    note = f"{MOST_ROWS} of {len(requests):,} requests, one after another in the order of arrival."
+    height = _height(requests)
+    return Chart("requests", "Timeline of requests", note, figures, over_time=False, height=height)
+
+
+def _samples(requests: list[TimelineRequest], spans: Spans, timeline: Timeline) -> Chart:
+    """Requests of all times beside each other, each from its arrival."""
+    last = len(requests) - 1
+    samples = {
+        "evenly spread": [requests[round(each * last / (MOST_ROWS - 1))] for each in range(MOST_ROWS)],
+        "longest": _greatest(requests, [time_of(spans[r.index]) for r in requests]),
+        "longest queued": _greatest(requests, [time_in(spans[r.index], Phase.QUEUED) for r in requests]),
+        "longest decode": _greatest(requests, [time_in(spans[r.index], Phase.DECODE) for r in requests]),
+        "most preempted": _greatest(requests, [float(r.preemptions) for r in requests]),
+    }
+    figures = {
+        name: _figure(sample, spans, timeline, from_arrival=True)
+        for name, sample in samples.items()
+        if sample
+    }
+    note = f"{MOST_ROWS} of {len(requests):,} requests at most, each from its own arrival on."
+    height = _height(requests)
+    return Chart("samples", "Requests since their arrival", note, figures, over_time=False, height=height)
+
+
+def _height(requests: list[TimelineRequest]) -> int:
+    return 110 + min(MOST_ROWS, max(4, len(requests))) * _ROW_HEIGHT
+
+
+def time_in(spans: Sequence[Span], phase: Phase) -> float:
+    """How long one request's stays in a phase are together."""
+    return sum(span.end - span.start for span in spans if span.phase is phase)
+
+
+def time_of(spans: Sequence[Span]) -> float:
+    """How long one request took from its arrival to its end."""
+    return spans[-1].end - spans[0].start if spans else 0.0
+
+
+def _greatest(requests: list[TimelineRequest], measures: list[float]) -> list[TimelineRequest]:
+    """The requests that measure most; those that measure nothing are left out."""
+    order = sorted(range(len(requests)), key=lambda each: -measures[each])
+    return [requests[each] for each in sorted(order[:MOST_ROWS]) if measures[each] > 0]
+
+
+def _figure(
+    sample: list[TimelineRequest], spans: Spans, timeline: Timeline, *, from_arrival: bool = False
+) -> dict[str, Any]:
+    origins = [request.arrival if from_arrival else 0.0 for request in sample]
+    traces = [_bars(phase, sample, origins, spans, timeline) for phase in Phase]
+    traces = [trace for trace in traces if trace["y"]]
+    starts = [start for trace in traces for start in trace["base"]]
+    ends = [start + took for trace in traces for start, took in zip(trace["base"], trace["x"], strict=True)]
+    built = figure(traces, "", timeline.unit, barmode="overlay")
+    built["layout"]["xaxis"]["range"] = [min(starts, default=0.0), max(ends, default=1.0)]
+    if from_arrival:
+        built["layout"]["xaxis"]["title"] = {"text": _SINCE[timeline.unit]}
+    built["layout"]["yaxis"] = {
+        "tickvals": list(range(len(sample))),
+        "ticktext": [_label(request, _LONGEST_LABEL) for request in sample],
+        "range": [max(3, len(sample)) - 0.4, -0.6],
+        "fixedrange": True,
+        "showgrid": False,
+        "zeroline": False,
+    }
+    return built
+
+
+def _bars(
+    phase: Phase,
+    sample: list[TimelineRequest],
+    origins: Sequence[float],
+    spans: Spans,
+    timeline: Timeline,
+) -> Trace:
+    """The stays in one phase, a bar each; rows begin at their `origins`."""
+    stays = [
+        (row, request, span)
+        for row, request in enumerate(sample)
+        for span in spans[request.index]
+        if span.phase is phase
+    ]
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "width": 0.75,
+        "name": phase.name.lower(),
+        "y": [row for row, _, _ in stays],
+        "base": [round(span.start - origins[row], 6) for row, _, span in stays],
+        "x": [round(span.end - span.start, 6) for _, _, span in stays],
+        "customdata": [_said(request, span, timeline) for _, request, span in stays],
+        "hovertemplate": "%{customdata}<extra></extra>",
+        "meta": {"role": phase.name.lower()},
+    }
+
+
+def _said(request: TimelineRequest, span: Span, timeline: Timeline) -> str:
+    took, since = period(span.end - span.start, timeline.unit), moment(span.start, timeline.unit)
+    return f"<b>{_label(request, 48)}</b><br>{span.phase.name.lower()} for {took} from {since}"
+
+
+def _label(request: TimelineRequest, most: int) -> str:
+    """An id as Plotly is to show it, whose texts have some HTML, and TeX between dollar signs."""
+    return html.escape(visible(request.id, most), quote=False).replace("$", "&#36;")

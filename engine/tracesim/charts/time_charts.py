@@ -1,0 +1,217 @@
+"""The charts of a page over time, as Plotly figures without colours: the page knows the reader's theme.
+
+A trace's `meta.role` names its colour. A chart's texts are plain; the page escapes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tracesim.charts.bins import Series, edges_of, span_counts, step_series, step_times
+from tracesim.charts.labels import period
+from tracesim.charts.picture import Picture
+from tracesim.charts.timeline import ENDLESS, Phase, Timeline, Unit
+
+Trace = dict[str, Any]
+
+_FEW: Final = 6
+AXIS: Final = {"steps": "step", "s": "time (s)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart: `figures` by the name of the choice that shows each, or a single one.
+
+    `over_time` charts zoom together. `height` is in pixels.
+    """
+
+    key: str
+    title: str
+    note: str
+    figures: dict[str, dict[str, Any]]
+    over_time: bool = True
+    height: int = 300
+    small: bool = False
+
+
+@dataclass(slots=True)
+class _Bins:
+    """The steps in bins, and what to say about them."""
+
+    timeline: Timeline
+    edges: list[float] = field(init=False)
+    exact: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        times = list(step_times(self.timeline.steps))
+        self.edges = edges_of(times)
+        self.exact = len(self.edges) == len(set(times))
+
+    def of(self, values: Sequence[float], *, lasting: bool = False) -> Series:
+        return step_series(self.timeline.steps, values, self.edges, lasting=lasting)
+
+    def note(self, shape: str) -> str:
+        """What the page says of the bins, with what `shape` shows; nothing where every step is shown."""
+        if self.exact:
+            return ""
+        width = period(self.edges[1] - self.edges[0], self.timeline.unit)
+        return (
+            f" {len(self.timeline.steps):,} steps in {len(self.edges) - 1:,} bins of {width} each: "
+            f"the mean over a bin, weighted by time, and {shape}."
+        )
+
+
+def charts_over_time(picture: Picture) -> list[Chart]:
+    """What the batches, the queue and the KV cache were like; none where no step was taken."""
+    if not len(picture.timeline.steps):
+        return []
+    bins = _Bins(picture.timeline)
+    charts = [_batch_requests(bins), _batch_tokens(bins), _running(bins)]
+    if picture.num_blocks and ENDLESS not in picture.timeline.steps.free_blocks[:1]:
+        charts.append(_kv_cache(bins, picture.num_blocks))
+    return charts
+
+
+def phases_chart(timeline: Timeline) -> Chart:
+    """How many requests are in each phase, of all of them; the queue can be left out, to see the others."""
+    spans = list(timeline.spans())
+    edges = edges_of([span.start for span in spans] + [span.end for span in spans])
+    layers = {
+        phase: area(
+            phase.name.lower(),
+            edges,
+            span_counts([span for span in spans if span.phase is phase], edges),
+            "phases",
+        )
+        for phase in (Phase.DECODE, Phase.PREFILL, Phase.PREEMPTED, Phase.QUEUED)
+        if any(span.phase is phase for span in spans)
+    }
+    admitted = [layer for phase, layer in layers.items() if phase is not Phase.QUEUED]
+    choices = {"all": list(layers.values()), "without the queue": admitted}
+    if Phase.QUEUED not in layers or not admitted:
+        del choices["without the queue"]
+    figures = {name: figure(traces, "requests", timeline.unit) for name, traces in choices.items()}
+    note = "Every request, stacked by what it waits for or gets; the mean over each bin of time."
+    return Chart("phases", "Requests by phase", note, figures, height=340)
+
+
+def figure(traces: list[Trace], y_title: str, unit: Unit, **layout: Any) -> dict[str, Any]:
+    """A figure over time."""
+    axes = {
+        "xaxis": {"title": {"text": AXIS[unit]}},
+        "yaxis": {"title": {"text": y_title}, "rangemode": "tozero"},
+    }
+    return {"data": traces, "layout": {**axes, **layout}}
+
+
+def area(name: str, edges: Sequence[float], values: Sequence[float], stack: str) -> Trace:
+    """One layer of a stack: a value in each bin."""
+    layer = line(name, edges, values)
+    return {**layer, "line": {"shape": "hv", "width": 0}, "stackgroup": stack}
+
+
+def line(name: str, edges: Sequence[float], values: Sequence[float]) -> Trace:
+    """A value in each bin, as a staircase."""
+    rounded = [round(value, 3) for value in values]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": [round(edge, 6) for edge in edges],
+        "y": rounded + rounded[-1:],
+        "line": {"shape": "hv", "width": 1.5},
+        "meta": {"role": name},
+        "hovertemplate": "%{y:,.4~g}",
+    }
+
+
+def _batch_requests(bins: _Bins) -> Chart:
+    traces, both = _in_batch(bins, bins.timeline.steps.prefill_requests)
+    note = "Requests computed in a step, by whether it computes their prompts or their next tokens."
+    note += bins.note("the largest batch")
+    chart = _chart(bins, "batch", "Batch, in requests", note, traces, "requests")
+    _whole(chart.figures[""]["layout"]["yaxis"], both)
+    return chart
+
+
+def _batch_tokens(bins: _Bins) -> Chart:
+    traces, _ = _in_batch(bins, bins.timeline.steps.prefill_tokens)
+    note = "Tokens computed in a step. A decode is one token a request."
+    return _chart(bins, "tokens", "Batch, in tokens", note + bins.note("the largest batch"), traces, "tokens")
+
+
+def _in_batch(bins: _Bins, prefill: Sequence[int]) -> tuple[list[Trace], list[int]]:
+    """Decodes and, above them, prefills counted in some way; and what they are together in each step."""
+    decode = bins.timeline.steps.decode_requests
+    both = [p + d for p, d in zip(prefill, decode, strict=True)]
+    traces = [
+        area("decode", bins.edges, bins.of(decode).mean, "batch"),
+        area("prefill", bins.edges, bins.of(prefill).mean, "batch"),
+        *_most(bins, both),
+    ]
+    return traces, both
+
+
+def _running(bins: _Bins) -> Chart:
+    steps = bins.timeline.steps
+    above = [{**trace, "yaxis": "y2"} for trace in _banded(bins, "waiting", steps.waiting)]
+    traces = [*_banded(bins, "running", steps.running), *above]
+    note = "After each step: admitted and not finished; and above, still in the queue or preempted."
+    note += bins.note("a band from the least to the most")
+    chart = _chart(bins, "running", "Running and waiting", note, traces, "running", height=400)
+    layout = chart.figures[""]["layout"]
+    layout["yaxis"]["domain"] = [0, 0.46]
+    layout["yaxis2"] = {**layout["yaxis"], "title": {"text": "waiting"}, "domain": [0.54, 1]}
+    layout["showlegend"] = False
+    _whole(layout["yaxis"], steps.running)
+    _whole(layout["yaxis2"], steps.waiting)
+    return chart
+
+
+def _kv_cache(bins: _Bins, num_blocks: int) -> Chart:
+    used = [100 * (num_blocks - free) / num_blocks for free in bins.timeline.steps.free_blocks]
+    note = f"Of {num_blocks:,} blocks, those that requests hold after each step."
+    note += bins.note("a band from the least to the most")
+    traces = _banded(bins, "KV cache", used)
+    chart = _chart(bins, "kv", "KV cache use", note, traces, "% of blocks")
+    chart.figures[""]["layout"]["yaxis"]["range"] = [0, 103]
+    chart.figures[""]["layout"]["showlegend"] = False
+    return chart
+
+
+def _chart(
+    bins: _Bins, key: str, title: str, note: str, traces: list[Trace], y_title: str, height: int = 300
+) -> Chart:
+    return Chart(key, title, note, {"": figure(traces, y_title, bins.timeline.unit)}, height=height)
+
+
+def _whole(axis: dict[str, Any], values: Sequence[int]) -> None:
+    """Let the axis of a few requests have no ticks between whole numbers."""
+    if max(values) <= _FEW:
+        axis["dtick"] = 1
+
+
+def _most(bins: _Bins, values: Sequence[float]) -> list[Trace]:
+    """A thin line at the greatest value of each bin; nothing where bins are steps."""
+    if bins.exact:
+        return []
+    return [{**line("largest", bins.edges, bins.of(values).high), "line": {"shape": "hv", "width": 0.7}}]
+
+
+def _banded(bins: _Bins, name: str, values: Sequence[float]) -> list[Trace]:
+    """What there is after each step: a line, and where bins hold several steps a band from least to most."""
+    series = bins.of(values, lasting=True)
+    mean = line(name, bins.edges, series.mean)
+    if bins.exact:
+        return [{**mean, "fill": "tozeroy"}]
+    band: Trace = {
+        "line": {"shape": "hv", "width": 0},
+        "showlegend": False,
+        "legendgroup": name,
+        "hoverinfo": "skip",
+    }
+    low = {**line(name, bins.edges, series.low), **band, "hovertemplate": None}
+    high = {**line(name, bins.edges, series.high), **band, "hovertemplate": None, "fill": "tonexty"}
+    return [low, high, {**mean, "legendgroup": name}]

@@ -1,0 +1,197 @@
+"""A run laid over time: what each step did, and in which phase each request was when."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Literal, NamedTuple
+
+from tracesim.engine.outputs import ScheduledTokens, StepRecord
+
+Unit = Literal["steps", "s"]
+
+ENDLESS: Final = -1
+"""Stands in `StepColumns.free_blocks` for a KV cache without an end."""
+
+
+class Phase(IntEnum):
+    """What a request waits for or gets.
+
+    QUEUED until its first tokens are computed, PREFILL until its prompt is, DECODE while it emits, PREEMPTED
+    from the loss of its KV cache until it is computed again, which is PREFILL once more.
+    """
+
+    QUEUED = 0
+    PREFILL = 1
+    DECODE = 2
+    PREEMPTED = 3
+
+
+class Span(NamedTuple):
+    """A request's stay in one phase. `request` counts from 0 in the order of `Timeline.requests`."""
+
+    request: int
+    phase: Phase
+    start: float
+    end: float
+
+
+class StepColumns:
+    """The steps as columns, one entry a step: 72 bytes in all, whatever the batch.
+
+    `start` and `duration` are in the timeline's unit; `running`, `waiting` and `free_blocks` were taken after
+    the step.
+    """
+
+    def __init__(self) -> None:
+        self.number = array("q")
+        self.start = array("d")
+        self.duration = array("d")
+        self.prefill_requests = array("q")
+        self.prefill_tokens = array("q")
+        self.decode_requests = array("q")
+        self.running = array("q")
+        self.waiting = array("q")
+        self.free_blocks = array("q")
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def add(self, record: StepRecord, start: float, duration: float) -> None:
+        """Append one step."""
+        self.number.append(record.step)
+        self.start.append(start)
+        self.duration.append(duration)
+        self.prefill_requests.append(len(record.prefill))
+        self.prefill_tokens.append(sum([entry.tokens for entry in record.prefill]))
+        self.decode_requests.append(len(record.decode))
+        self.running.append(record.running)
+        self.waiting.append(record.waiting)
+        self.free_blocks.append(ENDLESS if record.free_blocks is None else record.free_blocks)
+
+
+@dataclass(slots=True)
+class TimelineRequest:
+    """What a timeline knows of one request, beside its spans.
+
+    `prompt_tokens` is 0 until the prompt is computed, `finish_reason` None until the end. `admitted` is when
+    it left the queue.
+    """
+
+    index: int
+    id: str
+    arrival: float
+    phase: Phase = Phase.QUEUED
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    preemptions: int = 0
+    finish_reason: str | None = None
+    admitted: float | None = None
+    _since: float = 0.0
+    _computed_at: float = 0.0
+
+
+class Timeline:
+    """Takes step records and keeps what pictures need, in memory that grows with steps and spans, not tokens.
+
+    `unit` is what times are given in: "s", or "steps" without a clock. A step is then one long and starts at
+    its number.
+    """
+
+    def __init__(self, unit: Unit = "steps") -> None:
+        self.unit: Unit = unit
+        self.steps = StepColumns()
+        self.requests: dict[str, TimelineRequest] = {}
+        self._of = array("q")
+        self._phases = array("b")
+        self._starts = array("d")
+        self._ends = array("d")
+
+    @property
+    def start(self) -> float:
+        """When the first step began or the first request arrived; 0 when there is neither."""
+        first_arrival = min((request.arrival for request in self.requests.values()), default=None)
+        if not len(self.steps):
+            return first_arrival or 0.0
+        first_step = self.steps.start[0]
+        return first_step if first_arrival is None else min(first_step, first_arrival)
+
+    @property
+    def end(self) -> float:
+        """When the last step ended."""
+        return self.steps.start[-1] + self.steps.duration[-1] if len(self.steps) else self.start
+
+    def arrived(self, request_id: str, time: float) -> None:
+        """Note when a request arrived, at any time; else the first step that names it is its arrival."""
+        self._request(request_id, time).arrival = time
+
+    def add(self, record: StepRecord, start: float, duration: float) -> None:
+        """Take the next step, from the first on and in their order: who emits was computed before."""
+        end, requests = start + duration, self.requests
+        self.steps.add(record, start, duration)
+        for request_id in record.preempted:
+            self._preempt(self._request(request_id, start), start)
+        for entry in record.prefill:
+            self._prefill(entry, start, end)
+        for token in record.emitted:
+            request = requests[token.id]
+            request.output_tokens += 1
+            if request.phase is Phase.PREFILL:
+                self._enter(request, Phase.DECODE, request._computed_at)
+        for finished in record.finished:
+            request = self._request(finished.id, start)
+            request.finish_reason = finished.finish_reason
+            self._enter(request, request.phase, end)
+
+    def spans(self) -> Iterator[Span]:
+        """Every stay of every request in a phase, those of one request in order.
+
+        What has not ended by the last step ends with it, and stays that took no time are left out.
+        """
+        last_end = self.end
+        for request in self.requests.values():
+            end = last_end if request.admitted is None else request.admitted
+            if request.arrival < end:
+                yield Span(request.index, Phase.QUEUED, request.arrival, end)
+        for of, phase, start, end in zip(self._of, self._phases, self._starts, self._ends, strict=True):
+            yield Span(of, Phase(phase), start, end)
+        for request in self.requests.values():
+            if request.finish_reason is None and request.admitted is not None and request._since < last_end:
+                yield Span(request.index, request.phase, request._since, last_end)
+
+    def spans_by_request(self) -> list[list[Span]]:
+        """The spans of each request, in the order of `requests`."""
+        spans: list[list[Span]] = [[] for _ in self.requests]
+        for span in self.spans():
+            spans[span.request].append(span)
+        return spans
+
+    def _request(self, request_id: str, now: float) -> TimelineRequest:
+        request = self.requests.get(request_id)
+        if request is None:
+            request = self.requests[request_id] = TimelineRequest(len(self.requests), request_id, now)
+        return request
+
+    def _prefill(self, entry: ScheduledTokens, start: float, end: float) -> None:
+        request = self._request(entry.id, start)
+        if request.phase is not Phase.PREFILL:
+            self._enter(request, Phase.PREFILL, start)
+        if not request.output_tokens:
+            request.prompt_tokens = entry.computed + entry.tokens
+        request._computed_at = end
+
+    def _preempt(self, request: TimelineRequest, now: float) -> None:
+        request.preemptions += 1
+        self._enter(request, Phase.PREEMPTED, now)
+
+    def _enter(self, request: TimelineRequest, phase: Phase, now: float) -> None:
+        if request.admitted is None:
+            request.admitted = now
+        elif now > request._since:
+            self._of.append(request.index)
+            self._phases.append(request.phase)
+            self._starts.append(request._since)
+            self._ends.append(now)
+        request.phase, request._since = phase, now

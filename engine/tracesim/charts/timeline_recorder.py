@@ -1,0 +1,66 @@
+"""From an engine's run to its picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from tracesim.analysis.metrics import latency_of
+from tracesim.analysis.report import times_of_finished
+from tracesim.charts.picture import Picture
+from tracesim.charts.timeline import Timeline
+from tracesim.engine.llm_engine import LLMEngine
+from tracesim.engine.outputs import StepRecord
+from tracesim.timing.clock import PER_SECOND
+from tracesim.timing.timekeeper import Timekeeper
+
+
+class TimelineRecorder:
+    """Takes down a run: made before its first step, with `engine.run(recording.on_step)`.
+
+    Times are in seconds under a clock, and in steps without one.
+    """
+
+    def __init__(self, engine: LLMEngine) -> None:
+        self._engine = engine
+        self._num_blocks = engine.scheduler.num_free_blocks
+        self._timeline = Timeline("steps" if engine.timekeeper is None else "s")
+
+    def on_step(self, record: StepRecord) -> None:
+        """Take down one step."""
+        if record.start is None or record.duration is None:
+            self._timeline.add(record, record.step, 1.0)
+        else:
+            self._timeline.add(record, record.start, record.duration)
+
+    def picture(
+        self,
+        title: str,
+        summary: Sequence[tuple[str, str]] = (),
+        settings: Mapping[str, object] | None = None,
+    ) -> Picture:
+        """The picture of the run so far, with what else is to be on it."""
+        timekeeper = self._engine.timekeeper
+        for request_id, progress in self._engine.requests.items():
+            if timekeeper is not None and request_id in timekeeper.requests:
+                self._timeline.arrived(request_id, timekeeper.requests[request_id].arrived / PER_SECOND)
+            elif timekeeper is None and progress.arrival_step is not None:
+                self._timeline.arrived(request_id, progress.arrival_step)
+        latencies = {} if timekeeper is None else _latencies(self._engine, timekeeper)
+        return Picture(title, self._timeline, summary, settings or {}, self._num_blocks, latencies)
+
+
+def _latencies(engine: LLMEngine, timekeeper: Timekeeper) -> dict[str, Mapping[float, int]]:
+    """The latencies of the requests that finished, and the gaps between all tokens."""
+    done = [latency_of(times, tokens) for times, tokens in times_of_finished(engine, timekeeper)]
+    return {
+        "TTFT": _counted([each.ttft for each in done]),
+        "TPOT": _counted([each.tpot for each in done]),
+        "ITL": {gap / PER_SECOND: count for gap, count in timekeeper.gaps.counts().items()},
+        "E2E": _counted([each.e2e for each in done]),
+        "queue time": _counted([each.queue_time for each in done]),
+    }
+
+
+def _counted(values: Sequence[float | None]) -> Counter[float]:
+    return Counter(value for value in values if value is not None)

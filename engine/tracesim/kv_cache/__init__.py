@@ -1,0 +1,1 @@
+"""The KV cache: block accounting, the prefix cache, and its radix tree."""

@@ -1,0 +1,74 @@
+"""What a request asks of its response, by vLLM's names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracesim.config import check_flag, check_integer
+from tracesim.errors import ConfigError
+from tracesim.trace.record import TraceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """Limits of one response. None is "unsaid": the recording's own field holds, then no limit.
+
+    `max_tokens` and `min_tokens` count output tokens; `stop` is a string or several, which end the output
+    where one first completes. The output is cut before it, or after it with `include_stop_str_in_output`.
+    A recording cannot be made longer, so `min_tokens` can only hold back stop strings.
+
+    Raises ConfigError for a limit out of range, an empty stop string, or a value of another type.
+    """
+
+    max_tokens: int | None = None
+    min_tokens: int | None = None
+    stop: str | Sequence[str] | None = None
+    include_stop_str_in_output: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", _stop_strings(self.stop))
+        check_flag("include_stop_str_in_output", self.include_stop_str_in_output)
+        if self.max_tokens is not None:
+            check_integer("max_tokens", self.max_tokens, 1)
+        if self.min_tokens is not None:
+            check_integer("min_tokens", self.min_tokens, 0)
+        if self.max_tokens is not None and (self.min_tokens or 0) > self.max_tokens:
+            raise ConfigError(
+                f"min_tokens is {self.min_tokens}; must be at most max_tokens, {self.max_tokens}"
+            )
+
+    @property
+    def stop_strings(self) -> Sequence[str]:
+        """The stop strings, in the order that settles a tie."""
+        return self.stop or ()
+
+    def over(self, record: TraceRecord) -> SamplingParams:
+        """These parameters, and the record's own where these are silent."""
+        if record.max_tokens is None and record.min_tokens is None and record.stop is None:
+            return self
+        max_tokens = record.max_tokens if self.max_tokens is None else self.max_tokens
+        min_tokens = record.min_tokens if self.min_tokens is None else self.min_tokens
+        if max_tokens is not None and min_tokens is not None:
+            # The two may come from different hands. Past max_tokens there is nothing left to hold back.
+            min_tokens = min(min_tokens, max_tokens)
+        return SamplingParams(
+            max_tokens=max_tokens,
+            min_tokens=min_tokens,
+            stop=record.stop if self.stop is None else self.stop,
+            include_stop_str_in_output=self.include_stop_str_in_output,
+        )
+
+
+def _stop_strings(stop: object) -> tuple[str, ...] | None:
+    if stop is None:
+        return None
+    if not isinstance(stop, Sequence):
+        raise ConfigError(f"stop is {stop!r}; must be a string or a list of strings")
+    strings = (stop,) if isinstance(stop, str) else tuple(stop)
+    for string in strings:
+        if not isinstance(string, str):
+            raise ConfigError(f"stop has {string!r}; must be a string or a list of strings")
+        if not string:
+            raise ConfigError("stop has an empty string; a stop string needs at least one character")
+    return strings

@@ -1,0 +1,157 @@
+"""Clocks: how long a step takes, worked out from its batch. Time is virtual, and nothing waits for it.
+
+Times are whole picoseconds, so that steps taken one by one and steps taken at once add up to the same.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from tracesim.errors import ConfigError
+from tracesim.requests.batch import Batch
+
+PER_SECOND: Final = 10**12
+
+_UNITS: Final = {"ps": 1, "ns": 10**3, "us": 10**6, "µs": 10**6, "ms": 10**9, "s": PER_SECOND}
+_DURATION: Final = re.compile(r"(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(?P<unit>ps|ns|us|µs|ms|s)")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A step takes `base`, and more for each prefill token, decode request and context token; in picoseconds.
+
+    Context tokens are those in the KV cache of the requests that decode: attention reads them all. In the
+    next step of the same batch each of these requests has one more.
+    """
+
+    base: int
+    prefill: int = 0
+    decode: int = 0
+    context: int = 0
+
+    def duration(self, batch: Batch) -> int:
+        """How long a step takes."""
+        prefill_tokens, num_decodes, context_tokens = batch
+        fixed = self.base + self.prefill * prefill_tokens
+        return fixed + self.decode * num_decodes + self.context * context_tokens
+
+    def growth(self, batch: Batch) -> int:
+        """How much longer each next step of the same batch takes."""
+        return self.context * batch.num_decodes
+
+    def duration_of(self, batch: Batch, steps: int) -> int:
+        """How long that many steps of the same batch take, one after another."""
+        return sum_of_series(self.duration(batch), self.growth(batch), steps)
+
+    def steps_to(self, time: int, batch: Batch, limit: int) -> int:
+        """After how many steps of a batch at least `time` has passed, `limit` at most."""
+        first = self.duration(batch)
+        growth = self.growth(batch)
+        if time <= 0 or limit <= 0:
+            return 0
+        if not growth:
+            return min(limit, -(-time // first)) if first else limit
+        # n steps take n * first + growth * n * (n - 1) / 2: the smaller of the two whole n around the root.
+        a, b = growth, 2 * first - growth
+        steps = (math.isqrt(b * b + 8 * a * time) - b) // (2 * a)
+        while steps < limit and sum_of_series(first, growth, steps) < time:
+            steps += 1
+        return min(limit, steps)
+
+
+def sum_of_series(first: int, growth: int, steps: int) -> int:
+    """How long `steps` steps take of which each is `growth` longer than the one before."""
+    return steps * first + growth * (steps * (steps - 1) // 2)
+
+
+def parse_clock(value: str, name: str = "clock") -> Clock | None:
+    """The clock that `value` describes; None for `steps`.
+
+    `constant:20ms`; `linear:base=5ms,prefill=50us,decode=80us,context=1ns`, of which each may be left out; or
+    a TOML file with these names, or `constant`, in a table `[clock]`. Raises ConfigError, which calls the
+    setting `name`.
+    """
+    kind, colon, rest = value.partition(":")
+    if value == "steps":
+        return None
+    if kind == "constant" and colon:
+        return _checked(Clock(parse_duration(f"{name}.constant", rest)), name, value)
+    if kind == "linear" and colon:
+        return _checked(_linear(name, _pairs(name, rest)), name, value)
+    if value.endswith(".toml"):
+        return _from_toml(name, Path(value))
+    raise ConfigError(
+        f"{name} is {value!r}; must be steps, constant:20ms, "
+        "linear:base=5ms,prefill=50us,decode=80us,context=1ns, or a .toml file"
+    )
+
+
+def parse_duration(name: str, value: object) -> int:
+    """The picoseconds that `value`, such as `20ms`, stands for. Raises ConfigError, which calls it `name`."""
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    picoseconds = float(match["number"]) * _UNITS[match["unit"]] if match else math.inf
+    if not math.isfinite(picoseconds):
+        raise ConfigError(f"{name} is {value!r}; must be a number and ns, us, ms or s, such as '20ms'")
+    return round(picoseconds)
+
+
+def to_picoseconds(seconds: float) -> int:
+    """Seconds, such as a trace has, in whole picoseconds."""
+    return round(seconds * PER_SECOND)
+
+
+def _pairs(name: str, text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"{name} has {key!r}; must be a name, = and a duration, such as decode=80us")
+    given = [key.strip() for key, _, _ in pairs]
+    if len(set(given)) < len(given):
+        raise ConfigError(f"{name} gives a cost twice: {text!r}")
+    return {key.strip(): duration for key, _, duration in pairs}
+
+
+def _linear(name: str, costs: Mapping[str, Any]) -> Clock:
+    known = [field.name for field in fields(Clock)]
+    for cost in costs:
+        if cost not in known:
+            raise ConfigError(f"{name} has {cost!r}; a linear clock knows {', '.join(known)}")
+    return Clock(
+        **{"base": 0, **{cost: parse_duration(f"{name}.{cost}", value) for cost, value in costs.items()}}
+    )
+
+
+def _checked(clock: Clock, name: str, value: object) -> Clock:
+    """A clock that stands still would let no time pass until the next arrival."""
+    if clock.base <= 0 and (clock.prefill <= 0 or clock.decode <= 0):
+        raise ConfigError(f"{name} is {value!r}; a step must take time: base, or prefill and decode, over 0")
+    return clock
+
+
+def _from_toml(name: str, path: Path) -> Clock | None:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: {path} is no TOML: {error}") from error
+    table = document.get("clock")
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name}: {path} has no table [clock]")
+    if "constant" in table:
+        if len(table) > 1:
+            raise ConfigError(
+                f"{name}: {path} has constant beside {', '.join(sorted(set(table) - {'constant'}))}"
+            )
+        table = {"base": table["constant"]}
+    return _checked(_linear(f"{name}: {path}", table), name, str(path))

@@ -1,0 +1,1 @@
+"""Tokenizers: one protocol, a file for each kind, and the embedded vocabulary."""

@@ -1,0 +1,89 @@
+"""Tokenizers in a `tokenizer.json`, through Hugging Face's `tokenizers`."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracesim.errors import TokenizerError
+from tracesim.tokenizers.byte_level import read_bytes
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+class HuggingFaceTokenizer:
+    """A `tokenizer.json`, through Hugging Face's `tokenizers`.
+
+    Where the tokenizer normalizes (lower case, Unicode forms), what its tokens spell is what a model that
+    uses it would have shown, and may differ from the recorded text.
+    """
+
+    def __init__(self, name: str, tokenizer: tokenizers.Tokenizer) -> None:
+        """`tokenizer` becomes this object's own: its settings are changed."""
+        from tokenizers.decoders import ByteLevel, DecodeStream
+
+        self.name = name
+        self._tokenizer = tokenizer
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        self._new_stream = DecodeStream
+        self._is_byte_level = isinstance(tokenizer.decoder, ByteLevel)
+        self._added = frozenset(tokenizer.get_added_tokens_decoder())
+        self._bytes: dict[int, bytes] = {}
+
+    @classmethod
+    def from_file(cls, name: str, path: Path) -> HuggingFaceTokenizer:
+        """The tokenizer in a `tokenizer.json`. Raises TokenizerError when it is none or cannot be read."""
+        try:
+            import tokenizers
+        except ImportError as error:
+            raise TokenizerError(
+                f"tokenizer {name!r} needs the package tokenizers: pip install 'tracesim[hf]'"
+            ) from error
+        if not path.is_file():
+            raise TokenizerError(f"tokenizer {name!r}: there is no file {path}")
+        try:
+            return cls(name, tokenizers.Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"tokenizer {name!r}: {path} is not a tokenizer.json: {error}") from error
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The token ids of `text`, without those that the tokenizer would put around it."""
+        return array("I", self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """The token ids of each text; the library has threads of its own."""
+        batch = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [array("I", encoding.ids) for encoding in batch]
+
+    def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
+        """The bytes of each token; where they are not known, what a stream of the tokens shows with each."""
+        if self._is_byte_level:
+            known = self._bytes
+            return [known.get(token_id) or self._bytes_of(token_id) for token_id in token_ids]
+        stream = self._new_stream(skip_special_tokens=False)
+        try:
+            shown = [stream.step(self._tokenizer, token_id) or "" for token_id in token_ids]
+            if shown:
+                # A stream waits for more after U+FFFD, which may be the text's own.
+                text = self._tokenizer.decode(list(token_ids), skip_special_tokens=False)
+                shown[-1] += text[sum(map(len, shown)) :]
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"tokenizer {self.name!r}: {error}") from error
+        return [piece.encode() for piece in shown]
+
+    def _bytes_of(self, token_id: int) -> bytes:
+        """A token of a byte-level vocabulary."""
+        try:
+            spelled = self._tokenizer.id_to_token(token_id)
+        except OverflowError:
+            spelled = None
+        if spelled is None:
+            raise TokenizerError(f"tokenizer {self.name!r} has no token {token_id}")
+        is_added = token_id in self._added
+        self._bytes[token_id] = spelled.encode() if is_added else read_bytes(spelled)
+        return self._bytes[token_id]

@@ -1,0 +1,145 @@
+"""The items of a JSON array, or JSON values one after another, without holding the whole of a file."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tracesim.errors import TraceProblem
+from tracesim.trace.input_file import TraceFile
+from tracesim.trace.lenient_json import look_again, read_object
+from tracesim.trace.problems import Finding, problem
+
+Item = tuple[dict[str, Any] | None, list[Finding]]
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_FIRST_BITE = 1 << 16
+_OBJECT = "it must be a JSON object, or an array of them"
+_MOST_LINES = 16
+"""A value may be as long as so many of the longest lines: a document has all its requests in one."""
+
+
+def json_items(file: TraceFile) -> Iterator[Item | TraceProblem]:
+    """Each object of the array that the file is, or of the values in it, and what is wrong with it.
+
+    An item that is broken is the last: where the next would begin nobody knows.
+    """
+    text = _Text(file)
+    number = 1
+    for item in _items(text):
+        yield from text.problems()
+        if not isinstance(item, Finding):
+            number += 1
+            yield item
+        elif text.failure is None:
+            yield problem(item.code, file.name, number, None, item.message)
+    yield from text.problems()
+
+
+def _items(text: _Text) -> Iterator[Item | Finding]:
+    """The items, and after the last why there are no more, if that is not as it should be."""
+    is_array = text.take("[")
+    is_first = True
+    while not (text.take("]") if is_array else text.at_end()):
+        if text.at_end():
+            yield _broken("is missing: the array has no end; the file may have been cut off")
+            return
+        if is_array and not is_first and not text.take(","):
+            yield _broken("is not parted from the item before it by a comma; nothing after it is read")
+            return
+        is_first = False
+        found = text.value()
+        if isinstance(found, Finding):
+            yield found
+            return
+        yield read_object(found.encode("utf-8", "surrogateescape"), frozenset())
+    if not text.at_end():
+        yield _broken("is behind the end of the array; nothing of it is read")
+
+
+class _Text:
+    """What has been read of a file and not been taken, as text; bytes that are not UTF-8 are kept in it."""
+
+    def __init__(self, file: TraceFile) -> None:
+        self.failure: TraceProblem | None = None
+        self._chunks = file.chunks()
+        self._most = file.max_line_bytes * _MOST_LINES
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._problems: list[TraceProblem] = []
+        self._text = ""
+        self._at = 0
+        self._is_whole = False
+
+    def problems(self) -> list[TraceProblem]:
+        """What was met on the way, told once."""
+        self.at_end()
+        found, self._problems = self._problems, []
+        return found
+
+    def at_end(self) -> bool:
+        """Whether nothing is left but blanks."""
+        while True:
+            match = _BLANK.match(self._text, self._at)
+            self._at = match.end() if match else self._at
+            if self._at < len(self._text):
+                return False
+            if not self._read_more(1):
+                return True
+
+    def take(self, mark: str) -> bool:
+        """Take a mark, and the blanks before it, if it comes next."""
+        if self.at_end() or self._text[self._at] != mark:
+            return False
+        self._at += 1
+        return True
+
+    def value(self) -> str | Finding:
+        """Take the next value as it is written; why there is none, if it is broken or too long."""
+        bite = _FIRST_BITE
+        while True:
+            try:
+                self.at_end()
+                _, end = json.JSONDecoder().raw_decode(self._text, self._at)
+            except (json.JSONDecodeError, RecursionError) as error:
+                if isinstance(error, json.JSONDecodeError) and len(self._text) - self._at > self._most:
+                    say = f"has more than {self._most:,} bytes, the most that an item may have"
+                    return Finding("line-too-long", None, f"{say}; nothing after it is read")
+                # Twice as much each time: a value is not begun anew for each piece of it.
+                if isinstance(error, RecursionError) or not self._read_more(bite):
+                    return self._why(error)
+                bite *= 2
+                continue
+            size = end - self._at
+            if end == len(self._text) and self._read_more(1):
+                continue  # a number may go on
+            self._at += size
+            return self._text[self._at - size : self._at]
+
+    def _why(self, error: Exception) -> Finding:
+        rest = self._text[self._at :].encode("utf-8", "surrogateescape")
+        advice = f"{_OBJECT}; nothing after it is read"
+        _, findings = look_again(rest, error, frozenset(), advice)
+        return findings[-1] if findings else Finding("invalid-json", None, f"is not JSON; {advice}")
+
+    def _read_more(self, least: int) -> bool:
+        """Read until there are `least` more characters; False where there are none."""
+        parts = [self._text[self._at :]]
+        size = 0
+        while size < least and not self._is_whole:
+            piece = next(self._chunks, None)
+            if isinstance(piece, TraceProblem):
+                self._problems.append(piece)
+                self.failure = piece if piece.severity == "error" else self.failure
+                continue
+            self._is_whole = piece is None
+            parts.append(self._decoder.decode(piece or b"", final=self._is_whole))
+            size += len(parts[-1])
+        self._text, self._at = "".join(parts), 0
+        return size > 0
+
+
+def _broken(say: str) -> Finding:
+    return Finding("invalid-json", None, say)

@@ -1,0 +1,120 @@
+"""OpenAI's batch files: one of requests and one of responses, joined on `custom_id`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+from tracesim.errors import TraceProblem
+from tracesim.trace.formats.chat_text import prompt_of, response_of
+from tracesim.trace.formats.interface import Entry
+from tracesim.trace.formats.json_lines import json_lines
+from tracesim.trace.input_file import TraceFile
+from tracesim.trace.problems import Finding, described, problem, quoted
+
+
+class _Line(NamedTuple):
+    """A request, or a response, and its place."""
+
+    file: str
+    line: int
+    fields: dict[str, Any]
+
+
+class OpenAIBatch:
+    """Each line is a request or a response, whichever file it is in; a request is an entry, in their order.
+
+    The id of a record is its `custom_id`. A request that failed is left out. Limits and stop strings of a
+    request are left alone: the response is already cut by them.
+    """
+
+    waits_for_all: ClassVar = True
+    field_names: ClassVar = {"id": "custom_id", "prompt": "body", "response": "response"}
+
+    def __init__(self) -> None:
+        self._requests: list[_Line] = []
+        self._responses: dict[str, _Line] = {}
+
+    def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
+        """What is wrong with the lines; the entries have to wait for the other file."""
+        before = len(self._requests) + len(self._responses)
+        failed = False
+        for item in json_lines(file):
+            if isinstance(item, TraceProblem):
+                failed = True
+                yield item
+                continue
+            fields, findings = item
+            line = _Line(file.name, file.line_number, fields or {})
+            findings = findings or list(self._keep(line))
+            for finding in findings:
+                failed = True
+                yield problem(finding.code, line.file, line.line, finding.field, finding.message)
+        if len(self._requests) + len(self._responses) == before and not failed:
+            yield problem("empty-file", file.name, None, None, "has neither requests nor responses")
+
+    def finish(self) -> Iterator[Entry | TraceProblem]:
+        """An entry for each request with its response, and a problem for each that is alone."""
+        lines = [*self._requests, *self._responses.values()]
+        if bool(self._requests) != bool(self._responses):
+            kept, other = ("requests", "responses") if self._requests else ("responses", "requests")
+            say = f"has {kept} alone; give the file of the {other} beside it"
+            yield problem("unmatched", lines[0].file, None, None, say)
+            return
+        for request in self._requests:
+            response = self._responses.pop(request.fields["custom_id"], None)
+            yield _joined(request, response)
+        for response in self._responses.values():
+            say = f"{quoted(response.fields['custom_id'])} is that of no request"
+            yield problem("unmatched", response.file, response.line, "custom_id", say)
+
+    def _keep(self, line: _Line) -> Iterator[Finding]:
+        custom_id = line.fields.get("custom_id")
+        if not isinstance(custom_id, str) or not custom_id:
+            found = "is missing" if custom_id is None else f"is {described(custom_id)}"
+            code = "missing-field" if custom_id is None else "wrong-type"
+            yield Finding(code, "custom_id", f"{found}; must be a string with at least one character")
+        elif "body" in line.fields:
+            self._requests.append(line)
+        elif "response" not in line.fields:
+            say = "is missing; a request has a body, and a response a response"
+            yield Finding("missing-field", "body", say)
+        elif custom_id in self._responses:
+            first = self._responses[custom_id].line
+            say = f"{quoted(custom_id)} is already that of the response in line {first}"
+            yield Finding("duplicate-id", "custom_id", say)
+        else:
+            self._responses[custom_id] = line
+
+
+def _joined(request: _Line, response: _Line | None) -> Entry:
+    """The entry of a request; it stands at the request's place, whichever of the two is at fault."""
+    custom_id = request.fields["custom_id"]
+    if response is None:
+        finding = Finding("unmatched", "custom_id", f"{quoted(custom_id)} has no response")
+        return Entry(request.file, request.line, None, [finding])
+    if failure := _failure(response.fields):
+        return Entry(request.file, request.line, None, [failure])
+    prompt, findings = prompt_of(request.fields["body"])
+    body = response.fields["response"].get("body")
+    text, more = response_of(body)
+    if prompt is None or text is None:
+        return Entry(request.file, request.line, None, [*findings, *more])
+    fields = {"id": custom_id, "prompt": prompt, "response": text}
+    return Entry(request.file, request.line, fields, [*findings, *more])
+
+
+def _failure(fields: dict[str, Any]) -> Finding | None:
+    """Why there is no answer, if there is none."""
+    response, error = fields["response"], fields.get("error")
+    if isinstance(response, dict) and not error and response.get("status_code", 200) == 200:
+        return None
+    is_answered = isinstance(response, dict) and not error
+    reason = f"is status {described(response['status_code'])}" if is_answered else _said(error)
+    return Finding("failed-request", "error", f"{reason}: the request failed, and is left out")
+
+
+def _said(error: Any) -> str:
+    """An error in its own words."""
+    words = error.get("message") or error.get("code") if isinstance(error, dict) else error
+    return f"is {quoted(words) if isinstance(words, str) else described(words)}"

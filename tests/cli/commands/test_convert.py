@@ -1,0 +1,116 @@
+"""`tracesim convert`: what is written is the same trace, whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from typer.testing import CliRunner, Result
+
+from paths import SAMPLES
+from tracesim.trace.reader import read_records
+from tracesim_cli.main import app
+
+FAULTY = b'{"prompt":"a","response":"b"}\n{"prompt":"","response":"b"}\n{"prompt":"c","response":"d"}\n'
+
+
+def run(*arguments: str | Path, **more: Any) -> Result:
+    return CliRunner().invoke(app, ["convert", *map(str, arguments)], **more)
+
+
+def contents(*paths: Path) -> list[tuple[object, ...]]:
+    """The records, without the places they are from."""
+    return [record[:-2] for record in read_records(paths)]
+
+
+SOURCES = [
+    *([path] for path in sorted(SAMPLES.glob("*.jsonl"))),
+    *([path] for path in sorted((SAMPLES / "formats").iterdir()) if "openai" not in path.name),
+    sorted((SAMPLES / "formats").glob("openai*")),
+]
+
+
+@pytest.mark.parametrize("sources", SOURCES, ids=lambda paths: paths[0].stem)
+def test_every_sample_is_the_same_trace_when_converted(sources: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+
+    result = run(*sources, out)
+
+    assert (result.exit_code, result.stdout) == (0, f"{out}: {len(contents(*sources))} records\n")
+    assert contents(*sources) == contents(out)
+
+
+@pytest.mark.parametrize(("suffix", "unpack"), [(".gz", gzip.decompress), (".zst", zstandard.decompress)])
+def test_the_name_says_how_to_pack(suffix: str, unpack: Any, tmp_path: Path) -> None:
+    out = tmp_path / f"out.jsonl{suffix}"
+    run(SAMPLES / "milestone.jsonl", out)
+
+    packed = out.read_bytes()
+
+    assert contents(SAMPLES / "milestone.jsonl") == contents(out)
+    if suffix == ".gz":
+        assert unpack(packed) == run(SAMPLES / "milestone.jsonl", "-").stdout_bytes
+
+
+def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("precious")
+
+    refused = run(SAMPLES / "milestone.jsonl", out)
+
+    assert (refused.exit_code, out.read_text()) == (2, "precious")
+    assert "is there already; name another file, or write over it with --force" in refused.stderr
+    assert run(SAMPLES / "milestone.jsonl", out, "--force").exit_code == 0
+    assert run(out, out, "--force").exit_code == 0
+    assert contents(SAMPLES / "milestone.jsonl") == contents(out)
+
+
+def test_an_invalid_trace_is_not_written(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+
+    result = run("-", out, input=FAULTY)
+
+    assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "<stdin>:2: error: prompt: is empty" in result.stderr
+    assert "nothing was written; mend the trace, or leave invalid records out" in result.stderr
+
+
+def test_invalid_records_are_left_out_on_demand(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+
+    result = run("-", out, "--skip-invalid", input=FAULTY)
+
+    assert result.exit_code == 0
+    assert "1 error, left out with their records; the first: <stdin>:2" in result.stderr
+    assert [record.id for record in read_records([out])] == ["r1", "r3"]
+
+
+def test_nothing_valid_is_an_error_also_then(tmp_path: Path) -> None:
+    result = run("-", tmp_path / "out", "--skip-invalid", input=b"{\n" * 20)
+
+    assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "... and 10 more" in result.stderr
+    assert "no valid record is left" in result.stderr
+
+
+def test_a_file_that_is_not_there_is_no_invalid_record(tmp_path: Path) -> None:
+    result = run(SAMPLES / "milestone.jsonl", "nowhere", tmp_path / "out", "--skip-invalid")
+
+    assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "nowhere: error: no such file; check the path [missing-file]" in result.stderr
+
+
+def test_requests_that_failed_are_told(tmp_path: Path) -> None:
+    result = run(SAMPLES / "formats" / "burstgpt.csv", tmp_path / "out")
+
+    assert "left out 1 request that failed when recorded" in result.stderr
+
+
+def test_the_format_may_be_named() -> None:
+    result = run("-", "-", "--trace-format", "azure", input=b"{}\n")
+
+    assert result.exit_code == 1
+    assert "ContextTokens: is missing in the header" in result.stderr

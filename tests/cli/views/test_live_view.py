@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import io
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+
+import pytest
+
+from tracesim.engine.outputs import FinishedRequest, ScheduledTokens, StepRecord
+from tracesim_cli.terminal.display import Display, choose_display, open_console
+from tracesim_cli.terminal.lines import plain_text
+from tracesim_cli.views.live_view import Footer, LiveView, StepView, open_view
+
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+PLAIN, LIVE = Display(live=False, width=100), Display(live=True, width=100)
+
+
+class Clock:
+    """A clock that moves when told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal and counts what is written to it."""
+
+    writes = 0
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+class ClosedPipe(Terminal):
+    """A stream whose reader goes away when the row of step 3 comes."""
+
+    def write(self, text: str) -> int:
+        if "row3" in text:
+            raise BrokenPipeError
+        return super().write(text)
+
+
+def step(number: int, free_blocks: int | None = None) -> StepRecord:
+    decode = [ScheduledTokens(f"row{number}", 5, 1)]
+    finished = [FinishedRequest(f"row{number}", "stop", None)]
+    return StepRecord(number, [], decode, [], finished, [], 7, 3, free_blocks)
+
+
+def show(view: StepView, numbers: Iterable[int], error: type[BaseException] | None = None) -> None:
+    """Show some steps and end with an error, if one is given."""
+    with view:
+        for number in numbers:
+            view.on_step(step(number))
+        if error:
+            raise error
+
+
+def shown(stream: io.StringIO) -> str:
+    """Return what was written, without escape codes."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("environ", "terminal", "live"),
+    [
+        ({"TERM": "xterm"}, True, True),
+        ({"TERM": "xterm"}, False, False),
+        ({"TERM": "xterm", "FORCE_COLOR": "1"}, False, False),
+        ({"TERM": "dumb"}, True, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"NO_COLOR": ""}, True, True),
+        ({"CI": "true"}, True, False),
+        ({"CI": "false"}, True, True),
+    ],
+)
+def test_only_a_willing_terminal_is_drawn_on(environ: dict[str, str], terminal: bool, live: bool) -> None:
+    """Pipes, files, CI and those who ask for it get plain rows."""
+    stream = Terminal() if terminal else io.StringIO()
+
+    assert choose_display(environ, stream).live == live
+
+
+@pytest.mark.parametrize(("columns", "width"), [("72", 72), (None, 100), ("0", 100), ("wide", 100)])
+def test_the_width_is_columns_or_100(columns: str | None, width: int) -> None:
+    """A stream without a size of its own takes COLUMNS, where that is a number."""
+    environ = {} if columns is None else {"COLUMNS": columns}
+
+    assert choose_display(environ, io.StringIO()).width == width
+
+
+def test_plain_rows_are_text_alone() -> None:
+    """A header, a row a step, and no escape code."""
+    stream = io.StringIO()
+    show(open_view(stream, PLAIN, requests=2), range(2))
+
+    assert [line.split() for line in stream.getvalue().splitlines()] == [
+        ["step", "prefill", "decode", "emitted", "finished"],
+        ["0", "row0", "row0", "stop"],
+        ["1", "row1", "row1", "stop"],
+    ]
+
+
+@pytest.mark.parametrize("display", [PLAIN, LIVE])
+def test_rows_of_a_fast_run_are_drawn_together(display: Display) -> None:
+    """A thousand steps in a second are some twelve writes, and every row is there."""
+    stream, clock = Terminal(), Clock()
+    with open_view(stream, display, requests=1000, clock=clock) as view:
+        opening = stream.writes
+        for number in range(1000):
+            view.on_step(step(number))
+            clock.now += 0.001
+
+    assert stream.writes - opening <= 20
+    assert re.findall(r"row(\d+) +row", shown(stream)) == [str(number) for number in range(1000)]
+
+
+@pytest.mark.parametrize("display", [PLAIN, LIVE])
+def test_with_a_delay_rows_appear_as_they_happen(display: Display) -> None:
+    """A row does not wait for a step that comes later than the next redraw."""
+    stream = Terminal()
+    with open_view(stream, display, requests=3, delay=0.5, clock=Clock()) as view:
+        for number in range(3):
+            view.on_step(step(number))
+
+            assert f"row{number} " in shown(stream)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("display", [PLAIN, LIVE])
+def test_rows_that_wait_survive_an_error(display: Display, error: type[BaseException]) -> None:
+    """What was stepped is shown, whatever ended the run; and the cursor comes back."""
+    stream = Terminal()
+    with pytest.raises(error):
+        show(open_view(stream, display, requests=3, clock=Clock()), range(3), error)
+
+    assert "row2 " in shown(stream)
+    assert stream.getvalue().count(HIDE_CURSOR) == stream.getvalue().count(SHOW_CURSOR)
+
+
+@pytest.mark.parametrize("display", [PLAIN, LIVE])
+def test_a_closed_pipe_reaches_the_caller(display: Display) -> None:
+    """The error passes as it is, after the cursor is shown again."""
+    stream = ClosedPipe()
+    with pytest.raises(BrokenPipeError):
+        show(open_view(stream, display, requests=9, delay=1.0), range(9))
+
+    assert stream.getvalue().count(HIDE_CURSOR) == stream.getvalue().count(SHOW_CURSOR)
+
+
+def test_an_interrupt_waits_for_the_rows_being_drawn() -> None:
+    """Ctrl-C in the middle of a write ends the run after that write, with no row torn or lost."""
+
+    class Interrupted(Terminal):
+        def write(self, text: str) -> int:
+            if "row1" in text:
+                signal.raise_signal(signal.SIGINT)
+            return super().write(text)
+
+    stream = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        show(open_view(stream, PLAIN, requests=9, delay=1.0), range(9))
+
+    assert [line.split()[0] for line in stream.getvalue().splitlines()] == ["step", "0", "1"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_terminal_of_another_width_starts_the_table_anew() -> None:
+    """Rows after a resize have the new layout, under a header of their own."""
+    console = open_console(Terminal())
+    console.width = 100
+    with LiveView(console, Footer(2, None), delay=1.0) as view:
+        view.on_step(step(0))
+        console.width = 60
+        view.on_step(step(1))
+    file = console.file
+    assert isinstance(file, Terminal)
+
+    assert file.getvalue().count("step ") == 2
+    assert "prefill:n decode" in file.getvalue()
+
+
+@pytest.mark.parametrize("width", [20, 57, 97, 197])
+def test_the_footer_shows_where_the_run_is(width: int) -> None:
+    """Progress, running, waiting, KV use and speed; on two lines where one is too short."""
+    clock = Clock()
+    footer = Footer(4, 128)
+    footer.start(clock)
+    footer.count(step(0, free_blocks=100))
+    clock.now = 0.5
+    lines = [plain_text(line) for line in footer.lines(width)]
+
+    assert max(map(len, lines)) <= width
+    assert len(lines) == (1 if width > 90 else 2)
+    assert width == 20 or "  ".join(lines).lstrip("━").split("  ") == [
+        " 1/4 requests",
+        "running 7",
+        "waiting 3",
+        "KV 28/128 blocks",
+        "2 steps/s",
+    ]
+
+
+def test_a_narrow_footer_shortens_words_before_figures() -> None:
+    """The speed is still there where the numbers are long."""
+    footer = Footer(20_000, 20_000)
+    clock = Clock()
+    footer.start(clock)
+    footer.count(StepRecord(0, [], [], [], [], [], 1_024, 18_976, 200))
+    clock.now = 0.0001
+
+    assert plain_text(footer.lines(57)[1]) == "run 1,024  wait 18,976  KV 99%  10,000 steps/s"
+
+
+def test_the_footer_says_when_blocks_are_endless() -> None:
+    """Without a limit there is no use to show."""
+    assert "KV endless" in plain_text(Footer(4, None).lines(100)[0])
+
+
+def test_plain_rows_need_no_rich_console() -> None:
+    """Rich's heavier parts are imported for a terminal alone."""
+    code = (
+        "import sys; from tracesim_cli.views import live_view, summary_view;"
+        "print([name for name in ('rich.console', 'rich.text', 'rich.live') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert shown.strip() == "[]"

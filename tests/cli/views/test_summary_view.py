@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from tracesim.analysis.report import BatchSizes, RequestReport, Summary
+from tracesim_cli.terminal.display import Display
+from tracesim_cli.terminal.lines import plain_text
+from tracesim_cli.views.summary_view import format_summary, format_texts, print_summary
+
+
+def summary(**varied: Any) -> Summary:
+    """Make the summary of three small requests, but for what is named."""
+    usual: dict[str, Any] = {
+        "requests": 3,
+        "finished": {"stop": 2, "length": 1},
+        "unfinished": 0,
+        "steps": 1200,
+        "prompt_tokens": 15,
+        "output_tokens": 17,
+        "prefill_steps": 1,
+        "decode_steps": 1199,
+        "prefill_batch": BatchSizes(3.0, 3),
+        "decode_batch": BatchSizes(2.25, 3),
+        "preemptions": 0,
+    }
+    return Summary(**(usual | varied))
+
+
+def request(**varied: Any) -> RequestReport:
+    """Make a finished request, but for what is named."""
+    usual: dict[str, Any] = {
+        "id": "r1",
+        "prompt_tokens": 5,
+        "output_tokens": 7,
+        "text": " world!",
+        "finish_reason": "stop",
+        "stop_reason": None,
+        "arrival_step": 0,
+        "first_token_step": 1,
+        "last_token_step": 7,
+        "preemptions": 0,
+    }
+    return RequestReport(**(usual | varied))
+
+
+def printed(*args: Any, live: bool = False, width: int = 100) -> str:
+    """Print a summary and return what was printed."""
+    stream = io.StringIO()
+    print_summary(stream, Display(live=live, width=width), *args)
+    return stream.getvalue()
+
+
+THREE = [
+    request(),
+    request(id="r2", text=" th", finish_reason="length"),
+    request(id="r3", text=" hello ", stop_reason="STOP"),
+]
+
+EXPECTED = """\
+requests       3: 2 stop, 1 length
+steps          1,200: 1 with prefill, 1,199 with decode
+tokens         15 prompt, 17 output
+prefill batch  mean 3.0, max 3
+decode batch   mean 2.2, max 3
+preemptions    0
+speed          600 steps/s (2.000 s)
+
+r1  stop         " world!"
+r2  length       " th"
+r3  stop "STOP"  " hello "
+"""
+
+
+def test_a_plain_summary_is_figures_and_texts() -> None:
+    """On plain output there is no escape code; columns are aligned."""
+    assert printed(summary(), 2.0, THREE) == EXPECTED
+
+
+def test_a_live_summary_has_colours() -> None:
+    """Reasons have their colours, and markup in a text has no meaning."""
+    text = printed(summary(), 2.0, [request(text="[red]x")], live=True)
+
+    assert "\x1b[32m2 stop\x1b[0m" in text
+    assert '"[red]x"' in text
+
+
+def test_unfinished_requests_are_counted() -> None:
+    """An interrupted run says how many were still under way."""
+    first = printed(summary(unfinished=1, finished={"stop": 2})).splitlines()[0]
+
+    assert first == "requests       3: 2 stop, 1 unfinished"
+
+
+def test_there_is_no_speed_without_time() -> None:
+    """The figures alone are the same on every machine."""
+    assert "speed" not in printed(summary())
+
+
+@pytest.mark.parametrize(("size", "texts"), [(12, 12), (13, 0)])
+def test_texts_are_shown_for_small_traces(size: int, texts: int) -> None:
+    """With more requests than 12 the figures stand alone."""
+    assert printed(summary(), None, [request()] * size).count("world") == texts
+
+
+@pytest.mark.parametrize(
+    ("varied", "expected"),
+    [
+        ({"text": 'a\n"\x1b'}, r'r1  stop  "a\n\"\x1b"'),
+        ({"text": None}, "r1  stop  7 tokens"),
+        ({"finish_reason": None}, 'r1  unfinished  " world!"'),
+        ({"text": "x" * 99}, 'r1  stop  "' + "x" * 28 + "…"),
+    ],
+)
+def test_a_text_is_one_line(varied: dict[str, Any], expected: str) -> None:
+    """It comes in visible escapes, cut to the width; without text, there are tokens."""
+    assert plain_text(format_texts([request(**varied)], width=40)[0]) == expected
+
+
+@given(
+    st.lists(st.builds(request, id=st.text(), text=st.text(), stop_reason=st.text())), st.integers(40, 250)
+)
+def test_no_line_is_wider_than_the_width(requests: list[RequestReport], width: int) -> None:
+    """Whatever ids, texts and stop strings a trace has."""
+    lines = format_summary(summary(steps=10**12), 1.0, requests, width=width)
+
+    assert [cell_len(plain_text(line)) for line in lines if cell_len(plain_text(line)) > width] == []

@@ -1,0 +1,186 @@
+"""Every step of the engine, in every figure, against the plain model of `plain_schedulers.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from factories import a_record
+from plain_schedulers import plain_steps
+from seeded_cases import case_of
+from tracesim import EngineArgs, LLMEngine, StalledError, StepRecord, TraceRecord, TraceSimulator
+from tracesim import load_tokenizer as load
+from tracesim.analysis.report import RequestReport, report_requests, summarize
+from tracesim.engine.step_json import step_to_json
+
+STARTS: list[str | None] = ["a" * 60, "ab" * 30, "aabb" * 15, "a" * 7 + "ba" * 27]
+"""What prompts are prefixes of; the last one goes on as responses do."""
+
+
+class Case(NamedTuple):
+    """A trace, and what an engine is set to."""
+
+    records: list[TraceRecord]
+    settings: dict[str, Any]
+
+
+def limits(latest_arrival: int, tokens: int) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {
+            "arrival_step": st.integers(0, latest_arrival),
+            "max_tokens": st.none() | st.integers(1, tokens),
+            "priority": st.integers(-1, 1),
+        }
+    )
+
+
+@st.composite
+def small_cases(draw: st.DrawFn, *, requests: int, tokens: int) -> Case:
+    """Up to `requests` requests of up to `tokens` tokens each way: texts that share prefixes, or lengths."""
+    lengths = st.integers(1, tokens)
+    latest = draw(st.sampled_from([0, 4, 2 * tokens]))
+    kinds = st.sampled_from([*STARTS, None] if draw(st.booleans()) else STARTS)
+    drawn = st.tuples(kinds, lengths, st.integers(0, tokens), limits(latest, tokens))
+    records: list[TraceRecord] = []
+    for start, length, answer, limited in draw(st.lists(drawn, min_size=requests // 3, max_size=requests)):
+        if start is None:
+            fields: dict[str, Any] = {"input_length": length, "output_length": answer}
+        else:
+            fields = {"prompt": start[:length], "response": ("ba" * 30)[:answer]}
+        records.append(a_record(f"r{len(records)}", **fields, **limited))
+    return Case(records, draw(engines(records, [1, 2, 4])))
+
+
+@st.composite
+def hash_cases(draw: st.DrawFn) -> Case:
+    """Lengths of several chunks of 512 tokens, of which many are equal."""
+    lengths = st.integers(1, 2048) | st.sampled_from([512, 513, 1024, 1536])
+    drawn = st.tuples(lengths, st.integers(0, 3) | st.integers(0, 400), limits(20, 400), st.integers(0, 15))
+    records: list[TraceRecord] = []
+    for length, answer, limited, bits in draw(st.lists(drawn, min_size=3, max_size=9)):
+        chunks = [bits >> chunk & 1 for chunk in range(-(-length // 512))]
+        fields = {"input_length": length, "output_length": answer, "hash_ids": chunks, **limited}
+        records.append(a_record(f"r{len(records)}", **fields))
+    return Case(records, draw(engines(records, [128, 384, 512])))
+
+
+@st.composite
+def engines(draw: st.DrawFn, records: Sequence[TraceRecord], block_sizes: Sequence[int]) -> dict[str, Any]:
+    """Settings under which most of these requests can run, and often get in each other's way."""
+    sizes = [tokens_of(record) for record in records]
+    longest, block_size = max(sizes), draw(st.sampled_from(block_sizes))
+    least = -(-longest // block_size) + 1
+    blocks = st.integers(least, least + 5) | st.integers(least, 3 * least) | st.integers(1, least) | st.none()
+    settings: dict[str, Any] = {
+        "engine": draw(st.sampled_from(["vllm-v1", "vllm-v1", "vllm-v0", "simple"])),
+        "max_num_seqs": draw(st.integers(2, 5) | st.sampled_from([1, 256])),
+        "block_size": block_size,
+        "num_gpu_blocks": draw(blocks),
+        "max_model_len": draw(st.sampled_from([None, None, longest, longest // 2 + 1])),
+        "watermark": draw(st.sampled_from([0.0, 0.0, 0.1])),
+        "max_num_batched_tokens": draw(st.integers(longest, 2 * longest) | st.none()),
+    }
+    if settings["engine"] == "vllm-v1":
+        scarce = st.integers(1, 8) if longest < 200 else st.integers(200, 800)
+        budget = draw(scarce | st.integers(longest, 2 * longest))
+        settings |= {
+            "max_num_batched_tokens": budget,
+            "enable_prefix_caching": draw(st.sampled_from([True, True, False])),
+            "enable_chunked_prefill": budget < longest or draw(st.booleans()),
+            "scheduling_policy": draw(st.sampled_from(["fcfs", "priority"])),
+            "long_prefill_token_threshold": draw(st.sampled_from([0, budget // 3, budget // 2])),
+            "scheduler_reserve_full_isl": draw(st.booleans()),
+        }
+    return settings
+
+
+def tokens_of(record: TraceRecord) -> int:
+    """Prompt and recorded response, in tokens."""
+    text = len(record.prompt or "") + len(record.response or "")
+    return text + (record.input_length or 0) + (record.output_length or 0)
+
+
+def engine_with(records: Sequence[TraceRecord], settings: dict[str, Any]) -> LLMEngine:
+    """An engine with those of the records that it does not refuse."""
+    engine = LLMEngine(EngineArgs(**settings).create_engine_config(), TraceSimulator([], load("char")))
+    engine.add_records(records)
+    return engine
+
+
+def rows_of(steps: Sequence[StepRecord], engine: LLMEngine) -> list[RequestReport]:
+    """The report of each request as its steps tell it; prompt, arrival and response are the engine's own."""
+    rows = []
+    for name, progress in engine.requests.items():
+        entries = [item for step in steps for item in (*step.prefill, *step.decode) if item.id == name]
+        emitted = [(step.step, token) for step in steps for token in step.emitted if token.id == name]
+        (end,) = [request for step in steps for request in step.finished if request.id == name]
+        rows.append(
+            RequestReport(
+                id=name,
+                prompt_tokens=progress.request.num_prompt_tokens,
+                output_tokens=len(emitted),
+                text="".join(t.text or "" for _, t in emitted) if progress.response.has_text else None,
+                finish_reason=end.finish_reason,
+                stop_reason=end.stop_reason,
+                arrival_step=progress.arrival_step or 0,
+                first_token_step=emitted[0][0] if emitted else None,
+                last_token_step=emitted[-1][0] if emitted else None,
+                preemptions=sum(step.preempted.count(name) for step in steps),
+                cached_tokens=entries[0].computed if entries else 0,
+            )
+        )
+    return rows
+
+
+def ends(engine: LLMEngine, **watching: Any) -> bool:
+    """Run an engine; whether it came to its end and did not stall."""
+    try:
+        engine.run(**watching)
+    except StalledError:
+        return False
+    return True
+
+
+def assert_equal_to_the_model(case: Case) -> None:
+    plain = plain_steps(case.records, **case.settings)
+    watched, written, unwatched = (engine_with(*case) for _ in range(3))
+    steps: list[StepRecord] = []
+    lines: list[bytes] = []
+    comes_to_its_end = ends(watched, on_step=steps.append)
+
+    assert steps == plain
+    assert ends(written, write=lines.append) == comes_to_its_end
+    assert lines == [step_to_json(step) for step in plain]
+    assert ends(unwatched) == comes_to_its_end
+    if comes_to_its_end:
+        assert report_requests(unwatched) == rows_of(plain, watched)
+        assert summarize(unwatched) == summarize(watched)
+
+
+@settings(max_examples=150)
+@given(small_cases(requests=9, tokens=16))
+def test_few_small_requests(case: Case) -> None:
+    assert_equal_to_the_model(case)
+
+
+@settings(max_examples=40)
+@given(small_cases(requests=30, tokens=60))
+def test_many_larger_requests(case: Case) -> None:
+    assert_equal_to_the_model(case)
+
+
+@settings(max_examples=40)
+@given(hash_cases())
+def test_requests_with_hash_ids(case: Case) -> None:
+    assert_equal_to_the_model(case)
+
+
+@pytest.mark.parametrize("seeds", [range(first, first + 50) for first in range(0, 300, 50)], ids=str)
+def test_cases_from_seeds(seeds: range) -> None:
+    """Hypothesis shrinks what it finds; these are short of everything more often, and find more."""
+    for seed in seeds:
+        assert_equal_to_the_model(Case(*case_of(seed)))

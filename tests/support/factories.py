@@ -1,0 +1,44 @@
+"""Test factories: a test names only what it varies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tracesim import EngineArgs, LLMEngine, StepRecord, TraceRecord, TraceSimulator, load_tokenizer
+from tracesim.timing.arrival_process import ArrivalProcess
+from tracesim.timing.clock import Clock
+
+
+def a_record(id: str = "r1", **fields: Any) -> TraceRecord:  # noqa: A002
+    """A trace record; without a response or a length it answers "Hi" with " there"."""
+    defaults: dict[str, Any] = dict.fromkeys(TraceRecord._fields)
+    if not fields.keys() & {"response", "response_token_ids", "output_length"}:
+        defaults["response"] = " there"
+    if not fields.keys() & {"prompt", "prompt_token_ids", "input_length"}:
+        defaults["prompt"] = "Hi"
+    defaults.update(arrival_step=0, file="trace.jsonl", line=1)
+    return TraceRecord(**{**defaults, "id": id, **fields})
+
+
+def an_engine(
+    records: Iterable[TraceRecord] = (),
+    tokenizer: str = "char",
+    clock: Clock | None = None,
+    arrivals: ArrivalProcess | None = None,
+    **settings: Any,
+) -> LLMEngine:
+    """An engine to which the records have been added."""
+    simulator = TraceSimulator([], load_tokenizer(tokenizer))
+    config = EngineArgs(**settings).create_engine_config()
+    engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
+    for record in records:
+        engine.add_record(record)
+    return engine
+
+
+def steps_of(engine: LLMEngine) -> list[StepRecord]:
+    """Run the engine to its end and keep every step."""
+    steps: list[StepRecord] = []
+    engine.run(steps.append, max_steps=100_000)
+    return steps

@@ -1,0 +1,483 @@
+"""Traces of other formats: told by content, read into the same records, refused with the same messages."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from paths import FORMATS as SAMPLES
+from tracesim.errors import ConfigError, TraceProblem
+from tracesim.trace.formats import FORMATS, tell_format
+from tracesim.trace.problems import ERRORS, WARNINGS
+from tracesim.trace.reader import TraceReader, read_trace, read_with
+from tracesim.trace.record import TraceRecord
+from tracesim_cli.main import app
+
+BATCH = ["openai_batch.requests.jsonl", "openai_batch.responses.jsonl"]
+CSV = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+
+
+def read(*paths: Path | str, **options: Any) -> tuple[list[TraceRecord], list[TraceProblem]]:
+    items = list(read_trace(paths, **options))
+    records = [item for item in items if isinstance(item, TraceRecord)]
+    return records, [item for item in items if isinstance(item, TraceProblem)]
+
+
+def read_text(text: str | bytes, **options: Any) -> tuple[list[TraceRecord], list[TraceProblem]]:
+    data = text if isinstance(text, bytes) else text.encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return read("-", **options)
+
+
+def lengths(records: list[TraceRecord]) -> list[tuple[int | None, int | None, float | None]]:
+    return [(record.input_length, record.output_length, record.arrival_time) for record in records]
+
+
+def texts(records: list[TraceRecord]) -> list[tuple[str, str | None, str | None]]:
+    return [(record.id, record.prompt, record.response) for record in records]
+
+
+def told(problems: list[TraceProblem]) -> list[tuple[str, int | None, str | None]]:
+    return [(problem.code, problem.line, problem.field) for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["mooncake.jsonl"], "mooncake"),
+        (["azure.csv"], "azure"),
+        (["burstgpt.csv"], "burstgpt"),
+        (["sharegpt.json"], "sharegpt"),
+        (BATCH, "openai-batch"),
+        (["vllm_bench.json"], "vllm-bench"),
+    ],
+)
+def test_the_content_tells_the_format(names: list[str], expected: str) -> None:
+    reader = TraceReader()
+    items = list(read_with(reader, [SAMPLES / name for name in names]))
+
+    assert {expected} == set(reader.formats.values())
+    assert [item for item in items if isinstance(item, TraceProblem) and item.severity == "error"] == []
+    assert items == list(read_trace([SAMPLES / name for name in names], trace_format=expected))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"a,b",
+        b'{"prompt": "say \\"timestamp\\": 1 and \\"input_length\\": 2", "response": "',
+        b'{"input_length": 1, "output_length": 1, "timestamp": 5, "arrival_step": 3}',
+        b'{"custom_id": "x", "prompt": "a", "response": "b"}',
+        b'{"conversations": 1, "prompt": "a", "response": "b"}',
+        b'{"prompt": "a", "response": "b", "meta": {"input_lens": [], "output_lens": []}}',
+    ],
+)
+def test_what_speaks_for_no_other_format_is_of_the_own(head: bytes) -> None:
+    assert tell_format(head) == "tracesim"
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b'\n[\n  {"id": "x"', "sharegpt"),
+        (b"[", "sharegpt"),
+        (b'{"conversations": [', "sharegpt"),
+        (b'{\n  "date": "x",\n  "input_lens": [1],\n  "output_lens": [', "vllm-bench"),
+        (b'{"date": "x", "input_lens": [1, 2, 3, 4', "vllm-bench"),
+        (b'{"hash_ids": [1], "timestamp": 0, "input_length": 1', "mooncake"),
+        (b"GeneratedTokens,ContextTokens,TIMESTAMP\r\n", "azure"),
+        (b"Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens", "burstgpt"),
+    ],
+)
+def test_the_first_look_is_enough(head: bytes, expected: str) -> None:
+    assert expected == tell_format(head)
+
+
+def test_an_unknown_format_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"'x'; must be one of tracesim, mooncake, azure"):
+        list(read_trace([], trace_format="x"))
+
+
+def test_packed_and_mixed_files_are_one_trace(tmp_path: Path) -> None:
+    azure, burst = tmp_path / "a.csv.gz", tmp_path / "b.zst"
+    azure.write_bytes(gzip.compress((SAMPLES / "azure.csv").read_bytes()))
+    burst.write_bytes(zstandard.compress((SAMPLES / "burstgpt.csv").read_bytes()))
+
+    records, problems = read(azure, burst)
+
+    assert [record.id for record in records] == ["r1", "r2", "r3", "r4", "r5", "r6", "r8"]
+    assert [problem.code for problem in problems] == ["failed-request"]
+
+
+def test_mooncake_has_milliseconds_and_turns_that_wait() -> None:
+    records, problems = read(SAMPLES / "mooncake.jsonl")
+
+    assert [record.arrival_time for record in records] == [0.0, 0.105, 0.105, 2.25, None]
+    assert [record.hash_ids for record in records][:2] == [(0, 1, 2), (0, 1, 3)]
+    assert told(problems) == [("no-arrival-time", 5, "delay")]
+
+
+def test_a_replay_tells_what_it_leaves_out_or_alone() -> None:
+    result = CliRunner().invoke(
+        app, ["replay", *(str(SAMPLES / name) for name in ("mooncake.jsonl", "burstgpt.csv"))]
+    )
+
+    assert result.exit_code == 0
+    assert "mooncake.jsonl:5: warning: delay: counts from an earlier response" in result.stderr
+    assert "left out 1 request that failed when recorded" in result.stderr
+
+
+def test_azure_has_seven_digits_and_counts_from_the_first(tmp_path: Path) -> None:
+    """The fraction is exact over midnight, and a second file goes on."""
+    later = tmp_path / "later.csv"
+    later.write_text(CSV + "2023-11-17 00:00:10.5805900,1,0\n2023-11-17T01:00:10.58059+01:00,1,0")
+
+    records, problems = read(SAMPLES / "azure.csv", later)
+
+    assert lengths(records) == [
+        (374, 44, 0.0),
+        (396, 109, 1.3194099),
+        (12, 0, 1.31941),
+        (1024, 8, 4.5000005),
+        (1, 0, 11.9),
+        (1, 0, 11.9),
+    ]
+    assert problems == []
+
+
+def test_burstgpt_leaves_failures_out() -> None:
+    records, problems = read(SAMPLES / "burstgpt.csv")
+
+    assert lengths(records) == [(472, 18, 5.0), (1087, 230, 45.0), (1360, 95, 118.0)]
+    assert [record.id for record in records] == ["r1", "r2", "r4"]
+    assert told(problems) == [("failed-request", 4, "Response tokens")]
+
+
+def test_each_answer_in_sharegpt_is_a_request_after_all_before_it() -> None:
+    tea, black = "How long should green tea steep?", "And black tea?"
+    first = "Two minutes, in water that does not boil."
+
+    records, problems = read(SAMPLES / "sharegpt.json")
+
+    assert texts(records) == [
+        ("r1", tea, first),
+        ("r2", f"{tea}\n{first}\n{black}", "Four minutes, in water that does."),
+        ("r3", "Answer in one word.\nWhat rhymes with trace?", "Pace."),
+    ]
+    assert [record.line for record in records] == [1, 1, 2]
+    assert problems == []
+
+
+@pytest.mark.parametrize("names", [BATCH, BATCH[::-1]])
+def test_a_batch_is_joined_in_the_order_of_its_requests(names: list[str]) -> None:
+    records, problems = read(*[SAMPLES / name for name in names])
+
+    assert texts(records) == [
+        ("ask-1", "Be brief.\nName a prime.", "Seven."),
+        ("ask-2", "One, two,", " three."),
+        ("ask-3", "Say nothing.", ""),
+    ]
+    assert [Path(record.file).name for record in records] == [BATCH[0]] * 3
+    assert told(problems) == [("failed-request", 4, "error")]
+
+
+def test_a_benchmark_result_has_lengths_and_times_from_its_first_request(tmp_path: Path) -> None:
+    """Results that follow each other keep their distance; one may be written over several lines."""
+    result = json.loads((SAMPLES / "vllm_bench.json").read_bytes())
+    later = {"input_lens": [1], "output_lens": [2], "start_times": [1010.25]}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(result, indent=1) + "\n" + json.dumps(later))
+
+    records, problems = read(path)
+
+    assert lengths(records) == [(32, 8, 0.0), (64, 4, 0.5), (128, 16, 2.75), (1, 2, 10.0)]
+    assert [record.line for record in records] == [1, 2, 4, 5]
+    assert told(problems) == [("failed-request", 3, "errors")]
+    assert 'is "TimeoutError: no answer": the request failed' in problems[0].message
+
+
+def chat(*turns: object) -> str:
+    return json.dumps([{"conversations": list(turns)}])
+
+
+def turn(who: object, value: object) -> dict[str, object]:
+    return {"from": who, "value": value}
+
+
+ASK = turn("human", "a")
+MOON = '{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            MOON + '{"timestamp": -5, "input_length": 0, "output_length": 1}\n',
+            [
+                ("bad-value", 2, "timestamp", "is -5; must be a number of milliseconds >= 0"),
+                ("bad-value", 2, "input_length", "is 0; must be an integer >= 1"),
+            ],
+        ),
+        (
+            MOON + '{"timestamp": NaN, "input_length": 1, "output_length": 1}\n[]\n{"timestamp"\n',
+            [
+                ("bad-value", 2, "timestamp", "is NaN; must be"),
+                ("not-an-object", 3, None, "is a list; each line must be one JSON object"),
+                ("invalid-json", 4, None, "is not JSON: expecting ':' delimiter at column 13"),
+            ],
+        ),
+        (
+            MOON + '{"timestamp": "1", "input_length": 600, "output_length": 1, "hash_ids": [1]}\n',
+            [
+                ("wrong-type", 2, "timestamp", 'is the string "1"; must be a number'),
+                ("hash-count", 2, "hash_ids", "counts 1; must count 2"),
+            ],
+        ),
+        (
+            MOON + '{"timestamp": 1, "arrival_step": 2, "input_length": 1, "output_length": 1}\n',
+            [("mixed-fields", 2, "timestamp", "cannot stand together with arrival_step")],
+        ),
+        (
+            CSV + "2023-11-16 18:15:46,x,-1\n2023-13-16 18:15:46,1,1\n2023-11-16 18:15:45,1,1\n",
+            [
+                ("wrong-type", 2, "ContextTokens", 'is the string "x"; must be an integer >= 1'),
+                ("bad-value", 2, "GeneratedTokens", "is -1; must be an integer >= 0"),
+                ("bad-value", 3, "TIMESTAMP", 'is "2023-13-16 18:15:46"; must be a time such as'),
+                ("bad-value", 4, "TIMESTAMP", "before the first of the trace; sort the rows"),
+            ],
+        ),
+        (
+            CSV.encode() + b'2023-11-16 18:15:46,1\n2023-11-16 18:15:46,"1,1\n\xff,1,1',
+            [
+                ("invalid-csv", 2, None, "has 2 columns; must have 3, as the header"),
+                ("invalid-csv", 3, None, "is not CSV"),
+                ("invalid-utf8", 4, None, "0xff at byte 1 of the line"),
+            ],
+        ),
+        (
+            "TIMESTAMP,ContextTokens\n1,2\n",
+            [("missing-field", 1, "GeneratedTokens", "is missing in the header; it must have the columns")],
+        ),
+        (CSV, [("empty-file", None, None, "has no records")]),
+        (
+            BURST + "-1,m,0,5,5,API log\nnan,m,1,x,1,API log\n",
+            [
+                ("bad-value", 2, "Timestamp", 'is "-1"; must be a number of seconds >= 0'),
+                ("bad-value", 2, "Request tokens", "is 0; must be an integer >= 1"),
+                ("bad-value", 3, "Timestamp", 'is "nan"'),
+                ("wrong-type", 3, "Response tokens", 'is the string "x"; must be an integer >= 0'),
+            ],
+        ),
+        (
+            BURST + "1,m,1,0,1,API log\n",
+            [
+                ("failed-request", 2, "Response tokens", "is 0: the request failed, and is left out"),
+                ("empty-file", None, None, "has no records"),
+            ],
+        ),
+        (chat(turn("gpt", "b")), [("empty-prompt", 1, "conversations", "turn 1 answers an empty prompt")]),
+        (chat(ASK), [("no-request", 1, "conversations", "has no turn of the assistant"), None]),
+        (chat(ASK, turn("gpt", 5)), [("wrong-type", 1, "value", "of turn 2 is 5; must be a string")]),
+        (
+            chat(turn("alien", "a")),
+            [("bad-value", 1, "from", 'of turn 1 is "alien"; must be one of assistant')],
+        ),
+        (chat(ASK, 5), [("wrong-type", 1, "conversations", "turn 2 is 5; must be an object")]),
+        (chat({"from": "gpt"}), [("missing-field", 1, "value", "is missing in turn 1")]),
+        (
+            '[{"id": 1}, {"conversations": 2}, 3]',
+            [
+                ("missing-field", 1, "conversations", "is missing; must be a list of turns"),
+                ("wrong-type", 2, "conversations", "is 2; must be a list"),
+                ("not-an-object", 3, None, "is 3;"),
+            ],
+        ),
+        (chat(ASK, turn("gpt", ""))[:-1], [("invalid-json", 2, None, "the array has no end")]),
+        (chat(ASK)[:-3], [("invalid-json", 1, None, "is not JSON: expecting ',' delimiter"), None]),
+        (
+            chat(ASK)[:-1] + " {}]",
+            [("no-request", 1, "conversations", "no turn"), ("invalid-json", 2, None, "not parted"), None],
+        ),
+        (chat(ASK, turn("gpt", "")) + "x", [("invalid-json", 2, None, "is behind the end of the array")]),
+        (
+            '[{"conversations": [{"from": "human", "value": "\\ud800"}]}]',
+            [("lone-surrogate", 1, "conversations", "half of a surrogate pair")],
+        ),
+        (b'[{"conversations": "\xff"}]', [("invalid-utf8", 1, "conversations", "0xff at byte 20")]),
+        (
+            '{"input_lens": [0, 1], "output_lens": [1, -1], "start_times": ["x", null]}',
+            [
+                ("wrong-type", 1, "start_times", 'is the string "x"; must be a number of seconds'),
+                ("bad-value", 1, "input_lens", "is 0; must be an integer >= 1"),
+                ("bad-value", 2, "output_lens", "is -1; must be an integer >= 0"),
+            ],
+        ),
+        (
+            '{"date": "x", "request_throughput": 2.5}',
+            [
+                (
+                    "missing-field",
+                    None,
+                    "input_lens",
+                    "run vllm bench serve with --save-result --save-detailed",
+                ),
+                ("missing-field", None, "output_lens", "is missing"),
+            ],
+        ),
+        (
+            '{"input_lens": [1, 2], "output_lens": [1], "errors": {}}',
+            [
+                ("wrong-type", None, "errors", "is an object; must be a list"),
+                ("bad-value", None, "output_lens", "counts 1; must count 2, as input_lens"),
+            ],
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_by_line_and_by_the_names_of_the_format(
+    text: str | bytes, expected: list[Any]
+) -> None:
+    """What is left out of `expected` is None at its end: that nothing else is there to be read."""
+    _, problems = read_text(text)
+
+    if expected[-1] is None:
+        expected = expected[:-1]
+        problems = [problem for problem in problems if problem.code != "empty-file"]
+    assert [found[0] for found in expected] == [problem.code for problem in problems]
+    for problem, (_, line, field, message) in zip(problems, expected, strict=True):
+        assert (line, field) == (problem.line, problem.field)
+        assert message in problem.message
+
+
+def a_request(custom_id: object, **body: object) -> str:
+    return json.dumps({"custom_id": custom_id, "body": body or {"prompt": "a"}}) + "\n"
+
+
+def a_response(custom_id: object, *contents: object, **more: object) -> str:
+    body = {"choices": [{"message": {"content": content}} for content in contents]}
+    return json.dumps({"custom_id": custom_id, "response": {"status_code": 200, "body": body}, **more}) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("requests", "responses", "expected"),
+    [
+        (
+            a_request("x"),
+            a_response("y", "b"),
+            ['custom_id: "x" has no response', '"y" is that of no request'],
+        ),
+        (a_request(5), a_response("x", "b"), ["custom_id: is 5; must be a string"]),
+        (a_request("x") * 2, a_response("x", "b"), ['custom_id: "x" has no response']),
+        (a_request("x"), a_response("x", "b") * 2, ['"x" is already that of the response in line 1']),
+        (a_request("x", prompt=""), a_response("x", "b"), ["body: is empty; must have at least one"]),
+        (a_request("x", prompt=["a"]), a_response("x", "b"), ["body.prompt: is a list; must be a string"]),
+        (
+            a_request("x", input="a"),
+            a_response("x", "b"),
+            ["body.prompt: is missing; give prompt or messages"],
+        ),
+        (
+            a_request("x", messages=[5]),
+            a_response("x", "b"),
+            ["body.messages: item 1 is 5; must be an object"],
+        ),
+        (
+            a_request("x", messages=[{"role": "user", "content": [{"type": "image_url"}]}]),
+            a_response("x", "b"),
+            ["body.messages: item 1 has a part that is no text; only text can be replayed"],
+        ),
+        (
+            a_request("x", messages=[{"role": "assistant", "content": None, "tool_calls": [1]}]),
+            a_response("x", "b"),
+            ["item 1 calls tools instead of having content"],
+        ),
+        (a_request("x"), a_response("x", None), ["response.body.choices.content: is missing; only text"]),
+        (a_request("x"), a_response("x"), ["response.body: has no choices"]),
+        (a_request("x"), a_response("x", "b", "c"), ["counts 2; the first is replayed"]),
+        (
+            a_request("x"),
+            a_response("x", "b", error={"code": "gone"}),
+            ['error: is "gone": the request failed'],
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_batch_is_told(
+    tmp_path: Path, requests: str, responses: str, expected: list[str]
+) -> None:
+    paths = [tmp_path / "requests.jsonl", tmp_path / "responses.jsonl"]
+    paths[0].write_text(requests)
+    paths[1].write_text(responses)
+
+    _, problems = read(*paths)
+
+    for message in expected:
+        assert [problem for problem in problems if message in f"{problem.field}: {problem.message}"]
+
+
+@pytest.mark.parametrize("name", BATCH)
+def test_one_file_of_a_batch_alone_names_what_is_missing(name: str) -> None:
+    _, problems = read(SAMPLES / name)
+
+    assert told(problems) == [("unmatched", None, None)]
+    assert "alone; give the file of the re" in problems[0].message
+
+
+def test_an_item_may_be_longer_than_what_is_read_at_once() -> None:
+    """Whatever the chunks are that a file comes in."""
+    said = "word, \u6f22 " * 60_000
+    text = json.dumps([{"conversations": [turn("human", said), turn("gpt", said)]}] * 3, ensure_ascii=False)
+
+    records, problems = read_text(text)
+
+    assert [(record.prompt, record.response) for record in records] == [(said, said)] * 3
+    assert {problem.code for problem in problems} == {"duplicate-prompt"}
+
+
+def test_an_item_over_the_limit_is_the_last() -> None:
+    text = json.dumps([{"conversations": [turn("human", "a" * 600_000)]}, {"conversations": []}])
+
+    _, problems = read_text(text, max_line_bytes=1_000)
+
+    assert told(problems) == [("line-too-long", 1, None)]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_truncated_data_is_told_in_every_format(name: str, tmp_path: Path) -> None:
+    sample = {"openai-batch": BATCH[0], "tracesim": "../lengths.jsonl"}.get(name)
+    source = SAMPLES / (sample or next(SAMPLES.glob(f"{name.replace('-', '_')}.*")).name)
+    path = tmp_path / "trace.gz"
+    path.write_bytes(gzip.compress(source.read_bytes())[:-9])
+
+    _, problems = read(path)
+
+    assert "truncated-file" in [problem.code for problem in problems]
+
+
+PIECES = [
+    *(b"{", b"}", b"[", b"]", b",", b"\n", b'"', b"\xff", b"NaN", CSV.encode(), BURST.encode(), b"1,2,3\n"),
+    *(b'"conversations":', b'"from":"gpt"', b'"value":"x"', b'"input_lens":[1]', b'"output_lens":[1]'),
+    *(b'"custom_id":"x"', b'"body":{}', b'"response":{}', b'"timestamp":1', b'"input_length":1'),
+]
+
+
+@given(st.sampled_from(FORMATS), st.lists(st.binary(max_size=6) | st.sampled_from(PIECES)).map(b"".join))
+def test_any_bytes_give_records_or_problems_in_every_format(name: str, data: bytes) -> None:
+    records, problems = read_text(data, trace_format=name, max_line_bytes=200)
+
+    assert records or any(problem.severity == "error" or problem.line for problem in problems)
+    assert all(problem.code in (ERRORS if problem.severity == "error" else WARNINGS) for problem in problems)
+    assert all("\n" not in problem.message for problem in problems)

@@ -1,0 +1,52 @@
+"""Recorded traffic, where the folder that TRACESIM_TRACES names has it."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from factories import an_engine
+from tracesim import TraceRecord, read_records, read_trace
+from tracesim.analysis.report import report_requests
+
+FOLDER = Path(os.environ.get("TRACESIM_TRACES", "nowhere")) / "text"
+
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="TRACESIM_TRACES names no folder with text/")
+
+
+@pytest.mark.parametrize("trace", sorted(FOLDER.glob("*.jsonl*")), ids=lambda path: path.name)
+def test_recorded_traces_are_valid(trace: Path) -> None:
+    items = list(read_trace([trace]))
+
+    assert [item for item in items if not isinstance(item, TraceRecord) and item.severity == "error"] == []
+    assert any(isinstance(item, TraceRecord) for item in items)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "seconds"),
+    [
+        ("azure_2023_code.csv.gz", 8_819, 3_435.95),
+        ("azure_2023_conv.csv.gz", 19_366, 3_501.72),
+        ("mooncake_conversation.jsonl.gz", 12_031, 3_537.0),
+    ],
+)
+def test_published_traces_are_read_to_their_end(name: str, count: int, seconds: float) -> None:
+    records = read_records([FOLDER.parent / name])
+
+    assert len(records) == count
+    assert records[0].arrival_time == 0.0
+    assert records[-1].arrival_time == pytest.approx(seconds, abs=0.01)
+
+
+def test_what_was_recorded_comes_out_again() -> None:
+    items = read_trace([FOLDER / "arena_hard.jsonl.gz"])
+    records = list(islice((item for item in items if isinstance(item, TraceRecord)), 300))
+    engine = an_engine(records, tokenizer="embedded", engine="vllm-v1", num_gpu_blocks=4_000)
+    engine.run()
+
+    assert [(request.id, request.finish_reason, request.text) for request in report_requests(engine)] == [
+        (record.id, "stop", record.response) for record in records
+    ]

@@ -1,0 +1,508 @@
+"""tracesim inside vLLM, against a small fake of vLLM's types; `test_vllm_live.py` has the real thing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+import fake_vllm
+from fake_vllm import FakeRequest, FakeScheduler, ValidationError, params
+from paths import MILESTONE
+from tracesim import EngineArgs, LLMEngine, TraceError, load_tokenizer
+from tracesim.engine.step_json import step_to_json
+from tracesim.errors import ConfigError
+from tracesim.requests.batch import Batch
+from tracesim.timing.clock import PER_SECOND, Clock
+from tracesim.trace.reader import read_records
+from tracesim.vllm import plugin
+from tracesim.vllm.model_folder import EOS_TOKEN, model_files
+from tracesim.vllm.pace import Pacer
+from tracesim.vllm.settings import SimSettings
+
+
+class ServedModel:
+    """The tokenizer that `tracesim vllm-model` writes, with the face of one of `transformers`."""
+
+    chat_template = "{{ messages }}"
+
+    def __init__(self, folder: Path) -> None:
+        tokenizers = pytest.importorskip("tokenizers")
+        self.backend_tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.eos_token_id: int = self.backend_tokenizer.token_to_id(EOS_TOKEN)
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        token_ids: list[int] = self.backend_tokenizer.encode(text).ids
+        return token_ids
+
+    def decode(self, token_ids: Sequence[int], **_: Any) -> str:
+        text: str = self.backend_tokenizer.decode(token_ids)
+        return text
+
+    def apply_chat_template(self, messages: Sequence[dict[str, str]], **_: Any) -> str:
+        return "".join(f"{m['role']}: {m['content']}\n\n" for m in messages) + "assistant: "
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    for name, content in model_files().items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> ServedModel:
+    return ServedModel(folder)
+
+
+@pytest.fixture(autouse=True)
+def vllm(monkeypatch: pytest.MonkeyPatch, model: ServedModel) -> None:
+    fake_vllm.install(monkeypatch)
+    loaded = SimpleNamespace(AutoTokenizer=SimpleNamespace(from_pretrained=lambda *_, **__: model))
+    monkeypatch.setitem(sys.modules, "transformers", loaded)
+
+
+def a_trace(tmp_path: Path, *records: dict[str, Any]) -> str:
+    trace = tmp_path / "trace.jsonl"
+    trace.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
+    return str(trace)
+
+
+class Engine:
+    """vLLM's engine core: it drives its scheduler and an executor, and its front end knows stop strings."""
+
+    def __init__(self, model: ServedModel, trace: str | Path, **settings: Any) -> None:
+        from tracesim.vllm import TraceExecutor
+
+        additional = {"sim_trace": str(trace), **{f"sim_{name}": value for name, value in settings.items()}}
+        scheduler_config = SimpleNamespace(get_scheduler_cls=lambda: FakeScheduler, scheduler_cls=None)
+        tokenizer = SimpleNamespace(tokenizer="m", tokenizer_revision=None, trust_remote_code=False)
+        self.executor = TraceExecutor(
+            SimpleNamespace(
+                additional_config=additional,
+                model_config=tokenizer,
+                cache_config=SimpleNamespace(),
+                parallel_config=SimpleNamespace(world_size=1, data_parallel_size=1),
+                scheduler_config=scheduler_config,
+                speculative_config=None,
+            )
+        )
+        assert scheduler_config.scheduler_cls is not None
+        self.scheduler = scheduler_config.scheduler_cls(model.eos_token_id)
+        self.model = model
+        self.requests: dict[str, FakeRequest] = {}
+        self.failures: dict[str, str] = {}
+
+    def add(self, request_id: str, prompt: str, **fields: Any) -> None:
+        request = FakeRequest(request_id, self.model.encode(prompt), params(**fields))
+        self.requests[request_id] = request
+        self.scheduler.add_request(request)
+
+    def step(self) -> None:
+        plan = self.scheduler.schedule()
+        output = self.executor.execute_model(plan)
+        if plan.num_scheduled_tokens:
+            assert output is None
+            output = self.executor.sample_tokens(None)
+        for client in self.scheduler.update_from_output(plan, output).values():
+            failed = [each for each in client.outputs if each.finish_reason == "error"]
+            self.failures.update((each.request_id, each.stop_reason) for each in failed)
+        for request in list(self.scheduler.running):
+            if any(stop in self.text(request.request_id) for stop in request.sampling_params.stop):
+                self.scheduler.finish_requests([request.request_id], fake_vllm.Status.FINISHED_ABORTED)
+
+    def run(self) -> None:
+        while self.scheduler.running or self.scheduler.waiting:
+            self.step()
+        self.scheduler.shutdown()
+
+    def answer(self, prompt: str, **fields: Any) -> str:
+        """What the next request with this prompt is answered."""
+        request_id = f"request {len(self.requests)}"
+        self.add(request_id, prompt, **fields)
+        self.run()
+        return self.text(request_id)
+
+    def text(self, request_id: str) -> str:
+        return self.model.decode(self.requests[request_id].output)
+
+
+# ---- Answers
+
+
+def test_a_prompt_is_answered_as_recorded_and_then_ends(model: ServedModel) -> None:
+    engine = Engine(model, MILESTONE)
+
+    assert engine.answer("Hello") == " world!"
+    assert engine.requests["request 0"].output[-1] == model.eos_token_id
+
+
+def test_a_chat_of_one_message_is_found_after_the_template(model: ServedModel) -> None:
+    assert Engine(model, MILESTONE).answer("user: Hello\n\nassistant: ") == " world!"
+
+
+def test_recordings_of_a_prompt_are_given_in_turn_and_then_again(model: ServedModel, tmp_path: Path) -> None:
+    trace = a_trace(tmp_path, *({"prompt": "Hi", "response": response} for response in ("one", "two")))
+    engine = Engine(model, trace)
+
+    assert [engine.answer("Hi") for _ in range(3)] == ["one", "two", "one"]
+
+
+def test_token_ids_of_the_trace_are_answered_as_they_are(model: ServedModel, tmp_path: Path) -> None:
+    prompt = model.encode("Hi")
+    trace = a_trace(tmp_path, {"prompt_token_ids": prompt, "response_token_ids": [7, 8]})
+    engine = Engine(model, trace)
+    engine.answer("Hi")
+
+    assert engine.requests["request 0"].output == [7, 8, model.eos_token_id]
+
+
+def test_a_preempted_request_goes_on_where_it_was(model: ServedModel) -> None:
+    engine = Engine(model, MILESTONE)
+    engine.add("a", "StopCase")
+    engine.step()
+    engine.step()
+    engine.scheduler.preempt_next = "a"
+    engine.run()
+
+    assert engine.text("a") == " hello STOP and more"
+
+
+def test_past_its_end_a_recording_only_ends_again(model: ServedModel) -> None:
+    """As with `ignore_eos`: vLLM asks for more than there is."""
+    engine = Engine(model, MILESTONE)
+    engine.scheduler.eos = -1
+    engine.answer("Hello", max_tokens=4)
+
+    assert engine.requests["request 0"].output[2:] == [model.eos_token_id] * 2
+
+
+def test_an_unknown_prompt_fails_alone(model: ServedModel) -> None:
+    engine = Engine(model, MILESTONE)
+    engine.add("known", "Hello")
+    engine.add("unknown", "Hallo")
+    engine.run()
+
+    assert engine.text("known") == " world!"
+    assert engine.failures == {
+        "unknown": "no recorded response has the prompt 'Hallo'; the nearest is 'Hello'"
+    }
+
+
+def test_what_no_recording_can_give_fails_alone_where_no_front_end_refused_it(model: ServedModel) -> None:
+    engine = Engine(model, MILESTONE)
+    engine.add("biased", "Hello", logit_bias={1: 2.0})
+    engine.add("known", "Hello")
+    engine.run()
+
+    assert engine.failures == {"biased": "logit_bias cannot be simulated: what was recorded cannot be biased"}
+    assert engine.text("known") == " world!"
+
+
+def test_what_was_not_recorded_has_the_default_answer(model: ServedModel) -> None:
+    engine = Engine(model, MILESTONE, default="I do not know.")
+
+    assert [engine.answer(prompt) for prompt in ("Hallo", "Hello")] == ["I do not know.", " world!"]
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        "user: Hi\n\nassistant: there\n\nuser: Hello\n\nassistant: ",
+        "system: Be brief.\n\nuser: Hello\n\nassistant: ",
+    ],
+)
+def test_a_chat_can_be_found_by_its_last_user_message(model: ServedModel, chat: str) -> None:
+    assert Engine(model, MILESTONE, match="last-user").answer(chat) == " world!"
+
+
+def test_a_last_message_that_quotes_the_template_is_found(model: ServedModel, tmp_path: Path) -> None:
+    prompt = "What does user: mean?"
+    engine = Engine(model, a_trace(tmp_path, {"prompt": prompt, "response": "you"}), match="last-user")
+
+    assert engine.answer(f"system: Be brief.\n\nuser: {prompt}\n\nassistant: ") == "you"
+
+
+def test_nothing_of_a_request_that_is_over_is_kept(model: ServedModel) -> None:
+    engine = Engine(model, MILESTONE)
+    engine.answer("Hello")
+    engine.step()
+
+    assert engine.executor._answers.requests == {}
+
+
+# ---- The log
+
+
+def logged(model: ServedModel, tmp_path: Path, *requests: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    log = tmp_path / "steps.jsonl"
+    engine = Engine(model, MILESTONE, log=str(log))
+    for number, (prompt, fields) in enumerate(requests):
+        engine.add(f"{number}-random", prompt, **fields)
+    engine.run()
+    return [json.loads(line) for line in log.read_bytes().splitlines()]
+
+
+def test_the_log_is_what_a_replay_with_an_eos_step_writes(model: ServedModel, tmp_path: Path) -> None:
+    """vllm-v0 takes the first token out of the prefill, and all at once, as the fake scheduler does."""
+    steps = logged(
+        model, tmp_path, ("Hello", {}), ("Hi", {"max_tokens": 3}), ("StopCase", {"stop": ["STOP"]})
+    )
+    engine = LLMEngine.from_engine_args(EngineArgs(sim_trace_path=MILESTONE, engine="vllm-v0", eos_step=True))
+    for record in read_records([MILESTONE]):
+        engine.add_record(record)
+    replayed: list[dict[str, Any]] = []
+    engine.run(lambda record: replayed.append(json.loads(step_to_json(record))))
+
+    for step in (*steps, *replayed):
+        del step["free_blocks"]  # the fake has one block a request
+    assert steps == replayed
+
+
+def test_a_request_that_its_client_dropped_is_aborted_in_the_log(model: ServedModel, tmp_path: Path) -> None:
+    log = tmp_path / "steps.jsonl"
+    engine = Engine(model, MILESTONE, log=str(log))
+    engine.add("a", "Hello")
+    engine.step()
+    engine.scheduler.finish_requests("a", fake_vllm.Status.FINISHED_ABORTED)
+    engine.run()
+    (step,) = map(json.loads, log.read_bytes().splitlines())
+
+    assert step["finished"] == [{"id": "r1", "finish_reason": "abort", "stop_reason": None}]
+    assert (step["running"], step["free_blocks"]) == (0, 9)
+
+
+def test_a_stop_string_that_a_server_finds_late_still_ends_its_request(
+    model: ServedModel, tmp_path: Path
+) -> None:
+    """The abort comes while the next step is at work: the request is scheduled once more, in vain."""
+    log = tmp_path / "steps.jsonl"
+    engine = Engine(model, MILESTONE, log=str(log))
+    engine.add("a", "StopCase")
+    engine.requests["a"].sampling_params.stop = []
+    engine.scheduler.add_request(FakeRequest("b", model.encode("StopCase"), params(stop=["STOP"])))
+    while len(engine.scheduler.running) != 2 or len(engine.scheduler.running[1].output) < 3:
+        plan = engine.scheduler.schedule()
+        engine.executor.execute_model(plan)
+        engine.scheduler.update_from_output(plan, engine.executor.sample_tokens(None))
+    plan = engine.scheduler.schedule()
+    engine.executor.execute_model(plan)
+    for _ in range(2):  # vLLM hands each abort on twice
+        engine.scheduler.finish_requests(["b"], fake_vllm.Status.FINISHED_ABORTED)
+    engine.scheduler.update_from_output(plan, engine.executor.sample_tokens(None))
+    engine.run()
+    steps = [json.loads(line) for line in log.read_bytes().splitlines()]
+
+    assert [step["finished"] for step in steps if step["finished"]] == [
+        [{"id": "r3#2", "finish_reason": "stop", "stop_reason": "STOP"}],
+        [{"id": "r3", "finish_reason": "stop", "stop_reason": None}],
+    ]
+    assert [entry["id"] for entry in steps[3]["decode"]] == ["r3", "r3#2"]
+
+
+def test_a_recording_that_is_given_again_has_a_name_of_its_own(model: ServedModel, tmp_path: Path) -> None:
+    steps = logged(model, tmp_path, ("Hello", {}), ("Hello", {}))
+
+    assert [entry["id"] for entry in steps[0]["prefill"]] == ["r1", "r1#2"]
+
+
+# ---- Settings and pace
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({}, "sim_trace is missing"),
+        (
+            {"sim_trace": "t", "sim_speed": 1},
+            "sim_speed is not a setting of the simulator; it knows sim_trace,",
+        ),
+        (
+            {"sim_trace": "t", "sim_match": "suffix"},
+            "sim_match is 'suffix'; must be one of prompt, last-user",
+        ),
+        ({"sim_trace": "t", "sim_default": 3}, "sim_default is 3; must be a string"),
+        (
+            {"sim_trace": "t", "sim_step_time": 20},
+            "sim_step_time is 20; must be a number and ns, us, ms or s",
+        ),
+        ({"sim_trace": "t", "sim_step_time": "-1ms"}, "sim_step_time is '-1ms'"),
+        ({"sim_trace": "t", "sim_clock": "fast"}, "sim_clock is 'fast'; must be steps, constant:20ms"),
+        ({"sim_trace": "t", "sim_clock": "constant:1s", "sim_step_time": "1s"}, "give one of them"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(config: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        SimSettings.from_additional_config(config)
+
+
+def test_a_log_that_cannot_be_written_is_told_before_anything_starts(tmp_path: Path) -> None:
+    settings = SimSettings(trace="t", log=str(tmp_path / "none" / "steps.jsonl"))
+    with pytest.raises(ConfigError, match=r"sim_log is .*, which cannot be written: No such file"):
+        settings.check_log()
+
+
+def test_settings_of_others_are_left_alone() -> None:
+    config = {"sim_trace": "t", "sim_step_time": "1.5ms", "flavour": "plain"}
+
+    assert SimSettings.from_additional_config(config) == SimSettings(trace="t", clock=Clock(1_500_000_000))
+
+
+def test_a_busy_engine_keeps_the_pace_and_a_pause_is_not_made_up_for() -> None:
+    """Steps of 20 s, of 15 and 1 for each of 5 that decode: 5 s of work, 7 s, then 100 s of nothing."""
+    now = 0.0
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        slept.append(seconds)
+
+    pacer = Pacer(Clock(base=15 * PER_SECOND, decode=PER_SECOND), now=lambda: now, sleep=sleep)
+    batch = Batch(prefill_tokens=9, num_decodes=5, context_tokens=99)
+    for work in (5.0, 7.0, 100.0):
+        pacer.wait(batch)
+        now += work
+    pacer.wait(batch)
+
+    assert slept == [20.0, 15.0, 13.0, 20.0]
+
+
+# ---- The plugin
+
+
+def engine_args(**fields: Any) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    plugin.register()
+    return AsyncEngineArgs(**fields)
+
+
+def test_the_flags_choose_the_executor_and_reach_the_engine() -> None:
+    from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
+
+    plugin.register()
+    plugin.register()
+    parser = EngineArgs.add_cli_args(argparse.ArgumentParser())
+    given = parser.parse_args(["--use-simulator", "--sim-trace", str(MILESTONE)])
+    args = AsyncEngineArgs(use_simulator=given.use_simulator, sim_trace_path=given.sim_trace_path)
+    args.create_engine_config()
+
+    assert args.distributed_executor_backend == "tracesim.vllm.TraceExecutor"
+    assert args.additional_config == {"sim_trace": str(MILESTONE)}
+    assert {"use_simulator", "sim_trace_path"} < AsyncEngineArgs.__dataclass_fields__.keys()
+
+
+def test_nothing_changes_for_those_who_do_not_ask() -> None:
+    args = engine_args(model="m", enable_log_requests=True)
+    args.create_engine_config()
+
+    assert (args.use_simulator, args.distributed_executor_backend, args.additional_config) == (
+        False,
+        None,
+        {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"sim_trace_path": "t"}, "use_simulator is not"),
+        ({"use_simulator": True}, "sim_trace is missing"),
+        ({"use_simulator": True, "distributed_executor_backend": "ray"}, "leave it out"),
+        (
+            {"use_simulator": True, "sim_trace_path": MILESTONE, "tensor_parallel_size": 2},
+            "pipeline_parallel_size and data_parallel_size must be 1",
+        ),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        engine_args(**fields).create_engine_config()
+
+
+def test_a_trace_with_problems_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="missing-file"):
+        engine_args(use_simulator=True, sim_trace_path=str(tmp_path / "none")).create_engine_config()
+
+
+def test_a_vllm_that_does_not_fit_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(fake_vllm.FakeExecutor, "sample_tokens")
+    with pytest.raises(ConfigError, match=r"does not fit vLLM 0.0-fake: it has no Executor.sample_tokens"):
+        engine_args(use_simulator=True, sim_trace_path=str(MILESTONE)).create_engine_config()
+
+
+def processed(prompt: list[int], sampling_params: Any, backend: Any = plugin.EXECUTOR) -> Any:
+    """A request as it comes out of vLLM's front end."""
+    from vllm.v1.engine.input_processor import InputProcessor
+
+    plugin.register()
+    tokenizer = SimpleNamespace(tokenizer="m", tokenizer_revision=None, trust_remote_code=False)
+    processor = InputProcessor(
+        SimpleNamespace(
+            parallel_config=SimpleNamespace(distributed_executor_backend=backend),
+            additional_config={"sim_trace": str(MILESTONE)},
+            model_config=tokenizer,
+        )
+    )
+    return processor.process_inputs("id", prompt, sampling_params).sampling_params
+
+
+def test_limits_of_the_trace_hold_where_the_client_says_nothing(model: ServedModel) -> None:
+    stopped = processed(model.encode("StopCase"), params())
+
+    assert (stopped.stop, stopped.output_text_buffer_length) == (["STOP"], 3)
+    assert processed(model.encode("StopCase"), params(stop=["x"])).stop == ["x"]
+    assert processed(model.encode("Hi"), params()).max_tokens == 3
+    assert processed(model.encode("Hi"), params(max_tokens=2)).max_tokens == 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "fields", "says"),
+    [
+        ("Hallo", {}, "the nearest is 'Hello'"),
+        ("Hello", {"logprobs": 0}, "logprobs cannot be simulated: a recording has no logprobs"),
+        ("user: Helo\n\nassistant: ", {}, "has the prompt 'Helo'; the nearest is 'Hello'"),
+        ("user: A\n\nassistant: B\n\nuser: Hello\n\nassistant: ", {}, "set sim_match to last-user"),
+        ("Hello", {"structured_outputs": object()}, "structured_outputs cannot be simulated"),
+    ],
+)
+def test_the_front_end_refuses_what_has_no_answer(
+    model: ServedModel, prompt: str, fields: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValidationError, match=says):
+        processed(model.encode(prompt), params(**fields))
+
+    assert processed(model.encode(prompt), params(**fields), backend="uni") is not None
+
+
+# ---- The model folder, and what an import costs
+
+
+def test_the_model_folder_spells_text_as_the_embedded_vocabulary(folder: Path) -> None:
+    texts = [
+        " Hello, world!\n\n\tx = 1",
+        "日本語のテキスト",
+        "naïve 🤷🏽‍♀️ a b  c   d",
+        "<|endoftext|>",
+        "12345678",
+    ]
+    embedded, served = load_tokenizer(), load_tokenizer(str(folder))
+
+    assert list(map(list, served.encode_batch(texts))) == list(map(list, embedded.encode_batch(texts)))
+
+
+def test_to_import_tracesim_imports_no_vllm() -> None:
+    code = "import sys, tracesim.vllm.plugin; print('vllm' in sys.modules, 'torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert result.stdout == "False False\n"
