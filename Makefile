@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test bench svg clean
+.PHONY: help demo test bench docs svg clean
 
 help:
 	@echo "make demo   replay a small trace and show its table"
 	@echo "make test   ruff, mypy and pytest"
 	@echo "make bench  speed and memory; TRACESIM_TRACES=DIR names real traces"
+	@echo "make docs   build the documentation into site/, and open site/index.html to read it"
 	@echo "make svg    make docs/replay.svg anew, from a real run"
 	@echo "make clean  remove the virtual environment and caches"
 
@@ -25,11 +26,15 @@ test: $(VENV)/.development
 bench: $(VENV)/.development
 	@$(BIN)/pytest --quiet --benchmark-quiet tests/benchmarks/bench_speed.py
 
+docs: $(VENV)/.documentation
+	@$(BIN)/python tools/make_cli_reference.py docs/reference/command-line.md
+	@$(BIN)/zensical build --clean --strict
+
 svg: $(VENV)/.development
 	@$(BIN)/python tools/make_screenshot.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("tracesim needs Python 3.10 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
@@ -50,4 +55,9 @@ $(VENV)/.runtime: pyproject.toml | same-python
 $(VENV)/.development: pyproject.toml | same-python
 	@echo "Setting up $(VENV) for development ..."
 	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.documentation: pyproject.toml | same-python
+	@echo "Setting up $(VENV) for the documentation ..."
+	@$(PIP) -e '.[docs]'
 	@touch $@ $(VENV)/.runtime

@@ -56,7 +56,7 @@ class StepRecord:
 
     `running`, `waiting` (requests) and `free_blocks` (None when endless) are taken after the step. `cached`
     is None without prefix caching, `start` and `duration` (seconds) without a clock.
-    This is a public format: see "Step records" in the README.
+    This is a public format: docs/reference/step-records.md describes it.
     """
 
     step: int
