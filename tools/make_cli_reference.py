@@ -17,8 +17,8 @@ from tracesim_cli.main import app
 INTRODUCTION = """\
 # Command line
 
-This page is made from the commands themselves: it is what `tracesim COMMAND --help` prints. An option overrides
-the trace's own field. [Exit codes](exit-codes.md) are the same for every command.
+This page is made from the commands themselves: it is what `tracesim COMMAND --help` prints. An option
+overrides the trace's own field. [Exit codes](exit-codes.md) are the same for every command.
 """
 
 
