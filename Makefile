@@ -3,15 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Dependency groups need pip 25.1. LOCKED=1 installs the versions of requirements.lock, with their hashes, instead of the newest ones that fit.
+install = $(PIP) --upgrade 'pip>=25.1' && \
+    $(if $(LOCKED),$(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps -e .,$(PIP) $(1))
 
-.PHONY: help demo test bench docs svg clean
+.PHONY: help demo test bench docs svg lock clean
 
 help:
 	@echo "make demo   replay a small trace and show its table"
 	@echo "make test   ruff, mypy and pytest"
 	@echo "make bench  speed and memory; TRACESIM_TRACES=DIR names real traces"
 	@echo "make docs   build the documentation into site/, and open site/index.html to read it"
-	@echo "make svg    make docs/replay.svg anew, from a real run"
+	@echo "make svg    draw docs/replay.svg again, from a real run"
+	@echo "make lock   write requirements.lock again, with the newest versions that fit pyproject.toml"
 	@echo "make clean  remove the virtual environment and caches"
 
 demo: $(VENV)/.runtime
@@ -32,6 +36,12 @@ docs: $(VENV)/.documentation
 
 svg: $(VENV)/.development
 	@$(BIN)/python tools/make_screenshot.py
+
+lock: $(BIN)/python
+	@$(PIP) --upgrade 'pip>=25.1'
+	@$(PIP) --group lock
+	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --group docs --extra hf --extra html --extra zst \
+	    --universal --python-version 3.10 --generate-hashes --custom-compile-command 'make lock' --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -54,10 +64,11 @@ $(VENV)/.runtime: pyproject.toml | same-python
 
 $(VENV)/.development: pyproject.toml | same-python
 	@echo "Setting up $(VENV) for development ..."
-	@$(PIP) -e '.[dev]'
+	@$(call install,--group dev -e '.[hf,html,zst]')
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.documentation: pyproject.toml | same-python
+	@$(BIN)/python -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make docs needs Python 3.11 or newer, and $(VENV) has " + sys.version.split()[0] + ": make clean, then make PYTHON=python3.12 docs")'
 	@echo "Setting up $(VENV) for the documentation ..."
-	@$(PIP) -e '.[docs]'
+	@$(call install,--group docs -e .)
 	@touch $@ $(VENV)/.runtime
