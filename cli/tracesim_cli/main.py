@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -9,52 +11,72 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tracesim import __version__
-from tracesim_cli.terminal.exit_codes import EPILOG, end_on_sigterm, unwritable_help
+from tracesim_cli.terminal.exit_codes import exit_on_sigterm, report_closed_stdout
 from tracesim_cli.terminal.streams import prepare_streams
+
+COMMANDS = ("replay", "validate", "inspect", "convert", "diff", "vllm-model")
+"""The commands in the order of the help.
+
+Command NAME is the function NAME of the module `tracesim_cli.commands.NAME`, with `_` for `-`, and `EPILOG`
+of that module is the end of its help.
+"""
 
 
 class Command(TyperCommand):
-    """A command whose usage errors are told in words of its own, not in those of Typer's validator."""
+    """A command with help in panels, and usage errors without the words of Typer's validator."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the command line apart. Raises BadParameter."""
+        """Parse the command line. Raises BadParameter."""
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")
             raise
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return what follows the name of the command in its usage."""
+        arguments = [each for each in self.get_params(ctx) if each.param_type_name == "argument"]
+        return ["[OPTIONS]", *(f"{each.metavar}{'...' * (each.nargs == -1)}" for each in arguments)]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        formatter.write(help_text(self, ctx))
+
 
 class Commands(TyperGroup):
-    """The commands, each imported when it is asked for: none pays for what another needs.
-
-    Command NAME is the function NAME of the module `tracesim_cli.commands.NAME`, with `_` for `-`.
-    """
+    """The commands, each imported when it is needed, so that none waits for the imports of another."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names, in the order of the help."""
-        return list(_EPILOGS)
+        """Return the names of the commands, in the order of the help."""
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """One of them; None when there is no such command."""
-        if cmd_name not in _EPILOGS:
+        """Return a command, or None if there is none with this name."""
+        if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
-        function = getattr(import_module(f"tracesim_cli.commands.{name}"), name)
-        alone = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_HELP)
-        alone.command(cmd_name, cls=Command, epilog=_EPILOGS[cmd_name])(function)
-        return typer.main.get_command(alone)
+        module = import_module(f"tracesim_cli.commands.{name}")
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_HELP_NAMES)
+        single.command(cmd_name, cls=Command, epilog=module.EPILOG)(getattr(module, name))
+        return typer.main.get_command(single)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with the whole summary of each command."""
+        formatter.write(help_text(self, ctx))
 
 
-_EPILOGS = {
-    "replay": EPILOG,
-    "validate": None,
-    "inspect": None,
-    "convert": None,
-    "diff": None,
-    "vllm-model": None,
-}
-_HELP = {"help_option_names": ["-h", "--help"]}
+def help_text(command: Any, context: Any) -> str:
+    """Return the help of a command for standard output: boxed and in colour on a terminal."""
+    from tracesim_cli.terminal.display import choose_display
+    from tracesim_cli.terminal.lines import styled_lines
+    from tracesim_cli.views.help_view import format_help, help_page
+
+    display = choose_display(os.environ, sys.stdout)
+    lines = format_help(help_page(command, context), display.width, boxed=display.live)
+    return styled_lines(display, lines)
+
+
+_HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="tracesim",
@@ -62,12 +84,13 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings=_HELP,
+    context_settings=_HELP_NAMES,
+    epilog="Example:\ntracesim replay trace.jsonl",
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
         typer.echo(f"tracesim {__version__}")
         raise typer.Exit
 
@@ -76,15 +99,15 @@ def _print_version(asked: bool) -> None:
 def root(
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Replay recorded LLM prompt/response traces through an engine loop: no model, no GPU."""
 
 
 def main() -> None:
-    """Run the command line; see `__main__.py`."""
+    """Run the command line."""
     prepare_streams()
-    end_on_sigterm()
-    with unwritable_help():
+    exit_on_sigterm()
+    with report_closed_stdout():
         app()

@@ -1,12 +1,17 @@
-"""The settings of an engine, by vLLM's names: `EngineArgs` as given, `EngineConfig` as checked."""
+"""The settings of a replay, each declared once: `EngineArgs` as given, `EngineConfig` with the defaults.
+
+A setting is a field of a group of settings. Its declaration holds everything about it: name and type, what it
+means, its default (one, or one for each engine that has the setting), and which values are accepted. The
+checks, the `config` of a report, and the options of the command line with their help all follow from it.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from types import MappingProxyType
-from typing import Any, Final, Literal, get_args
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args, get_origin, get_type_hints
 
 from tracesim.errors import ConfigError
 
@@ -14,168 +19,284 @@ EngineName = Literal["simple", "vllm-v0", "vllm-v1"]
 SchedulingPolicy = Literal["fcfs", "priority"]
 
 ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
-POLICIES: Final[tuple[str, ...]] = get_args(SchedulingPolicy)
 
-_PREFILL_FIRST: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        "max_num_seqs": 256,
-        "max_num_batched_tokens": None,
-        "max_model_len": None,
-        "block_size": 16,
-        "num_gpu_blocks": None,
-        "watermark": 0.01,
-    }
-)
-
-_TOKEN_BUDGET: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        "max_num_seqs": 256,
-        "max_num_batched_tokens": 2048,
-        "max_model_len": None,
-        "block_size": 16,
-        "num_gpu_blocks": None,
-        "watermark": 0.0,
-        "enable_prefix_caching": False,
-        "enable_chunked_prefill": True,
-        "scheduling_policy": "fcfs",
-        "long_prefill_token_threshold": 0,
-        "scheduler_reserve_full_isl": True,
-    }
-)
-
-DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
-    {"simple": _PREFILL_FIRST, "vllm-v0": _PREFILL_FIRST, "vllm-v1": _TOKEN_BUDGET}
-)
-"""For each engine, the settings that it knows and what they are when nobody sets them."""
-
-_AT_LEAST: Final[Mapping[str, int]] = MappingProxyType(
-    {
-        "max_num_seqs": 1,
-        "max_num_batched_tokens": 1,
-        "max_model_len": 1,
-        "block_size": 1,
-        "num_gpu_blocks": 1,
-        "long_prefill_token_threshold": 0,
-    }
-)
+_SETTINGS: Final[dict[type, dict[str, Setting]]] = {}
+_TYPE_NAMES: Final = {int: "an integer", float: "a number", bool: "True or False", str: "a string, not empty"}
 
 
-_UNSAID: Final[Any] = None
-"""A setting before its engine's default takes its place."""
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is declared about a setting; make one with `setting` or `engine_setting`, get it by `settings_of`.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineConfig:
-    """The settings of one engine, checked once.
-
-    A setting that is not given, or given as None, has the engine's default. One that the engine does not
-    know is None, and an error where it is given.
-
-    `max_num_seqs`: requests that may run at once. `max_num_batched_tokens`: tokens in one step's batch,
-    `max_model_len`: prompt plus output tokens of a request (None: no limit). `block_size`: tokens in a KV
-    block. `num_gpu_blocks`: KV blocks (None: endless). `watermark`: the fraction of the KV blocks that
-    admitting a request must leave free. `enable_prefix_caching`: equal prefixes share blocks.
-    `enable_chunked_prefill`: a prompt may take several steps. `scheduling_policy`: who runs first.
-    `long_prefill_token_threshold`: the most tokens of one prompt in a step while others wait (0: no limit).
-    `scheduler_reserve_full_isl`: a request is admitted only where its whole prompt fits.
-
-    Raises ConfigError, naming setting and engine.
+    `defaults` has the default by engine: an engine that is missing there does not have the setting. `unset`
+    says what None stands for. A number must be at least `at_least`, more than `over`, and less than `below`.
+    `metavar` is the word for the value in the command line's help, and `alias` another name there. `type` is
+    the field's type without None, `is_optional` is true if the field may be None, and `is_repeatable` if it
+    takes a list as well as one value.
     """
 
-    engine: EngineName = "simple"
-    max_num_seqs: int = _UNSAID
-    max_num_batched_tokens: int | None = None
-    max_model_len: int | None = None
-    block_size: int = _UNSAID
-    num_gpu_blocks: int | None = None
-    watermark: float = _UNSAID
-    enable_prefix_caching: bool | None = None
-    enable_chunked_prefill: bool | None = None
-    scheduling_policy: SchedulingPolicy | None = None
-    long_prefill_token_threshold: int | None = None
-    scheduler_reserve_full_isl: bool | None = None
+    description: str
+    defaults: Mapping[str, Any]
+    unset: str = ""
+    at_least: float = -math.inf
+    over: float = -math.inf
+    below: float = math.inf
+    metavar: str | None = None
+    alias: str | None = None
+    name: str = ""
+    type: Any = None
+    is_optional: bool = False
+    is_repeatable: bool = False
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The accepted values of a setting that has only a few."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    @property
+    def accepted(self) -> str:
+        """The accepted values in words, such as "an integer >= 1"."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        limits = {">=": self.at_least, ">": self.over, "<": self.below}
+        words = [f"{sign} {limit:g}" for sign, limit in limits.items() if math.isfinite(limit)]
+        return f"{_TYPE_NAMES[self.type]} {' and '.join(words)}".rstrip()
+
+    def check(self, value: Any) -> None:
+        """Raise ConfigError unless `value` is accepted. True and False are not numbers."""
+        if self.type in (int, float):
+            is_number = type(value) is int or type(value) is self.type
+            is_accepted = is_number and self.over < value < self.below and value >= self.at_least
+        elif self.type in (bool, str):
+            is_accepted = type(value) is self.type and value != ""
+        else:
+            is_accepted = value in self.choices
+        if not is_accepted:
+            raise ConfigError(f"is {value!r}; must be {self.accepted}", setting=self.name)
+
+
+def setting(description: str, default: Any, **declared: Any) -> Any:
+    """Declare a setting with one default for every engine: the field of a group."""
+    declaration = Setting(description=description, defaults=dict.fromkeys(ENGINES, default), **declared)
+    return field(default=default, metadata={Setting: declaration})
+
+
+def engine_setting(description: str, defaults: Mapping[str, Any], **declared: Any) -> Any:
+    """Declare a setting with a default for each engine that has it: a field that is None if not given."""
+    declaration = Setting(description=description, defaults=defaults, **declared)
+    return field(default=None, metadata={Setting: declaration})
+
+
+def settings_of(group: type[SettingsGroup]) -> Mapping[str, Setting]:
+    """Return the settings that a group declares or inherits, by name."""
+    if group in _SETTINGS:
+        return _SETTINGS[group]
+    hints = get_type_hints(group)
+    settings = _SETTINGS[group] = {}
+    for each in fields(group):
+        if Setting in each.metadata:
+            hint = hints[each.name]
+            members = [hint] if get_origin(hint) is Literal or not get_args(hint) else get_args(hint)
+            types = [member for member in members if member is not type(None)]
+            settings[each.name] = replace(
+                each.metadata[Setting],
+                name=each.name,
+                type=types[0],
+                is_optional=len(types) < len(members),
+                is_repeatable=len(types) > 1,
+            )
+    return settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsGroup:
+    """Settings that belong together, with a `title`. Raises ConfigError for a value that is not accepted."""
+
+    title: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise ConfigError(f"engine is {self.engine!r}; known engines are {', '.join(ENGINES)}")
-        known = DEFAULTS[self.engine]
-        for name in SETTINGS:
+        for name, declared in settings_of(type(self)).items():
             value = getattr(self, name)
-            if value is None:
-                object.__setattr__(self, name, known.get(name))
-            elif name not in known:
+            if not (declared.is_repeatable or (value is None and declared.is_optional)):
+                declared.check(value)
+
+    def values_of(self, group: type[SettingsGroup]) -> dict[str, Any]:
+        """Return the values of those settings that `group` declares, by name."""
+        return {name: getattr(self, name) for name in settings_of(group)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSettings(SettingsGroup):
+    """How the text of a trace becomes tokens."""
+
+    title = "Input"
+
+    tokenizer: str = setting(
+        "Tokenizer: embedded, char, byte, a tiktoken encoding or model name, or the path of a .tiktoken "
+        "file, of a tokenizer.json, or of its folder.",
+        "embedded",
+        metavar="NAME",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseSettings(SettingsGroup):
+    """Limits of every response. They override the fields of the trace; None leaves those as they are."""
+
+    title = "Response"
+
+    max_tokens: int | None = setting("Maximum output tokens per request.", None, at_least=1)
+    min_tokens: int | None = setting(
+        "Output tokens before a stop string may end a request.", None, at_least=0
+    )
+    stop: str | Sequence[str] | None = setting("Stop string; may be repeated.", None, metavar="TEXT")
+    include_stop_str_in_output: bool = setting("Keep the stop string in the output.", False)
+    eos_step: bool = setting("End each response with an end-of-sequence token, as a model does.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings(SettingsGroup):
+    """An engine and its scheduler, by vLLM's names. None stands for the default of the engine."""
+
+    title = "Engine"
+
+    engine: EngineName = setting("Scheduler to simulate.", "simple")
+    max_num_seqs: int | None = engine_setting(
+        "Maximum number of requests that run at once.",
+        dict.fromkeys(ENGINES, 256),
+        at_least=1,
+    )
+    max_num_batched_tokens: int | None = engine_setting(
+        "Maximum number of tokens in the batch of a step.",
+        {"simple": None, "vllm-v0": None, "vllm-v1": 2048},
+        unset="no limit",
+        at_least=1,
+    )
+    max_model_len: int | None = engine_setting(
+        "Maximum number of prompt and output tokens of a request.",
+        dict.fromkeys(ENGINES),
+        unset="no limit",
+        at_least=1,
+    )
+    block_size: int | None = engine_setting(
+        "Number of tokens in a KV cache block.",
+        dict.fromkeys(ENGINES, 16),
+        at_least=1,
+    )
+    num_gpu_blocks: int | None = engine_setting(
+        "Number of KV cache blocks.",
+        dict.fromkeys(ENGINES),
+        unset="unlimited",
+        at_least=1,
+        alias="num_gpu_blocks_override",
+    )
+    watermark: float | None = engine_setting(
+        "Fraction of the KV cache blocks that stays free when a request is admitted.",
+        {"simple": 0.01, "vllm-v0": 0.01, "vllm-v1": 0.0},
+        at_least=0,
+        below=1,
+        metavar="FRACTION",
+    )
+    enable_prefix_caching: bool | None = engine_setting(
+        "Reuse the KV cache blocks of equal prompt prefixes.",
+        {"vllm-v1": False},
+    )
+    enable_chunked_prefill: bool | None = engine_setting(
+        "Prefill a long prompt in chunks, over several steps.",
+        {"vllm-v1": True},
+    )
+    scheduling_policy: SchedulingPolicy | None = engine_setting(
+        "Order of the waiting queue: first come, first served, or by the priority of the requests.",
+        {"vllm-v1": "fcfs"},
+    )
+    long_prefill_token_threshold: int | None = engine_setting(
+        "Maximum number of tokens of one prompt in a step; 0: no limit.",
+        {"vllm-v1": 0},
+        at_least=0,
+    )
+    scheduler_reserve_full_isl: bool | None = engine_setting(
+        "Admit a request only if the blocks for its whole prompt are free.",
+        {"vllm-v1": True},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeSettings(SettingsGroup):
+    """How long a step takes, and when requests arrive: see `parse_clock` and `parse_arrivals`."""
+
+    title = "Time"
+
+    clock: str = setting(
+        "Duration of a step: steps (time is counted in steps), constant:20ms, linear:base=5ms,decode=80us "
+        "(prefill= and context= too), or a .toml file that has them.",
+        "steps",
+        metavar="CLOCK",
+    )
+    arrivals: str = setting(
+        "Arrival of the requests: trace, asap (all at once), poisson:RATE or constant:RATE (per second; per "
+        "step without a clock), or closed:USERS.",
+        "trace",
+        metavar="ARRIVALS",
+    )
+    speedup: float = setting("Factor by which requests arrive faster.", 1.0, over=0, metavar="FACTOR")
+    seed: int = setting("Seed of random arrivals.", 0)
+
+
+GROUPS: Final = (InputSettings, ResponseSettings, EngineSettings, TimeSettings)
+"""Every group of settings, in the order of the command line's help."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig(EngineSettings):
+    """The settings of one engine: checked, with the engine's default for each that is None or not given.
+
+    A setting that the engine does not have stays None, and is an error if it is given. Raises ConfigError,
+    which names the setting and the engine.
+    """
+
+    if TYPE_CHECKING:  # every engine has a default for these, so they are never None here
+        max_num_seqs: int = 256
+        block_size: int = 16
+        watermark: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, declared in settings_of(EngineConfig).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, declared.defaults.get(self.engine))
+            elif self.engine not in declared.defaults:
+                known = ", ".join(each for each in self.known() if each != "engine")
                 raise ConfigError(
-                    f"{name} is not a setting of engine {self.engine!r}; it knows {', '.join(known)}"
+                    f"is not a setting of engine {self.engine!r}, which has {known}", setting=name
                 )
-            else:
-                _check(name, value)
 
     def known(self) -> dict[str, Any]:
-        """The engine's name and the settings that it knows, for a report."""
-        return {"engine": self.engine, **{name: getattr(self, name) for name in DEFAULTS[self.engine]}}
+        """Return the settings that the engine has, by name, with the name of the engine first."""
+        declared = settings_of(EngineConfig)
+        return {name: getattr(self, name) for name in declared if self.engine in declared[name].defaults}
 
 
-SETTINGS: Final = tuple(field.name for field in fields(EngineConfig) if field.name != "engine")
-"""Every setting of any engine."""
+@dataclass(frozen=True, kw_only=True)
+class EngineArgs(TimeSettings, ResponseSettings, InputSettings, EngineSettings):
+    """Every setting that decides what a replay does, as given; None is the default of the engine.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineArgs:
-    """What a caller says of an engine; None is "unsaid", and the engine's own default holds.
-
-    `use_simulator` must be true: there is no model to run. `sim_trace_path` is the trace (or traces) whose
-    responses the engine gives; `tokenizer` is a name or path for `tracesim.load_tokenizer`. With `eos_step`
-    a response ends with an end-of-sequence token, as a model's does. `clock` is what `parse_clock` takes, and
-    `arrivals`, `speedup` and `seed` what `parse_arrivals` does.
+    `use_simulator` must be true: there is no model to run. `sim_trace_path` is the trace, or the traces,
+    whose responses the engine gives.
     """
 
     use_simulator: bool = True
     sim_trace_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None
-    tokenizer: str = "embedded"
-    eos_step: bool = False
-    clock: str = "steps"
-    arrivals: str = "trace"
-    speedup: float = 1.0
-    seed: int = 0
-    engine: str = "simple"
-    max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
-    max_model_len: int | None = None
-    block_size: int | None = None
-    num_gpu_blocks: int | None = None
-    watermark: float | None = None
-    enable_prefix_caching: bool | None = None
-    enable_chunked_prefill: bool | None = None
-    scheduling_policy: str | None = None
-    long_prefill_token_threshold: int | None = None
-    scheduler_reserve_full_isl: bool | None = None
 
     def create_engine_config(self) -> EngineConfig:
-        """The settings, checked. Raises ConfigError, naming setting and engine."""
-        settings: dict[str, Any] = {name: getattr(self, name) for name in ("engine", *SETTINGS)}
-        return EngineConfig(**settings)
+        """Return the settings of the engine. Raises ConfigError for one that it does not have."""
+        return EngineConfig(**self.values_of(EngineSettings))
 
+    def resolved(self) -> dict[str, Any]:
+        """Return the settings with their defaults, by name, for a report: `EngineArgs` takes them again.
 
-def check_integer(name: str, value: object, least: int) -> None:
-    """Raise ConfigError unless `value` is an integer of at least `least`; True is none."""
-    if type(value) is not int or value < least:
-        raise ConfigError(f"{name} is {value!r}; must be an integer >= {least}")
-
-
-def check_flag(name: str, value: object) -> None:
-    """Raise ConfigError unless `value` is True or False."""
-    if type(value) is not bool:
-        raise ConfigError(f"{name} is {value!r}; must be True or False")
-
-
-def _check(name: str, value: object) -> None:
-    if name in _AT_LEAST:
-        check_integer(name, value, _AT_LEAST[name])
-    elif name == "watermark":
-        if type(value) not in (int, float) or not 0 <= value < 1:  # type: ignore[operator]
-            raise ConfigError(f"watermark is {value!r}; must be a fraction: 0 <= watermark < 1")
-    elif name == "scheduling_policy":
-        if value not in POLICIES:
-            raise ConfigError(f"scheduling_policy is {value!r}; must be one of {', '.join(POLICIES)}")
-    else:
-        check_flag(name, value)
+        Settings that the engine does not have are not among them, and those of time only if one was given.
+        """
+        settings = self.create_engine_config().known()
+        settings |= self.values_of(InputSettings) | self.values_of(ResponseSettings)
+        time = self.values_of(TimeSettings)
+        return settings if TimeSettings(**time) == TimeSettings() else settings | time

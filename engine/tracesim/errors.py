@@ -47,7 +47,16 @@ class TracesimError(Exception):
 
 
 class ConfigError(TracesimError, ValueError):
-    """A setting is out of range, unknown to the engine, or in conflict with another."""
+    """A setting is out of range, unknown to the engine, or in conflict with another.
+
+    `setting` is the name of the setting, with the part of it that is wrong where it has parts ("clock.base"),
+    and `problem` what is wrong with it: together they are the message. `setting` is None, and `problem` the
+    whole message, where no single setting is at fault.
+    """
+
+    def __init__(self, problem: str, *, setting: str | None = None) -> None:
+        self.setting, self.problem = setting, problem
+        super().__init__(problem if setting is None else f"{setting} {problem}")
 
 
 class TraceError(TracesimError, ValueError):

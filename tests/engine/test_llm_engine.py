@@ -62,6 +62,15 @@ def test_a_client_adds_prompts_and_steps_until_all_are_finished() -> None:
     ]
 
 
+def test_limits_in_the_arguments_hold_for_requests_without_their_own() -> None:
+    engine = milestone_engine(max_tokens=2, stop="w")
+    engine.add_request("r1", "Hello")
+    engine.add_request("r2", "Hi", SamplingParams(max_tokens=3))
+    outputs = last_outputs(engine)
+
+    assert {name: output.outputs[0].text for name, output in outputs.items()} == {"r1": " ", "r2": " th"}
+
+
 def test_an_output_keeps_what_it_said_when_it_was_made() -> None:
     engine = milestone_engine()
     engine.add_request("r1", "Hello")
@@ -203,10 +212,10 @@ def test_a_run_stops_at_its_guard() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"engine": "vllm-v9"}, "engine is 'vllm-v9'; known engines are simple, vllm-v0, vllm-v1"),
+        ({"engine": "vllm-v9"}, "engine is 'vllm-v9'; must be one of simple, vllm-v0, vllm-v1"),
         ({"enable_prefix_caching": True}, "enable_prefix_caching is not a setting of engine 'simple'"),
         ({"max_num_seqs": 0}, "max_num_seqs is 0; must be an integer >= 1"),
-        ({"watermark": 1.0}, "0 <= watermark < 1"),
+        ({"watermark": 1.0}, "must be a number >= 0 and < 1"),
         ({"use_simulator": False}, "use_simulator is False"),
         ({"sim_trace_path": None}, "sim_trace_path is not set"),
     ],

@@ -77,7 +77,7 @@ def test_a_clock_is_what_its_text_says(text: str, clock: Clock | None) -> None:
         ("linear:base=1ms,base=2ms", "gives a cost twice"),
         ("linear:base", "clock has 'base'; must be a name, = and a duration"),
         ("linear:prefill=1ms", "a step must take time: base, or prefill and decode, over 0"),
-        ("none.toml", r"cannot read none.toml: No such file"),
+        ("none.toml", r"cannot be read from none.toml: No such file"),
     ],
 )
 def test_a_clock_that_is_none_is_an_error(text: str, says: str) -> None:
@@ -102,7 +102,7 @@ def test_a_clock_is_read_from_a_file(tmp_path: Path, content: str, clock: Clock)
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("clock", "is no TOML"),
+        ("clock", "which is not TOML"),
         ("[other]", r"has no table \[clock\]"),
         ("[clock]\nbase = 5", r"base is 5; must be a number and ns, us, ms or s"),
         ('[clock]\nconstant = "5ms"\nbase = "5ms"', "has constant beside base"),

@@ -1,4 +1,4 @@
-"""The traces that a command is given, apart from the many options that only `tracesim replay` has."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ def _all_named(names: Any) -> list[str]:  # Any: on Python 3.10 Typer fails at l
     return [named(name) for name in names]
 
 
+def _check_fields(names: Any) -> Any:
+    from tracesim.analysis.step_diff import IGNORABLE
+
+    for name in names or ():
+        if name not in IGNORABLE:
+            raise typer.BadParameter(f"{name!r} is not a field of a step; known are {', '.join(IGNORABLE)}")
+    return names
+
+
 Traces = Annotated[
     list[str],
     typer.Argument(
@@ -33,6 +42,15 @@ TraceFormat = Annotated[
     typer.Option("--trace-format", help="The format of the traces; told by their content where not given."),
 ]
 SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Leave invalid records out.")]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Ignore a field of the steps, such as free_blocks or emitted.text; may be repeated.",
+        metavar="FIELD",
+        callback=_check_fields,
+    ),
+]
+Case = Annotated[str | None, typer.Option(help="The case of a golden file that has several.", metavar="NAME")]
 TokenizerName = Annotated[
     str,
     typer.Option(

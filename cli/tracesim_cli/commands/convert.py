@@ -26,6 +26,15 @@ from tracesim_cli.views.problem_text import format_problem
 MOST_SHOWN = 10
 """How many problems are shown; `tracesim validate` shows them all."""
 
+EPILOG = """\
+Example:
+tracesim convert mooncake_trace.jsonl trace.jsonl.gz
+
+Exit codes:
+0  the trace is written
+1  the input is invalid
+2  wrong usage"""
+
 
 @with_exit_codes
 def convert(

@@ -11,13 +11,30 @@ import typer
 
 from tracesim.analysis.step_diff import Comparison, StepDiff, StepPair, diff_steps
 from tracesim.analysis.step_log import LoggedStep, StepLog, open_step_log
-from tracesim_cli.commands import replay_options as options
+from tracesim_cli.commands.arguments import Case, Ignore
 from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.exit_codes import ExitCode, with_exit_codes
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.views.diff_view import format_equal, not_compared, print_diff
+from tracesim_cli.views.step_table import LEGEND
 
 DIFF_SCHEMA = "tracesim.diff/1"
+
+EPILOG = f"""\
+Marks before a line:
+!  differs
+-  only in A
++  only in B
+
+{LEGEND}
+
+Example:
+tracesim diff before.jsonl after.jsonl --ignore free_blocks
+
+Exit codes:
+0  the logs are equal
+1  they differ
+2  wrong usage"""
 
 
 @with_exit_codes
@@ -26,11 +43,11 @@ def diff(
         str, typer.Argument(metavar="A", help="A step log: JSONL, .gz and .zst too; - is standard input.")
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The step log to compare it with.")],
-    ignore: options.Ignore = None,
+    ignore: Ignore = None,
     context: Annotated[
         int, typer.Option(min=0, metavar="N", help="Steps to show around the difference.")
     ] = 3,
-    case: options.Case = None,
+    case: Case = None,
     output_format: Annotated[
         Literal["text", "json"], typer.Option("--format", help="How to write what differs.")
     ] = "text",

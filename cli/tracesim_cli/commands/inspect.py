@@ -32,6 +32,15 @@ RATE_BUCKETS = 60
 _BATCH = 1024
 _MOST_SHOWN = 10
 
+EPILOG = """\
+Example:
+tracesim inspect trace.jsonl
+
+Exit codes:
+0  all records are valid
+1  some are not
+2  wrong usage"""
+
 
 @with_exit_codes
 def inspect(

@@ -1,58 +1,68 @@
-"""`replay --expect`: a run compared with a step log while it happens."""
+"""`replay --expect`: the steps of a run compared with a step log while they happen."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Iterable
+
+import typer
 
 from tracesim.analysis.step_diff import Comparison, StepDiff, StepMatcher, StepPair
 from tracesim.analysis.step_log import log_of_run, logged, open_step_log
 from tracesim.engine.outputs import StepRecord
-from tracesim_cli.terminal.display import Display
+from tracesim_cli.commands.replay_options import ComparisonOptions, OutputFormat
+from tracesim_cli.commands.replay_sinks import RunFigures, Sink, is_for_people, people_stream
+from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.exit_codes import UnexpectedStepError
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.terminal.safe_text import visible
+from tracesim_cli.terminal.text import counted
 from tracesim_cli.views.diff_view import not_compared, print_diff
 
 
-class Expectation:
-    """The steps that a run is to have; they stand on the left, those of the run on the right.
+class ExpectationSink(Sink):
+    """A step log that the run must equal; it is the left side of the comparison, the run the right.
 
-    `prefix_caching` says whether the run tells what was cached. Raises StepLogError when the log cannot be
-    read, and ConfigError when a field in `ignore` is unknown.
+    Raises StepLogError if the log cannot be read, and BadParameter if `--case` does not fit it.
     """
 
-    def __init__(self, path: str, case: str | None, ignore: Sequence[str], *, prefix_caching: bool) -> None:
-        expected = open_step_log(path, case)
-        self.is_golden = expected.case is not None
-        self._comparison = Comparison(expected, log_of_run(prefix_caching), ignore)
+    def __init__(
+        self, path: str, options: ComparisonOptions, output_format: OutputFormat, *, prefix_caching: bool
+    ) -> None:
+        expected = open_step_log(path, options.case)
+        if options.case is not None and expected.case is None:
+            raise typer.BadParameter(f"{path} is not a golden file and has no cases", param_hint="--case")
+        self._format = output_format
+        self._comparison = Comparison(expected, log_of_run(prefix_caching), options.ignore or ())
         self._matcher = StepMatcher(self._comparison)
         self._diff = StepDiff()
 
     def on_step(self, record: StepRecord) -> None:
-        """Compare a step of the run. Raises UnexpectedStepError where one differs or is missing."""
-        for pair in self._matcher.push(logged(record)):
-            self._take(pair)
+        """Compare a step. Raises UnexpectedStepError if it differs, or if one before it is missing."""
+        self._compare(self._matcher.push(logged(record)))
 
-    def finish(self) -> None:
-        """Say that the run is at its end. Raises UnexpectedStepError when more steps were expected."""
-        for pair in self._matcher.finish():
-            self._take(pair)
+    def end_steps(self) -> None:
+        """Raise UnexpectedStepError if the log has more steps."""
+        self._compare(self._matcher.finish())
 
-    def print_difference(self, stream: TextIO, display: Display) -> None:
-        """Print the step that differs, after those before it."""
-        sys.stdout.flush()
-        print_diff(stream, display, self._comparison, self._diff, ended=False)
+    def fail(self, error: BaseException, figures: RunFigures) -> None:
+        """Print the step that differs, if that is the error, and the steps before it."""
+        if isinstance(error, UnexpectedStepError):
+            stream = people_stream(self._format)
+            sys.stdout.flush()
+            print_diff(stream, choose_display(os.environ, stream), self._comparison, self._diff, ended=False)
 
-    def print_equal(self, stream: TextIO, display: Display) -> None:
-        """Print that all was as expected, and what was not compared."""
-        name = visible(self._comparison.left.name)
-        lines = [plain_text(line) for line in not_compared(self._comparison, display.width)]
-        stream.writelines(
-            f"{line}\n" for line in [f"as expected: {self._diff.steps:,} steps equal to {name}", *lines]
-        )
+    def finish(self, figures: RunFigures) -> None:
+        """Print that the run is as expected, and what was not compared."""
+        if is_for_people(self._format):
+            width = choose_display(os.environ, sys.stdout).width
+            name = visible(self._comparison.left.name)
+            lines = ["", f"as expected: {counted(self._diff.steps, 'step')} equal to {name}"]
+            lines += map(plain_text, not_compared(self._comparison, width))
+            sys.stdout.writelines(f"{line}\n" for line in lines)
 
-    def _take(self, pair: StepPair) -> None:
-        if self._diff.add(pair):
-            raise UnexpectedStepError
+    def _compare(self, pairs: Iterable[StepPair]) -> None:
+        for pair in pairs:
+            if self._diff.add(pair):
+                raise UnexpectedStepError

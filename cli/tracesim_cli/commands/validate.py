@@ -80,6 +80,16 @@ class Report:
             self.problems.append(problem)
 
 
+EPILOG = """\
+Example:
+tracesim validate trace.jsonl --format github
+
+Exit codes:
+0  no errors
+1  errors, or warnings with --strict
+2  wrong usage"""
+
+
 @with_exit_codes
 def validate(
     traces: Traces,

@@ -15,6 +15,14 @@ from tracesim.vllm.model_folder import model_files
 from tracesim_cli.terminal.exit_codes import with_exit_codes
 from tracesim_cli.terminal.safe_text import visible
 
+EPILOG = """\
+Example:
+tracesim vllm-model ./recorded && vllm serve ./recorded --use-simulator --sim-trace trace.jsonl
+
+Exit codes:
+0  the folder has the model
+2  wrong usage, or the folder cannot be written"""
+
 
 @with_exit_codes
 def vllm_model(

@@ -1,4 +1,4 @@
-"""What there is to draw on: a terminal in colour, or anything else as plain text."""
+"""What a command draws on: a terminal in colour, or anything else in plain text."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _FALSE = ("", "0", "false")
 
 
 class Display(NamedTuple):
-    """What to draw on: `live` with colours and redraws, or plain rows; `width` in cells."""
+    """A stream to draw on: with colours and redraws if it is `live`, else plain text; `width` cells wide."""
 
     live: bool
     width: int
 
 
 def choose_display(environ: Mapping[str, str], stream: TextIO) -> Display:
-    """Decide how to draw on `stream`: plain when it is no terminal, or NO_COLOR, CI or TERM=dumb say so."""
+    """Return how to draw on `stream`: plain if it is not a terminal, or with NO_COLOR, CI or TERM=dumb."""
     plain = (
         not stream.isatty()
         or environ.get("NO_COLOR", "") != ""
@@ -33,15 +33,20 @@ def choose_display(environ: Mapping[str, str], stream: TextIO) -> Display:
     return Display(live=not plain, width=_width(environ, stream))
 
 
-def open_console(stream: TextIO) -> Console:
-    """Return a Rich console for a terminal that leaves data alone and errors to the caller."""
+def open_console(stream: TextIO, width: int | None = None) -> Console:
+    """Return a Rich console for a terminal, as wide as the terminal is if `width` is None.
+
+    It does not interpret markup, and raises errors.
+    """
     from rich.console import Console
 
     class QuietConsole(Console):
         def on_broken_pipe(self) -> None:
-            raise  # the BrokenPipeError at hand, where Rich would exit with 1
+            raise  # the BrokenPipeError that is handled here, where Rich would exit with code 1
 
-    return QuietConsole(file=stream, force_terminal=True, markup=False, emoji=False, highlight=False)
+    return QuietConsole(
+        file=stream, width=width, force_terminal=True, markup=False, emoji=False, highlight=False
+    )
 
 
 def _width(environ: Mapping[str, str], stream: TextIO) -> int:

@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and the one place that turns what went wrong into one of them."""
+"""How a command ends: its exit codes, and the one place that turns errors into them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import functools
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
+from inspect import signature
 from types import FrameType
 from typing import NoReturn, ParamSpec
 
@@ -22,10 +23,7 @@ P = ParamSpec("P")
 
 
 class ExitCode(IntEnum):
-    """What a script can rely on: 1 says that the input was read and is not what it should be.
-
-    A trace is invalid, or steps differ from those expected. A closed pipe (`| head`) is no failure.
-    """
+    """The exit codes that scripts can rely on. A closed pipe (`| head`) is not an error."""
 
     DONE = 0
     INVALID_TRACE = 1
@@ -37,17 +35,12 @@ class ExitCode(IntEnum):
 
 
 class UnexpectedStepError(Exception):
-    """A step of the run differs from the one expected, or only one of the two is there."""
-
-
-EPILOG = (
-    "Exit codes: 0 done, 1 the trace is invalid or steps differ, 2 wrong usage, "
-    "3 stopped before the end (--max-steps, or a schedule that cannot move), 130 interrupted."
-)
+    """A step of the run differs from the expected one, or only one of the two exists."""
 
 
 def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
-    """Let `command` end quietly and with its exit code, whatever comes out of it."""
+    """Return `command` with every error that it may raise turned into a message and an exit code."""
+    options = signature(command).parameters
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -59,60 +52,64 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(ExitCode.DONE) from None
         except KeyboardInterrupt:
             fail("interrupted", ExitCode.INTERRUPTED)
+        except UnexpectedStepError:
+            raise typer.Exit(ExitCode.DIFFERENT) from None
         except (StepLimitError, StalledError) as error:
             fail(f"stopped: {error}", ExitCode.STOPPED)
         except TraceError as error:
             fail(f"error: {error}", ExitCode.INVALID_TRACE)
         except ConfigError as error:
-            fail(f"error: {_by_flag(str(error))}", ExitCode.USAGE)
+            fail(f"error: {name_option(error, options)}", ExitCode.USAGE)
         except TracesimError as error:
             fail(f"error: {error}", ExitCode.USAGE)
         except OSError as error:
-            fail(f"error: {_os_error(error)}", ExitCode.USAGE)
+            fail(f"error: {describe_os_error(error)}", ExitCode.USAGE)
 
     return wrapper
 
 
 def fail(message: str, code: ExitCode) -> NoReturn:
-    """Say `message` on standard error and end with `code`."""
-    _say(message)
+    """Print `message` on standard error and end the command with `code`."""
+    print_message(message)
     raise typer.Exit(code)
 
 
-@contextmanager
-def unwritable_help() -> Iterator[None]:
-    """Let `--help` and `--version` end as commands do where standard output cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        close_stdout()
-        _say(f"error: {_os_error(error)}")
-        sys.exit(ExitCode.USAGE)
-
-
-def end_on_sigterm() -> None:
-    """Let SIGTERM unwind the command, so that no temporary file stays behind."""
-
-    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
-        sys.exit(ExitCode.TERMINATED)
-
-    signal.signal(signal.SIGTERM, end)
-
-
-def _say(message: str) -> None:
+def print_message(message: str) -> None:
+    """Print the lines of `message` on standard error, if that can be written, each after "tracesim: "."""
     with suppress(OSError):
         for line in message.splitlines():
             print(f"tracesim: {visible_message(line)}", file=sys.stderr)  # noqa: T201
 
 
-def _by_flag(message: str) -> str:
-    """A message about a setting begins with its name; here it is known by its flag too."""
-    setting = re.match(r"([a-z_]+)(\.[a-z0-9_]+)? (is|has|gives) ", message)
-    if setting is None:
-        return message
-    return f"--{setting[1].replace('_', '-')}: {message} (tracesim replay --help lists the settings)"
+def name_option(error: ConfigError, options: Container[str]) -> str:
+    """Return the message of `error`, with the option in place of the setting if that is one of `options`."""
+    setting = re.match(r"\w*", error.setting or "")[0]  # type: ignore[index]  # it always matches
+    if error.setting is None or setting not in options:
+        return str(error)
+    option, part = f"--{setting.replace('_', '-')}", error.setting[len(setting) :].lstrip(".: ")
+    return f"{option}: {part} {error.problem}" if part else f"{option} {error.problem}"
 
 
-def _os_error(error: OSError) -> str:
-    """What went wrong where; files carry their names, so that what has none is standard output."""
+def describe_os_error(error: OSError) -> str:
+    """Return which file failed and why. An error of standard output is the only one without a file name."""
     return f"{error.filename or 'standard output'}: {error.strerror or error}"
+
+
+@contextmanager
+def report_closed_stdout() -> Iterator[None]:
+    """End `--help` and `--version` as commands end if standard output cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        close_stdout()
+        print_message(f"error: {describe_os_error(error)}")
+        sys.exit(ExitCode.USAGE)
+
+
+def exit_on_sigterm() -> None:
+    """Make SIGTERM end the command as an exception does, so that no temporary file is left behind."""
+
+    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(ExitCode.TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)

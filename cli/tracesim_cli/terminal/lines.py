@@ -1,7 +1,8 @@
-"""Lines made of fragments, each in a style: as Rich text, as plain text, and on a stream."""
+"""Lines of styled fragments, as Rich text or as plain text."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -11,11 +12,11 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Fragment = tuple[str, str]
-"""A piece of a line and its Rich style; "" is the terminal's own."""
+"""A piece of a line and its Rich style; "" is the style of the terminal."""
 
 
 def rich_text(line: Iterable[Fragment]) -> Text:
-    """Return a line as Rich text that neither wraps nor ends in a newline."""
+    """Return a line as Rich text without wrapping and without a newline."""
     from rich.text import Text
 
     text = Text(no_wrap=True, overflow="crop", end="")
@@ -30,10 +31,16 @@ def plain_text(line: Iterable[Fragment]) -> str:
 
 
 def print_lines(stream: TextIO, display: Display, lines: Iterable[Sequence[Fragment]]) -> None:
-    """Print lines: in colour on a live display, else as plain text."""
+    """Print lines on `stream`: in colour on a live display, else as plain text."""
+    stream.write(styled_lines(display, lines))
+
+
+def styled_lines(display: Display, lines: Iterable[Sequence[Fragment]]) -> str:
+    """Return lines as they are printed: with the codes for colours on a live display, else as plain text."""
     if not display.live:
-        stream.write("".join([plain_text(line).rstrip() + "\n" for line in lines]))
-        return
-    console = open_console(stream)
+        return "".join([plain_text(line).rstrip() + "\n" for line in lines])
+    text = io.StringIO()
+    console = open_console(text, width=display.width)
     for line in lines:
         console.print(rich_text(line))
+    return text.getvalue()

@@ -13,13 +13,12 @@ from typing import Any, BinaryIO
 
 @contextmanager
 def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open `path` for writing; it gets its new content when the block ends well, and keeps the old if not.
+    """Open `path` for writing. It has its new content when the block ends, and its old one if that fails.
 
     The content is written to a hidden file beside it. Devices and pipes are written directly, and a link
-    stays a link. What cannot be written raises OSError with the name that was given: on entry, or as soon
-    as a disk is full.
+    stays a link. Raises OSError with the name `path`, on entry or while writing, where that fails.
     """
-    if _is_special(path):
+    if is_special(path):
         with io.BufferedWriter(_NamedFile(path, "wb", path)) as direct:
             yield direct
         return
@@ -35,7 +34,7 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 class _NamedFile(io.FileIO):
-    """A file whose errors carry the name that was given for it, also those of a later write."""
+    """A file whose errors have the name that was given for it, those of a later write too."""
 
     def __init__(self, path: str | os.PathLike[str], mode: str, given: str | os.PathLike[str]) -> None:
         super().__init__(os.fspath(path), mode)
@@ -48,10 +47,10 @@ class _NamedFile(io.FileIO):
             raise OSError(error.errno, error.strerror, self._given) from None
 
 
-def _is_special(path: str | os.PathLike[str]) -> bool:
-    """Say whether `path` is there and cannot be replaced: no regular file, or an open one under /dev.
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Return whether `path` exists and cannot be replaced: it is under /dev or /proc, or not a regular file.
 
-    A folder is special too, and opening it says what is wrong.
+    A folder is special too: opening it raises the right error.
     """
     if os.path.abspath(path).startswith(("/dev/", "/proc/")):  # noqa: PTH100 - links must not be followed
         return True
@@ -62,20 +61,15 @@ def _is_special(path: str | os.PathLike[str]) -> bool:
 
 
 def _open_beside(temporary: Path, target: Path, given: str | os.PathLike[str]) -> _NamedFile:
-    """Create `temporary` with the permissions that `target` has or would get."""
+    """Create `temporary` with the permissions that `target` has, if it exists and may be written."""
     try:
-        mode = _mode_to_keep(target)
+        mode = None
+        if target.exists():
+            with target.open("ab"):
+                mode = stat.S_IMODE(target.stat().st_mode)
         file = _NamedFile(temporary, "xb", given)
         if mode is not None:
             temporary.chmod(mode)
     except OSError as error:
         raise OSError(error.errno, error.strerror, os.fspath(given)) from None
     return file
-
-
-def _mode_to_keep(target: Path) -> int | None:
-    """Return the permissions of a file that is there; one that may not be written raises PermissionError."""
-    if not target.exists():
-        return None
-    with target.open("ab"):
-        return stat.S_IMODE(target.stat().st_mode)

@@ -1,4 +1,4 @@
-"""A line on a terminal that says how far something is which shows nothing yet, gone when it is done."""
+"""A line of progress on a terminal, while there is no other output; it is removed at the end."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TextIO, TypeVar
 from tracesim.errors import TraceProblem
 from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.safe_text import visible
-from tracesim_cli.terminal.text import counted
+from tracesim_cli.terminal.text import clip, counted
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 0.5
+FIRST_AFTER_SECONDS = 0.5
 REFRESH_SECONDS = 0.1
 
 _CLEAR_LINE = "\r\x1b[2K"
@@ -27,23 +27,21 @@ def with_status(
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterable[T]:
-    """`records` and the problems between them, as they are; a terminal is told how many, where it takes long.
+    """Return `records` and the problems between them; a terminal shows their number if this takes a while.
 
-    `doing` says what is done with them: "reading trace.jsonl". The stream is standard error by default.
+    `doing` is what is done with them, such as "reading trace.jsonl". `stream` is standard error by default.
     """
     stream = stream or sys.stderr
     display = choose_display(os.environ, stream)
     if not display.live:
         return records
-    return _told(records, visible(doing), display.width, stream, clock)
+    return _count_on(records, visible(doing), display.width, stream, clock)
 
 
-def _told(
+def _count_on(
     records: Iterable[T], doing: str, width: int, stream: TextIO, clock: Callable[[], float]
 ) -> Iterator[T]:
-    from tracesim_cli.terminal.text import clip
-
-    due = clock() + PATIENCE_SECONDS
+    due = clock() + FIRST_AFTER_SECONDS
     number, shown = 0, ""
     try:
         for record in records:

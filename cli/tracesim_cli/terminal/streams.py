@@ -1,4 +1,4 @@
-"""The standard streams as a command wants them: always there, and never in the way of the work."""
+"""The standard streams: open in any case, and no reason for a command to stop."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 
 def prepare_streams() -> None:
-    """Let a closed stream go nowhere, and no stream fail for a character that its encoding lacks.
+    """Replace a closed output stream by the null device, and escape characters that an encoding lacks.
 
-    A closed standard input stays None: to read from it is an error.
+    A closed standard input stays None, so that reading from it is an error.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -25,18 +25,18 @@ def prepare_streams() -> None:
 
 
 def close_stdout() -> None:
-    """Nobody reads any more: let what is still buffered go nowhere, without a word at exit."""
+    """Redirect standard output to the null device, so that flushing it at exit cannot fail."""
     with suppress(OSError, ValueError):
-        _lead_nowhere(sys.stdout.fileno())
+        _redirect_to_null(sys.stdout.fileno())
 
 
 @contextmanager
-def outliving_the_reader() -> Iterator[None]:
-    """Let writing to standard output go on, to nowhere, when its reader has gone (`| head`)."""
+def ignoring_closed_pipe() -> Iterator[None]:
+    """Redirect standard output to the null device, instead of failing, once nobody reads it (`| head`)."""
     stdout = sys.stdout
     try:
-        file = _Unread(stdout.fileno(), "wb", closefd=False)
-    except (OSError, ValueError):  # no real stream, as in a test
+        file = _RedirectingFile(stdout.fileno(), "wb", closefd=False)
+    except (OSError, ValueError):  # a stream without a file descriptor, as in a test
         yield
         return
     stdout.flush()
@@ -52,18 +52,18 @@ def outliving_the_reader() -> Iterator[None]:
             sys.stdout = stdout
 
 
-class _Unread(io.FileIO):
-    """A pipe that leads nowhere once nobody reads from it."""
+class _RedirectingFile(io.FileIO):
+    """A pipe that is redirected to the null device once nobody reads it."""
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
-            _lead_nowhere(self.fileno())
+            _redirect_to_null(self.fileno())
             return len(data)
 
 
-def _lead_nowhere(descriptor: int) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+def _redirect_to_null(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

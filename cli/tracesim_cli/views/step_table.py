@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+LEGEND = """\
+Signs in the table:
+r1:8     prefill of 8 tokens of request r1
+r1:8@16  prefill of 8 tokens, after 16 tokens that were computed before
+r1:8~16  prefill of 8 tokens, after 16 tokens from the prefix cache
+r1 "a"   token that r1 emits: its text, its id where there is no text, or · where only lengths are known
++1       one more entry that does not fit in the column"""
+"""The signs in the table of steps, for the help of a command."""
+
 REASON_STYLES = {"stop": "green", "length": "yellow", "abort": "red"}
 
 _GAP = 2

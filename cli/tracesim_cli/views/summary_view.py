@@ -15,8 +15,8 @@ from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.text import clip, label, quoted
 from tracesim_cli.views.step_table import REASON_STYLES, reason
 
-MOST_TEXTS = 12
-"""The texts of a trace with more requests than this are not shown."""
+MAX_TEXTS = 12
+"""With more requests than this, a summary does not show their texts."""
 
 Line = list[Fragment]
 
@@ -35,7 +35,7 @@ def format_summary(
     """
     figures = [*_figures(summary, elapsed), *(format_metrics(metrics) if metrics else ())]
     lines = [_cut([(f"{title:<15}", "dim"), *value], width) for title, value in figures]
-    if 0 < len(requests) <= MOST_TEXTS:
+    if 0 < len(requests) <= MAX_TEXTS:
         lines += [[], *format_texts(requests, width=width)]
     return lines
 

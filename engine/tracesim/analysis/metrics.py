@@ -90,10 +90,11 @@ def parse_slo(value: str) -> Slo:
     for part in value.split(","):
         name, equals, duration = part.strip().partition("=")
         if name in limits:
-            raise ConfigError(f"slo is {value!r}; gives a limit of {name} twice")
+            raise ConfigError(f"is {value!r}; gives a limit of {name} twice", setting="slo")
         if name not in known or not equals:
             raise ConfigError(
-                f"slo is {value!r}; must be limits of {', '.join(known)}, such as ttft=500ms,tpot=50ms"
+                f"is {value!r}; must be limits of {', '.join(known)}, such as ttft=500ms,tpot=50ms",
+                setting="slo",
             )
         limits[name] = parse_duration(f"slo.{name}", duration) / PER_SECOND
     return Slo(**limits)

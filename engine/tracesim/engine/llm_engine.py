@@ -46,8 +46,12 @@ class LLMEngine:
         *,
         clock: Clock | None = None,
         arrivals: ArrivalProcess | None = None,
+        params: SamplingParams | None = None,
     ) -> None:
-        """`arrivals` says when the records of a trace arrive: by default when they say so themselves."""
+        """`arrivals` says when the records of a trace arrive: by default when they say so themselves.
+
+        `params` are those of every request that is added without any.
+        """
         process = arrivals or ArrivalProcess()
         self.config = config
         self.simulator = simulator
@@ -55,6 +59,7 @@ class LLMEngine:
         self.step_number = 0
         self.requests: dict[str, RequestProgress] = {}
         self.counts = RunCounts()
+        self._params = params
         self._caching = bool(config.enable_prefix_caching)
         self.timekeeper = None if clock is None else Timekeeper(clock)
         self._arrival_times = ArrivalTimes(process, timed=clock is not None)
@@ -71,16 +76,21 @@ class LLMEngine:
         TokenizerError when the tokenizer cannot be had.
         """
         if not args.use_simulator:
-            raise ConfigError("use_simulator is False; tracesim has no model to run, only recorded responses")
+            raise ConfigError(
+                "is False; tracesim has no model to run, only recorded responses", setting="use_simulator"
+            )
         if args.sim_trace_path is None:
-            raise ConfigError("sim_trace_path is not set; it names the trace whose responses are replayed")
+            raise ConfigError(
+                "is not set; it names the trace whose responses are replayed", setting="sim_trace_path"
+            )
         config = args.create_engine_config()
         path = args.sim_trace_path
         paths = [path] if isinstance(path, (str, os.PathLike)) else path
         records, tokenizer = read_records(paths), load_tokenizer(args.tokenizer)
         simulator = TraceSimulator(records, tokenizer, eos_step=args.eos_step)
         arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed)
-        return cls(config, simulator, clock=parse_clock(args.clock), arrivals=arrivals)
+        params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
+        return cls(config, simulator, clock=parse_clock(args.clock), arrivals=arrivals, params=params)
 
     def add_request(
         self,
@@ -339,7 +349,7 @@ class LLMEngine:
         record, num_prompt_tokens = tokenized.record, tokenized.num_prompt_tokens
         longest = self.config.max_model_len
         room = None if longest is None else max(1, longest - num_prompt_tokens)
-        response = self.simulator.response_of(tokenized, params, room)
+        response = self.simulator.response_of(tokenized, params or self._params, room)
         request = Request(
             request_id,
             num_prompt_tokens,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracesim.config import check_flag, check_integer
+from tracesim.config import ResponseSettings, settings_of
 from tracesim.errors import ConfigError
 from tracesim.trace.record import TraceRecord
+
+_SETTINGS = settings_of(ResponseSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,14 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", _stop_strings(self.stop))
-        check_flag("include_stop_str_in_output", self.include_stop_str_in_output)
+        _SETTINGS["include_stop_str_in_output"].check(self.include_stop_str_in_output)
         if self.max_tokens is not None:
-            check_integer("max_tokens", self.max_tokens, 1)
+            _SETTINGS["max_tokens"].check(self.max_tokens)
         if self.min_tokens is not None:
-            check_integer("min_tokens", self.min_tokens, 0)
+            _SETTINGS["min_tokens"].check(self.min_tokens)
         if self.max_tokens is not None and (self.min_tokens or 0) > self.max_tokens:
             raise ConfigError(
-                f"min_tokens is {self.min_tokens}; must be at most max_tokens, {self.max_tokens}"
+                f"is {self.min_tokens}; must be at most max_tokens, {self.max_tokens}", setting="min_tokens"
             )
 
     @property
@@ -64,11 +66,13 @@ def _stop_strings(stop: object) -> tuple[str, ...] | None:
     if stop is None:
         return None
     if not isinstance(stop, Sequence):
-        raise ConfigError(f"stop is {stop!r}; must be a string or a list of strings")
+        raise ConfigError(f"is {stop!r}; must be a string or a list of strings", setting="stop")
     strings = (stop,) if isinstance(stop, str) else tuple(stop)
     for string in strings:
         if not isinstance(string, str):
-            raise ConfigError(f"stop has {string!r}; must be a string or a list of strings")
+            raise ConfigError(f"has {string!r}; must be a string or a list of strings", setting="stop")
         if not string:
-            raise ConfigError("stop has an empty string; a stop string needs at least one character")
+            raise ConfigError(
+                "has an empty string; a stop string needs at least one character", setting="stop"
+            )
     return strings

@@ -43,7 +43,8 @@ def parse_arrivals(value: str, speedup: float = 1.0, seed: int = 0) -> ArrivalPr
     if kind == "closed" and amount.isdecimal() and len(amount) <= _MOST_DIGITS and int(amount):
         return ArrivalProcess(kind, users=int(amount), **more)
     raise ConfigError(
-        f"arrivals is {value!r}; must be trace, asap, poisson:RATE, constant:RATE or closed:USERS, over 0"
+        f"is {value!r}; must be trace, asap, poisson:RATE, constant:RATE or closed:USERS, over 0",
+        setting="arrivals",
     )
 
 

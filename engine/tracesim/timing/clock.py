@@ -87,8 +87,9 @@ def parse_clock(value: str, name: str = "clock") -> Clock | None:
     if value.endswith(".toml"):
         return _from_toml(name, Path(value))
     raise ConfigError(
-        f"{name} is {value!r}; must be steps, constant:20ms, "
-        "linear:base=5ms,prefill=50us,decode=80us,context=1ns, or a .toml file"
+        f"is {value!r}; must be steps, constant:20ms, "
+        "linear:base=5ms,prefill=50us,decode=80us,context=1ns, or a .toml file",
+        setting=name,
     )
 
 
@@ -97,7 +98,7 @@ def parse_duration(name: str, value: object) -> int:
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     picoseconds = float(match["number"]) * _UNITS[match["unit"]] if match else math.inf
     if not math.isfinite(picoseconds):
-        raise ConfigError(f"{name} is {value!r}; must be a number and ns, us, ms or s, such as '20ms'")
+        raise ConfigError(f"is {value!r}; must be a number and ns, us, ms or s, such as '20ms'", setting=name)
     return round(picoseconds)
 
 
@@ -110,10 +111,12 @@ def _pairs(name: str, text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",")]
     for key, equals, _ in pairs:
         if not equals:
-            raise ConfigError(f"{name} has {key!r}; must be a name, = and a duration, such as decode=80us")
+            raise ConfigError(
+                f"has {key!r}; must be a name, = and a duration, such as decode=80us", setting=name
+            )
     given = [key.strip() for key, _, _ in pairs]
     if len(set(given)) < len(given):
-        raise ConfigError(f"{name} gives a cost twice: {text!r}")
+        raise ConfigError(f"gives a cost twice: {text!r}", setting=name)
     return {key.strip(): duration for key, _, duration in pairs}
 
 
@@ -121,7 +124,7 @@ def _linear(name: str, costs: Mapping[str, Any]) -> Clock:
     known = [field.name for field in fields(Clock)]
     for cost in costs:
         if cost not in known:
-            raise ConfigError(f"{name} has {cost!r}; a linear clock knows {', '.join(known)}")
+            raise ConfigError(f"has {cost!r}; a linear clock knows {', '.join(known)}", setting=name)
     return Clock(
         **{"base": 0, **{cost: parse_duration(f"{name}.{cost}", value) for cost, value in costs.items()}}
     )
@@ -130,7 +133,9 @@ def _linear(name: str, costs: Mapping[str, Any]) -> Clock:
 def _checked(clock: Clock, name: str, value: object) -> Clock:
     """A clock that stands still would let no time pass until the next arrival."""
     if clock.base <= 0 and (clock.prefill <= 0 or clock.decode <= 0):
-        raise ConfigError(f"{name} is {value!r}; a step must take time: base, or prefill and decode, over 0")
+        raise ConfigError(
+            f"is {value!r}; a step must take time: base, or prefill and decode, over 0", setting=name
+        )
     return clock
 
 
@@ -142,16 +147,15 @@ def _from_toml(name: str, path: Path) -> Clock | None:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{name}: cannot read {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot be read from {path}: {error.strerror}", setting=name) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: {path} is no TOML: {error}") from error
+        raise ConfigError(f"is {path}, which is not TOML: {error}", setting=name) from error
     table = document.get("clock")
     if not isinstance(table, dict):
-        raise ConfigError(f"{name}: {path} has no table [clock]")
+        raise ConfigError(f"is {path}, which has no table [clock]", setting=name)
     if "constant" in table:
         if len(table) > 1:
-            raise ConfigError(
-                f"{name}: {path} has constant beside {', '.join(sorted(set(table) - {'constant'}))}"
-            )
+            others = ", ".join(sorted(set(table) - {"constant"}))
+            raise ConfigError(f"is {path}, which has constant beside {others}", setting=name)
         table = {"base": table["constant"]}
     return _checked(_linear(f"{name}: {path}", table), name, str(path))

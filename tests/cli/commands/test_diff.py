@@ -211,7 +211,7 @@ def test_a_log_may_come_from_standard_input(tmp_path: Path) -> None:
 def test_wrong_usage_and_what_is_no_log(tmp_path: Path) -> None:
     log = saved(tmp_path)
     for arguments, expected in [
-        (("--ignore", "emited"), "'emited' is no field of a step; known are prefill,"),
+        (("--ignore", "emited"), "'emited' is not a field of a step; known are prefill,"),
         (("--case", "plain"), "neither log is a golden file"),
     ]:
         result = run("diff", log, log, *arguments)

@@ -33,7 +33,7 @@ _CONTENTS = {"prompt", "prompt_token_ids", "response_token_ids"}
 def check_format(name: str) -> FormatName:
     """`name`, which is that of a format. Raises ConfigError."""
     if name not in FORMATS:
-        raise ConfigError(f"trace_format is {name!r}; must be one of {', '.join(FORMATS)}")
+        raise ConfigError(f"is {name!r}; must be one of {', '.join(FORMATS)}", setting="trace_format")
     return name
 
 

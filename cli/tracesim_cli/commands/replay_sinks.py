@@ -1,0 +1,174 @@
+"""The outputs of a replay, a small sink for each: what it does with a step, and what at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+from tracesim.analysis.metrics import Metrics, Slo
+from tracesim.analysis.report import (
+    RequestReport,
+    RunReport,
+    Summary,
+    measure_run,
+    report_requests,
+    report_to_json,
+    requests_to_csv,
+    summarize,
+)
+from tracesim.engine.llm_engine import LLMEngine
+from tracesim.engine.outputs import StepRecord
+from tracesim.errors import TracesimError
+from tracesim_cli.commands.replay_options import OutputFormat
+from tracesim_cli.terminal.display import choose_display
+from tracesim_cli.views.summary_view import MAX_TEXTS, print_summary
+
+if TYPE_CHECKING:
+    from tracesim_cli.views.live_view import StepView
+
+
+class RunFigures:
+    """The figures of a run, each computed when it is first asked for."""
+
+    def __init__(self, engine: LLMEngine, settings: Mapping[str, object], slo: Slo | None) -> None:
+        self.settings = settings
+        self._engine, self._slo = engine, slo
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The totals of the run."""
+        return summarize(self._engine)
+
+    @cached_property
+    def metrics(self) -> Metrics | None:
+        """Latency and throughput; None without a clock."""
+        return measure_run(self._engine, self._slo)
+
+    @cached_property
+    def requests(self) -> Sequence[RequestReport]:
+        """A row for each request."""
+        return report_requests(self._engine)
+
+    @cached_property
+    def report(self) -> bytes:
+        """The JSON report."""
+        return report_to_json(RunReport(self.settings, self.summary, self.requests, self.metrics))
+
+
+class Sink:
+    """An output of a replay, which does nothing yet.
+
+    A sink that takes steps has `on_step` for their records, or `on_line` for their lines of JSON.
+    """
+
+    on_step: Callable[[StepRecord], object] | None = None
+    on_line: Callable[[bytes], object] | None = None
+
+    def end_steps(self) -> None:
+        """Do what is due after the last step."""
+
+    def fail(self, error: BaseException, figures: RunFigures) -> None:
+        """Do what is due when `error` has ended the replay early; the figures are those so far."""
+
+    def finish(self, figures: RunFigures) -> None:
+        """Write what is due at the end of a complete replay, after `end_steps` of every sink."""
+
+
+class TableSink(Sink):
+    """The table of steps."""
+
+    def __init__(self, view: StepView) -> None:
+        self._view = view
+        self.on_step = view.on_step
+
+    def end_steps(self) -> None:
+        """Draw the rows that are left, and an empty line below the table."""
+        self._view.finish()
+        sys.stdout.write("\n")
+
+    def fail(self, error: BaseException, figures: RunFigures) -> None:
+        """End the table in the same way, unless the stream itself has failed."""
+        self._view.__exit__(type(error), error, None)
+        if not isinstance(error, OSError):
+            sys.stdout.write("\n")
+
+
+class LineSink(Sink):
+    """A file of JSON step records, one per line."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.on_line = file.write
+
+
+class DelaySink(Sink):
+    """A pause after each step."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.on_line = self._pause
+
+    def _pause(self, _line: bytes) -> None:
+        sys.stdout.flush()
+        time.sleep(self._seconds)
+
+
+class SummarySink(Sink):
+    """The summary of the run, for people: at its end, or with the figures so far where it ends early."""
+
+    def __init__(self, output_format: OutputFormat) -> None:
+        self._format = output_format
+        self._started = time.perf_counter()
+
+    def fail(self, error: BaseException, figures: RunFigures) -> None:
+        """Print the summary if the user or the engine has stopped the run."""
+        if isinstance(error, (KeyboardInterrupt, TracesimError)):
+            self._print(figures)
+
+    def finish(self, figures: RunFigures) -> None:
+        """Print the summary unless standard output is for a program."""
+        if is_for_people(self._format):
+            self._print(figures)
+
+    def _print(self, figures: RunFigures) -> None:
+        elapsed = time.perf_counter() - self._started
+        stream = people_stream(self._format)
+        requests = figures.requests if figures.summary.requests <= MAX_TEXTS else []
+        print_summary(
+            stream, choose_display(os.environ, stream), figures.summary, elapsed, requests, figures.metrics
+        )
+
+
+class ReportSink(Sink):
+    """The JSON report."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def finish(self, figures: RunFigures) -> None:
+        """Write the report."""
+        self._file.write(figures.report)
+
+
+class RequestsSink(Sink):
+    """A CSV file with a row for each request."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def finish(self, figures: RunFigures) -> None:
+        """Write the rows."""
+        self._file.write(requests_to_csv(figures.requests))
+
+
+def people_stream(output_format: OutputFormat) -> TextIO:
+    """Return the stream for text that people read: standard output unless that is data for a program."""
+    return sys.stdout if is_for_people(output_format) else sys.stderr
+
+
+def is_for_people(output_format: OutputFormat) -> bool:
+    """Return whether standard output is text for people."""
+    return output_format in ("table", "summary")
