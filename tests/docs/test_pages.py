@@ -63,7 +63,7 @@ def test_every_option_has_help() -> None:
 
 
 def test_the_exit_codes_are_in_the_help() -> None:
-    assert "Exit codes: 0 done" in commands()["replay"].epilog
+    assert "Exit codes:\n0    the replay is complete\n1    " in commands()["replay"].epilog
 
 
 def test_the_command_line_page_has_every_option(tmp_path: Path) -> None:
