@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+import tracesim
 from doc_pages import GENERATED, anchors, examples, links, pages
 from paths import ROOT
 from tracesim_cli.main import app
@@ -60,6 +61,12 @@ def test_every_option_has_help() -> None:
             assert option.help, option.name
             for note in re.findall(r"\[(.*?)\]", option.help):
                 assert re.fullmatch(r"(\w[^;]* only; )?default: \S.*", note), option.name
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+
+    assert sorted(re.findall(r"^::: tracesim\.(\w+)$", page, re.MULTILINE)) == tracesim.__all__
 
 
 def test_the_exit_codes_are_in_the_help() -> None:
