@@ -1,4 +1,4 @@
-"""Write sample_traces/rush_hour.csv: two minutes of requests with a burst in the middle, for the documentation.
+"""Write sample_traces/rush_hour.csv: two minutes of requests with a burst in the middle.
 
 python tools/make_rush_hour.py
 

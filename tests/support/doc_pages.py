@@ -72,7 +72,7 @@ def links(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page: of its headings, as code hosts and the site form them, and of API entries."""
+    """Return the anchors of a page: those of its headings, and of its entries of the API."""
     text = prose(page)
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
