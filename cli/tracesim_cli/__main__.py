@@ -1,4 +1,7 @@
-"""`tracesim`, and `python -m tracesim_cli`: nothing is imported before an interrupt is quiet."""
+"""The entry point of `tracesim`, `python -m tracesim` and `python -m tracesim_cli`.
+
+It imports nothing but the standard library before it can handle an interrupt.
+"""
 
 import gc
 import os
@@ -7,8 +10,8 @@ from contextlib import suppress
 
 
 def main() -> None:
-    """Run the command line, and end the process with it."""
-    gc.disable()  # what is made lives to the end of the command, and none of it in circles
+    """Run the command line and end the process."""
+    gc.disable()  # objects live until the command ends, and none of them are in cycles
     try:
         from tracesim_cli.main import main as run
 
@@ -16,20 +19,20 @@ def main() -> None:
     except KeyboardInterrupt:  # before a command has begun: there is nothing to show
         sys.exit(130)
     except SystemExit as end:
-        _leave(end.code)
+        if isinstance(end.code, int):
+            _exit_now(end.code)
         raise
 
 
-def _leave(code: object) -> None:
-    """End the process here and now: to take everything apart takes Python as long as to start.
+def _exit_now(code: int) -> None:
+    """End the process without taking it apart, which would take as long as to start Python.
 
-    Return where something cannot be written, or the code is a message: Python's own way out tells.
+    Return if a stream cannot be flushed, so that Python itself ends the process and reports that.
     """
-    if isinstance(code, int):
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -87,8 +87,13 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = sorted(_MODULE_OF)
 
 
+def __dir__() -> list[str]:
+    """Return the public names, and those that every module has."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
 def __getattr__(name: str) -> object:
-    """Import a name when it is first asked for: a command that needs one room does not pay for the others."""
+    """Import a public name when it is first used, so that a program only waits for what it needs."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'tracesim' has no attribute {name!r}")
     return getattr(import_module(f"tracesim.{_MODULE_OF[name]}"), name)

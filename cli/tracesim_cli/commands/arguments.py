@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from tracesim.config import InputSettings, settings_of
 from tracesim.trace.formats import FormatName
 
 
 def named(name: str) -> str:
-    """`name`, which is no empty string. Raises BadParameter."""
+    """Return `name`. Raises BadParameter if it is empty."""
     if not name:
-        raise typer.BadParameter("is empty; a name is needed")
+        raise typer.BadParameter("is empty; must be a name")
     return name
 
 
@@ -33,15 +34,15 @@ Traces = Annotated[
     list[str],
     typer.Argument(
         metavar="TRACE",
-        help="Trace files of any format, .gz and .zst too; - is standard input.",
+        help="Trace files of any format, plain or compressed (.gz, .zst); - is standard input.",
         callback=_all_named,
     ),
 ]
 TraceFormat = Annotated[
     FormatName | None,
-    typer.Option("--trace-format", help="The format of the traces; told by their content where not given."),
+    typer.Option("--trace-format", help="Format of the traces; detected from their content by default."),
 ]
-SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Leave invalid records out.")]
+SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Skip invalid records.")]
 Ignore = Annotated[
     list[str] | None,
     typer.Option(
@@ -50,12 +51,12 @@ Ignore = Annotated[
         callback=_check_fields,
     ),
 ]
-Case = Annotated[str | None, typer.Option(help="The case of a golden file that has several.", metavar="NAME")]
+Case = Annotated[str | None, typer.Option(help="Case of a golden file that has several.", metavar="NAME")]
 TokenizerName = Annotated[
     str,
     typer.Option(
-        help="embedded, char, byte, a tiktoken encoding or model name, or the path of a .tiktoken file, "
-        "a tokenizer.json or its folder.",
+        help=settings_of(InputSettings)["tokenizer"].description,
+        metavar="NAME",
         callback=named,
     ),
 ]

@@ -1,10 +1,9 @@
-"""`tracesim vllm-model`: a model folder with which vLLM answers from a trace, with no download."""
+"""`tracesim vllm-model`: write a model folder with which vLLM answers from a trace, without a download."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -26,29 +25,22 @@ Exit codes:
 
 @with_exit_codes
 def vllm_model(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; new, or empty.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write: a new or an empty one.")],
 ) -> None:
     """Write a model folder that vLLM can serve from a trace: a tokenizer, and no weights.
 
-    The tokenizer has the embedded vocabulary. Exit code 0: it is there; 2: it cannot be.
+    The tokenizer has the embedded vocabulary. A folder that has these files already is left unchanged.
     """
     files = model_files()
-    if not _holds(folder, files):
-        _write(folder, files)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        _write_whole(folder, files)
+    elif any(not (folder / name).is_file() or (folder / name).read_bytes() != files[name] for name in files):
+        raise ConfigError(f"{folder} is not empty and may have another model in it; name a new folder")
     typer.echo(f"{visible(str(folder))}: {', '.join(files)}")
 
 
-def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
-    """Whether the folder is written already. Raises ConfigError where it holds something else."""
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return False
-    if all((folder / name).is_file() and (folder / name).read_bytes() == files[name] for name in files):
-        return True
-    raise ConfigError(f"{folder} is not empty, and a model may be in it; name a new folder")
-
-
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files beside `folder`, then give them its name: it is there whole or not at all."""
+def _write_whole(folder: Path, files: dict[str, bytes]) -> None:
+    """Write a folder with these files, or nothing: they are written beside it, and the folder is renamed."""
     target = Path(os.path.realpath(folder))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".tracesim-{os.urandom(8).hex()}.tmp")

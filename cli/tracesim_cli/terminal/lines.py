@@ -6,7 +6,10 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from rich.cells import cell_len
+
 from tracesim_cli.terminal.display import Display, open_console
+from tracesim_cli.terminal.text import clip
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -28,6 +31,18 @@ def rich_text(line: Iterable[Fragment]) -> Text:
 def plain_text(line: Iterable[Fragment]) -> str:
     """Return a line without its styles."""
     return "".join([piece for piece, _ in line])
+
+
+def clip_line(line: Iterable[Fragment], width: int) -> list[Fragment]:
+    """Return a line cut to `width` cells, with an ellipsis where it is cut."""
+    shown: list[Fragment] = []
+    for text, style in line:
+        if width <= 0:
+            break
+        piece = clip(text, width)
+        shown.append((piece, style))
+        width -= cell_len(piece)
+    return shown
 
 
 def print_lines(stream: TextIO, display: Display, lines: Iterable[Sequence[Fragment]]) -> None:

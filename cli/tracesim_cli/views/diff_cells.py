@@ -1,8 +1,8 @@
-"""What stands in a cell of a comparison: entries and figures as text, cut where they are equal."""
+"""The cells of a comparison of steps: entries and figures as text, shortened where they are equal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from operator import eq
 from typing import Any
@@ -11,91 +11,65 @@ from rich.cells import cell_len, set_cell_size
 
 from tracesim.analysis.step_diff import Entry, align
 from tracesim_cli.terminal.text import clip, label, quoted
-from tracesim_cli.views.step_table import reason
+from tracesim_cli.views.step_table import format_reason
 
-_MOST_CHANGES = 20
+_MAX_CHANGES = 20
 
 
 def entry_text(field: str, parts: Sequence[str], entry: Entry) -> str:
-    """An entry with all that can differ, as the step table spells it: `r2:13@16`, `r1 1917 " world"`.
+    """Return an entry with all that may differ, as the step table shows it: `r2:13@16`, `r1 1917 " a"`.
 
-    `parts` names the values of the entry; of a list of ids it is empty.
+    `parts` names the values of the entry; it is empty for a list of ids.
     """
     values = dict(zip(parts or ("id",), entry, strict=True))
-    name = label(values["id"]) if "id" in values else ""
-    return (name + _TAILS.get(field, _nothing)(values)).strip()
+    text = label(values["id"]) if "id" in values else ""
+    computed, tokens = values.get("computed"), values.get("tokens")
+    if field == "prefill":
+        text += f":{tokens}" if "tokens" in values else ""
+        text += f"@{computed}" if computed else ""
+    elif field == "decode":
+        text += f":{tokens}" if tokens not in (None, 1) else ""
+        text += f"@{computed}" if "computed" in values else ""
+    elif field == "cached":
+        text += f"~{tokens}" if "tokens" in values else ""
+    elif field == "emitted":
+        text += f" {values['token_id']}" if values.get("token_id") is not None else ""
+        text += f" {quoted(values['text'])}" if values.get("text") is not None else ""
+    elif field == "finished":
+        text += f" {format_reason(values.get('finish_reason', ''), values.get('stop_reason'))}"
+    return text.strip()
 
 
 def figure_text(figure: int | None) -> str:
-    """A figure; `endless` for the free blocks of an endless cache."""
-    return "endless" if figure is None else f"{figure:,}"
+    """Return a figure; None, the number of free blocks of an unlimited cache, is "unlimited"."""
+    return "unlimited" if figure is None else f"{figure:,}"
 
 
-def changes(field: str, left: Any, right: Any) -> str:
-    """A field that differs in a few words: `running 3|4`, or by the ids of entries `decode -r3 +r4 !r5`."""
+def change_text(field: str, left: Any, right: Any) -> str:
+    """Return what differs in a field: `running 3|4`, or the ids of the entries in `decode -r3 +r4 !r5`."""
     if not isinstance(left, list) or not isinstance(right, list):
         return f"{field} {figure_text(left)}|{figure_text(right)}"
-    words = [_change(*sides) for sides in align(left, right) if sides[0] != sides[1]]
-    more = [f"+{len(words) - _MOST_CHANGES} more"] if len(words) > _MOST_CHANGES else []
-    return " ".join([field, *words[:_MOST_CHANGES], *more])
+    words = []
+    for a, b in align(left, right):
+        if a != b:
+            mark = "+" if a is None else "-" if b is None else "!"
+            words.append(f"{mark}{label(str((a or b or ('',))[0]))}")
+    more = [f"+{len(words) - _MAX_CHANGES} more"] if len(words) > _MAX_CHANGES else []
+    return " ".join([field, *words[:_MAX_CHANGES], *more])
 
 
-def differing(left: str, right: str, room: int) -> tuple[str, str]:
-    """Two texts in `room` cells each; where both would look the same, from just before they differ."""
-    cut = clip(left, room), clip(right, room)
-    if left == right or cut[0] != cut[1]:
-        return cut
+def clip_differing(left: str, right: str, width: int) -> tuple[str, str]:
+    """Return two texts cut to `width` cells; if they would then look equal, from just before they differ."""
+    clipped = clip(left, width), clip(right, width)
+    if left == right or clipped[0] != clipped[1]:
+        return clipped
     equal = sum(1 for _ in takewhile(bool, map(eq, left, right)))
-    start = max(0, equal - room // 3)
-    return clip("…" + left[start:], room), clip("…" + right[start:], room)
+    start = max(0, equal - width // 3)
+    return clip("…" + left[start:], width), clip("…" + right[start:], width)
 
 
-def tail(text: str, room: int) -> str:
-    """The end of a text, which tells most of a path, in `room` cells."""
-    if cell_len(text) <= room:
+def clip_start(text: str, width: int) -> str:
+    """Return the end of `text` in `width` cells: the part that tells most about a path."""
+    if cell_len(text) <= width:
         return text
-    backwards = set_cell_size(text[::-1], max(room - 1, 0))
-    return "…" + backwards[::-1]
-
-
-def _change(left: Entry | None, right: Entry | None) -> str:
-    mark = "+" if left is None else "-" if right is None else "!"
-    return f"{mark}{label(str((left or right or ('',))[0]))}"
-
-
-def _scheduled(values: dict[str, Any]) -> str:
-    computed = values.get("computed")
-    tokens = f":{values['tokens']}" if "tokens" in values else ""
-    return tokens + (f"@{computed}" if computed else "")
-
-
-def _decoded(values: dict[str, Any]) -> str:
-    computed = f"@{values['computed']}" if "computed" in values else ""
-    return (f":{values['tokens']}" if values.get("tokens", 1) != 1 else "") + computed
-
-
-def _cached(values: dict[str, Any]) -> str:
-    return f"~{values['tokens']}" if "tokens" in values else ""
-
-
-def _emitted(values: dict[str, Any]) -> str:
-    said = [str(values["token_id"])] if values.get("token_id") is not None else []
-    said += [quoted(values["text"])] if values.get("text") is not None else []
-    return "".join(f" {word}" for word in said)
-
-
-def _finished(values: dict[str, Any]) -> str:
-    return f" {reason(values.get('finish_reason', ''), values.get('stop_reason'))}"
-
-
-def _nothing(_values: dict[str, Any]) -> str:
-    return ""
-
-
-_TAILS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "prefill": _scheduled,
-    "decode": _decoded,
-    "cached": _cached,
-    "emitted": _emitted,
-    "finished": _finished,
-}
+    return "…" + set_cell_size(text[::-1], max(width - 1, 0))[::-1]

@@ -10,11 +10,11 @@ from rich.cells import cell_len
 from tracesim_cli.terminal.lines import Fragment
 from tracesim_cli.terminal.text import clip
 
-_SHORT_LABEL = 5  # cells that an id keeps: of a short one the rest would tell nothing
+_MIN_LABEL = 5  # cells that an id keeps at least; a shorter piece would not identify it
 
 
 class Item(NamedTuple):
-    """One entry of a cell: the label says whose it is, the tail what became of it."""
+    """One entry of a cell: its label is a request, its tail what happened to it; `cells` is its width."""
 
     label: str
     label_style: str
@@ -23,10 +23,10 @@ class Item(NamedTuple):
     cells: int
 
 
-def fit(items: Iterable[Item], total: int, room: int, between: int = 1) -> tuple[list[Fragment], int]:
-    """Return as many of `total` items as `room` cells hold, then "+N" for those left out; and the cells used.
+def fit(items: Iterable[Item], total: int, width: int, between: int = 1) -> tuple[list[Fragment], int]:
+    """Return as many of `total` items as fit into `width` cells, then "+N" for the others; and their width.
 
-    At least one is shown, cut if need be. Only as many items are made as could be shown.
+    At least one item is shown, shortened if necessary. Only as many items are made as might fit.
     """
     seen: list[Item] = []
     used = 0
@@ -34,38 +34,35 @@ def fit(items: Iterable[Item], total: int, room: int, between: int = 1) -> tuple
     for item in items:
         seen.append(item)
         used += item.cells + (between if len(seen) > 1 else 0)
-        if used > room:
+        if used > width:
             break
-        if used + _count_cells(total - len(seen)) <= room:
+        if used + _count_cells(total - len(seen)) <= width:
             shown, shown_cells = len(seen), used
     if not shown:
         shown = 1
-        seen[0] = _shortened(seen[0], room - _count_cells(total - 1))
+        seen[0] = _shorten(seen[0], width - _count_cells(total - 1))
         shown_cells = seen[0].cells
-    return _joined(seen[:shown], total - shown, between), shown_cells + _count_cells(total - shown)
-
-
-def _shortened(item: Item, room: int) -> Item:
-    """Cut an item to `room` cells: a long label first, to no less than a third of them, then the tail."""
-    kept = max(room - cell_len(item.tail), room // 3, _SHORT_LABEL)
-    shown = clip(item.label, min(kept, room))
-    tail = clip(item.tail, room - cell_len(shown))
-    return item._replace(label=shown, tail=tail, cells=cell_len(shown) + cell_len(tail))
-
-
-def _count_cells(left_out: int) -> int:
-    return len(f" +{left_out}") if left_out else 0
-
-
-def _joined(items: list[Item], left_out: int, between: int) -> list[Fragment]:
-    """Put items side by side, and the count of those left out after them."""
+    omitted = total - shown
     line: list[Fragment] = []
-    for item in items:
+    for item in seen[:shown]:
         if line:
             line.append((" " * between, ""))
         line.append((item.label, item.label_style))
         if item.tail:
             line.append((item.tail, item.tail_style))
-    if left_out:
-        line.append((f" +{left_out}", "dim"))
-    return line
+    if omitted:
+        line.append((f" +{omitted}", "dim"))
+    return line, shown_cells + _count_cells(omitted)
+
+
+def _shorten(item: Item, width: int) -> Item:
+    """Return an item cut to `width` cells: its label, to no less than a third of them, then its tail."""
+    kept = max(width - cell_len(item.tail), width // 3, _MIN_LABEL)
+    label = clip(item.label, min(kept, width))
+    tail = clip(item.tail, width - cell_len(label))
+    return item._replace(label=label, tail=tail, cells=cell_len(label) + cell_len(tail))
+
+
+def _count_cells(omitted: int) -> int:
+    """Return the width of the "+N" for that many items."""
+    return len(f" +{omitted}") if omitted else 0

@@ -1,7 +1,7 @@
-"""Steps shown as they happen: on a terminal above a live footer, elsewhere as plain rows.
+"""The table of steps as they happen: above a live footer on a terminal, in plain rows elsewhere.
 
-Rows wait in a buffer and are drawn together, some twelve times a second, so that the engine and not the
-terminal sets the pace. No row is dropped: what waits is drawn at the end, after an error and after Ctrl-C.
+Rows are buffered and drawn together about twelve times a second, so that the terminal does not slow down the
+engine. No row is dropped: buffered rows are drawn at the end, after an error, and after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from tracesim_cli.views.step_table import StepTable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
-    from rich.segment import Segment
     from rich.text import Text
 
 REFRESH_SECONDS = 1 / 12
 
 _SHOW_CURSOR = "\x1b[?25h"
 _ONE_LINE_FROM = 90
-_LONGEST_BAR = 40
+_MAX_BAR = 40
 
 
 def open_view(
@@ -42,9 +41,9 @@ def open_view(
     delay: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> StepView:
-    """Return the view for a run of `requests` requests and `blocks` KV blocks (None when endless).
+    """Return the view for a run of `requests` requests with `blocks` KV cache blocks (None: unlimited).
 
-    `delay` is the pause that the caller makes after each step.
+    `delay` is the pause in seconds that the caller makes after each step.
     """
     if not display.live:
         table = StepTable(display.width, finite_blocks=blocks is not None)
@@ -53,18 +52,18 @@ def open_view(
 
 
 class StepView(ABC):
-    """Shows each step given to `on_step`; use it in a `with` block, or call `finish` at the end."""
+    """A view that shows every step given to `on_step`, in a `with` block or until `finish` is called."""
 
     def __init__(self, *, delay: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._delay = delay
         self._clock = clock
-        self._waiting: list[StepRecord] = []
+        self._buffer: list[StepRecord] = []
         self._drawn_at = float("-inf")
         self._closed = False
 
     def __enter__(self) -> StepView:
         try:
-            with _interrupt_held():
+            with _deferred_interrupt():
                 self._open()
         except BaseException:
             self._abandon()
@@ -72,41 +71,41 @@ class StepView(ABC):
         return self
 
     def on_step(self, record: StepRecord) -> None:
-        """Take a step; draw it now, unless another one comes before the next redraw is due."""
-        self._waiting.append(record)
+        """Take a step, and draw the buffer if the next redraw is due before the next step."""
+        self._buffer.append(record)
         if self._clock() + self._delay - self._drawn_at >= REFRESH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Draw the steps that wait."""
-        with _interrupt_held():
-            records, self._waiting = self._waiting, []
+        """Draw the steps in the buffer."""
+        with _deferred_interrupt():
+            records, self._buffer = self._buffer, []
             self._draw(records)
             self._drawn_at = self._clock()
 
     def finish(self) -> None:
-        """Draw what waits and leave the terminal as it was."""
+        """Draw the steps in the buffer and restore the terminal."""
         if self._closed:
             return
         try:
-            if self._waiting:
+            if self._buffer:
                 self.flush()
         finally:
             self._closed = True
-            with _interrupt_held():
+            with _deferred_interrupt():
                 self._close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, OSError):  # perhaps the stream itself: nothing more is written to it
+        if isinstance(error, OSError):  # it may be the stream that failed: write nothing more to it
             self._abandon()
         else:
             self.finish()
 
     def _abandon(self) -> None:
         self._closed = True
-        self._waiting.clear()
+        self._buffer.clear()
         with suppress(OSError):
             self._close()
 
@@ -121,7 +120,7 @@ class StepView(ABC):
 
 
 class PlainView(StepView):
-    """Rows as plain text: no redraws, no footer, no escape codes."""
+    """Rows as plain text, without redraws, footer, and escape codes."""
 
     def __init__(
         self,
@@ -186,8 +185,8 @@ class LiveView(StepView):
         self._draw([])
 
     def _draw(self, records: Sequence[StepRecord]) -> None:
-        """Print rows and footer in one write; a terminal of another width starts the table anew."""
-        from rich.segment import Segments
+        """Print rows and footer in one write, with new column titles if the width has changed."""
+        from rich.segment import Segment, Segments
 
         lines: list[list[Fragment]] = []
         if self._width != self._console.width:
@@ -195,19 +194,15 @@ class LiveView(StepView):
             self._table = StepTable(self._width, finite_blocks=self._footer.blocks is not None)
             lines.append(self._table.header_fragments())
         lines += map(self._table.row_fragments, records)
-        self._console.print(Segments(self._segments(lines)), crop=False)
-
-    def _segments(self, lines: Sequence[Sequence[Fragment]]) -> Iterator[Segment]:
-        """Skip Rich's `Text` and its wrapping, which cost more than all else: there is nothing to wrap."""
-        from rich.segment import Segment
-
+        segments: list[Segment] = []  # without Rich's `Text`, whose wrapping takes longest and is not needed
         for line in lines:
             for text, style in line:
-                yield Segment(text, self._console.get_style(style) if style else None)
-            yield Segment.line()
+                segments.append(Segment(text, self._console.get_style(style) if style else None))
+            segments.append(Segment.line())
+        self._console.print(Segments(segments), crop=False)
 
     def _close(self) -> None:
-        """Take the footer away and show the cursor, also where Rich fails again at its last write."""
+        """Remove the footer and show the cursor, even if Rich fails at its last write."""
         try:
             self._live.stop()
         except BaseException:
@@ -218,7 +213,7 @@ class LiveView(StepView):
 
 
 class Footer:
-    """The line under the rows: how far the run is, and what it holds."""
+    """The line below the rows: the progress of the run, and what its engine has."""
 
     def __init__(self, requests: int, blocks: int | None) -> None:
         self.blocks = blocks
@@ -230,73 +225,69 @@ class Footer:
         self._started_at = self._clock()
 
     def start(self, clock: Callable[[], float]) -> None:
-        """Start to measure the time by `clock`."""
+        """Start to measure the speed with `clock`."""
         self._clock = clock
         self._started_at = clock()
 
     def count(self, record: StepRecord) -> None:
-        """Take a step into account."""
+        """Count a step."""
         self._last = record
         self._steps += 1
         self._finished += len(record.finished)
 
     def lines(self, width: int) -> list[list[Fragment]]:
-        """Return the footer for a terminal of `width` cells: two lines where one has no room."""
+        """Return the footer for a terminal of `width` cells, in two lines if the terminal is narrow."""
         progress = f" {self._finished:,}/{self._requests:,} requests"
         if width < _ONE_LINE_FROM:
             bar = self._bar(width - len(progress))
-            return [[*bar, (clip(progress, width), "")], [(self._state(width), "dim")]]
-        state = self._state(width - len(progress) - 2)
+            return [[*bar, (clip(progress, width), "")], [(self._engine_state(width), "dim")]]
+        state = self._engine_state(width - len(progress) - 2)
         bar = self._bar(width - len(progress) - len(state) - 2)
         return [[*bar, (progress, ""), (f"  {state}", "dim")]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        for line in self.lines(options.max_width - 3):  # room for the ^C that a terminal echoes
+        for line in self.lines(options.max_width - 3):  # without the cells of the ^C that a terminal echoes
             yield rich_text([*line, ("\n", "")])
 
-    def _state(self, room: int) -> str:
-        """What the engine holds, in shorter words where `room` cells are too few."""
+    def _engine_state(self, width: int) -> str:
+        """Return running and waiting requests, KV cache usage and speed, shortened if `width` is small."""
         running, waiting = (self._last.running, self._last.waiting) if self._last else (0, self._requests)
         elapsed = self._clock() - self._started_at
         speed = f"{self._steps / elapsed:,.0f} steps/s" if elapsed > 0 else "- steps/s"
-        blocks, share = self._kv_use()
-        long = f"running {running:,}  waiting {waiting:,}  KV {blocks}  {speed}"
+        blocks = share = "unlimited"
+        if self.blocks is not None:
+            free = self._last.free_blocks if self._last else None
+            used = 0 if free is None else self.blocks - free
+            blocks, share = f"{used:,}/{self.blocks:,} blocks", f"{used / self.blocks:.0%}"
+        long = f"running {running:,}  waiting {waiting:,}  KV cache {blocks}  {speed}"
         short = f"run {running:,}  wait {waiting:,}  KV {share}  {speed}"
-        return long if len(long) <= room else clip(short, room)
+        return long if len(long) <= width else clip(short, width)
 
-    def _kv_use(self) -> tuple[str, str]:
-        """The blocks in use: how many, and the share of them."""
-        if self.blocks is None:
-            return "endless", "endless"
-        free = self._last.free_blocks if self._last else None
-        used = 0 if free is None else self.blocks - free
-        return f"{used:,}/{self.blocks:,} blocks", f"{used / self.blocks:.0%}"
-
-    def _bar(self, room: int) -> list[Fragment]:
-        length = max(0, min(room, _LONGEST_BAR))
+    def _bar(self, width: int) -> list[Fragment]:
+        length = max(0, min(width, _MAX_BAR))
         done = length * self._finished // self._requests if self._requests else length
         return [("━" * done, "green"), ("━" * (length - done), "dim")]
 
 
 @contextmanager
-def _interrupt_held() -> Iterator[None]:
-    """Let a Ctrl-C wait for the end of the block, so that no row is lost or torn; a second one ends it."""
+def _deferred_interrupt() -> Iterator[None]:
+    """Defer a Ctrl-C to the end of the block, so that no row is lost or torn, but not a second one."""
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield
         return
-    held: list[FrameType | None] = []
+    deferred: list[FrameType | None] = []
 
-    def hold(number: int, frame: FrameType | None) -> None:
-        if held:
-            held.clear()
+    def defer(number: int, frame: FrameType | None) -> None:
+        if deferred:
+            deferred.clear()
             handler(number, frame)
-        held.append(frame)
+        deferred.append(frame)
 
-    signal.signal(signal.SIGINT, hold)
+    signal.signal(signal.SIGINT, defer)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-        if held:
-            handler(signal.SIGINT, held[0])
+        if deferred:
+            handler(signal.SIGINT, deferred[0])

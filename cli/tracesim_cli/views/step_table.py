@@ -1,19 +1,18 @@
-"""The table of steps: which columns there are, how wide they are, and one line of text a step.
+"""The table of steps: its columns and their widths, and the line of each step.
 
-Nothing here prints. A line is first a list of styled fragments; from those come a Rich `Text` and a plain
-string alike. All that a trace brings along, ids included, passes `visible` and never Rich's markup.
+Nothing here prints. A line is a list of styled fragments, which become Rich text or a plain string. All text
+of a trace, ids included, is escaped by `visible` and never read as Rich's markup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 
-from tracesim.engine.outputs import EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
+from tracesim.engine.outputs import StepRecord
 from tracesim_cli.terminal.lines import Fragment, rich_text
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.text import clip, label, quoted
@@ -21,7 +20,6 @@ from tracesim_cli.views.items import Item, fit
 
 if TYPE_CHECKING:
     from rich.text import Text
-
 
 LEGEND = """\
 Signs in the table:
@@ -35,37 +33,52 @@ r1 "a"   token that r1 emits: its text, its id where there is no text, or · whe
 REASON_STYLES = {"stop": "green", "length": "yellow", "abort": "red"}
 
 _GAP = 2
-_NARROWEST = 40
-_MERGED_BELOW = 80
-_PREEMPTED_FROM = 120
+_MIN_WIDTH = 40
+_SEPARATE_BATCH_FROM = 80
+_SEPARATE_PREEMPTED_FROM = 120
 
 
-Entries = tuple[int, Iterator[Item]]
-"""How many entries a cell has, and the entries, made only as they are asked for."""
+class Column(NamedTuple):
+    """A column: the fields of a step whose entries it shows, `between` cells apart.
 
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """Cells `start` to `end` of every line, and what a step puts there, `between` spaces apart."""
+    `weight` is its share of the width, `start` the first of its `width` cells.
+    """
 
     title: str
-    start: int
-    end: int
+    fields: tuple[str, ...]
+    weight: int
     between: int
-    entries: Callable[[StepRecord], Entries]
+    start: int = 0
+    width: int = 0
+
+    def entries(self, record: StepRecord) -> tuple[int, Iterator[Item]]:
+        """Return the number of entries of a step in this column, and the entries, each made when needed."""
+        if len(self.fields) == 1:
+            return len(getattr(record, self.fields[0])), _items(record, self.fields[0])
+        total = sum([len(getattr(record, field)) for field in self.fields])
+        return total, chain.from_iterable([_items(record, field, " preempted") for field in self.fields])
 
 
 class StepTable:
-    """The table for a terminal of `width` cells; no line is ever wider, and none wraps.
+    """The table for a terminal of `width` cells, but at least 40; no line is wider, and none wraps.
 
-    With `finite_blocks` there can be preemptions: they have a column where there is room for one, and share
-    the last column with what finished where there is not. Below 40 cells the table stays 40 wide.
+    With `finite_blocks` there can be preemptions. They have a column in a wide table, and share the last
+    column with the finished requests in a narrower one.
     """
 
     def __init__(self, width: int, *, finite_blocks: bool = False) -> None:
-        self.width = max(width, _NARROWEST)
-        self._step_width = 5 if self.width < _MERGED_BELOW else 6
-        self._columns = tuple(_placed(_parts(self.width, finite_blocks), self._step_width, self.width))
+        self.width = max(width, _MIN_WIDTH)
+        self._step_width = 5 if self.width < _SEPARATE_BATCH_FROM else 6
+        columns = _choose_columns(self.width, finite_blocks)
+        weights = sum(column.weight for column in columns)
+        end = self._step_width
+        self._columns: list[Column] = []
+        for index, column in enumerate(columns):
+            gaps = _GAP * (len(columns) - index)
+            share = (self.width - end - gaps) * column.weight // weights
+            self._columns.append(column._replace(start=end + _GAP, width=share))
+            end += _GAP + share
+            weights -= column.weight
 
     def header(self) -> Text:
         """Return the line of column titles."""
@@ -76,124 +89,71 @@ class StepTable:
         return rich_text(self.row_fragments(record))
 
     def header_fragments(self) -> list[Fragment]:
-        """Return the line of column titles in pieces."""
+        """Return the line of column titles in fragments."""
         line = "step".rjust(self._step_width)
         for column in self._columns:
-            line = line.ljust(column.start) + clip(column.title, column.end - column.start)
+            line = line.ljust(column.start) + clip(column.title, column.width)
         return [(line, "bold")]
 
     def row_fragments(self, record: StepRecord) -> list[Fragment]:
-        """Return the line of one step in pieces.
+        """Return the line of one step in fragments.
 
-        A step number too long for its column takes the room it needs from the next one.
+        A step number that is too long for its column moves the start of the next one only.
         """
         first = self._columns[0]
-        step = clip(str(record.step), (first.start + first.end) // 2).rjust(self._step_width)
+        step = clip(str(record.step), first.start + first.width // 2).rjust(self._step_width)
         line: list[Fragment] = [(step, "dim")]
         filled = len(step)
         for column in self._columns:
             total, items = column.entries(record)
-            if not total:
-                continue
-            start = max(column.start, filled + 1)
-            line.append((" " * (start - filled), ""))
-            cell, cells = fit(items, total, column.end - start, column.between)
-            line += cell
-            filled = start + cells
+            if total:
+                start = max(column.start, filled + 1)
+                line.append((" " * (start - filled), ""))
+                cell, cells = fit(items, total, column.start + column.width - start, column.between)
+                line += cell
+                filled = start + cells
         return line
 
 
-def reason(finish_reason: str, stop_reason: str | None) -> str:
-    """Return why a request finished in words: `length`, or `stop "END"` where a stop string was met."""
+def format_reason(finish_reason: str, stop_reason: str | None) -> str:
+    """Return why a request finished: `length`, or `stop "END"` with the stop string that ended it."""
     shown = visible(finish_reason)
     return shown if stop_reason is None else f"{shown} {quoted(stop_reason)}"
 
 
-class _Part(NamedTuple):
-    """A column before it is placed: it gets its weight of the width."""
-
-    title: str
-    weight: int
-    between: int
-    entries: Callable[[StepRecord], Entries]
-
-
-def _parts(width: int, finite_blocks: bool) -> list[_Part]:
-    """Choose the columns: a narrow table has one for the whole batch."""
-    own_preempted = finite_blocks and width >= _PREEMPTED_FROM
-    parts = [_Part("prefill", 4, 1, _prefill), _Part("decode", 4, 1, _decode)]
-    if width < _MERGED_BELOW:
-        parts = [_Part("prefill:n decode", 7, 1, _batch)]
-    parts.append(_Part("emitted", 7, 2, _emitted))
-    if own_preempted:
-        return [*parts, _Part("finished", 5, 2, _finished), _Part("preempted", 3, 1, _preempted)]
-    return [*parts, _Part("events" if finite_blocks else "finished", 5, 2, _events)]
+def _choose_columns(width: int, finite_blocks: bool) -> list[Column]:
+    """Return the columns of a table, which are fewer in a narrow one."""
+    columns = [Column("prefill", ("prefill",), 4, 1), Column("decode", ("decode",), 4, 1)]
+    if width < _SEPARATE_BATCH_FROM:
+        columns = [Column("prefill:n decode", ("prefill", "decode"), 7, 1)]
+    columns.append(Column("emitted", ("emitted",), 7, 2))
+    if not finite_blocks:
+        return [*columns, Column("finished", ("finished",), 5, 2)]
+    if width < _SEPARATE_PREEMPTED_FROM:
+        return [*columns, Column("events", ("preempted", "finished"), 5, 2)]
+    return [*columns, Column("finished", ("finished",), 5, 2), Column("preempted", ("preempted",), 3, 1)]
 
 
-def _placed(parts: list[_Part], start: int, width: int) -> Iterator[Column]:
-    """Lay columns side by side after `start`, each as wide as its weight of what is left."""
-    weights = sum(part.weight for part in parts)
-    for left, part in zip(range(len(parts), 0, -1), parts, strict=True):
-        share = (width - start - _GAP * left) * part.weight // weights
-        yield Column(part.title, start + _GAP, start + _GAP + share, part.between, part.entries)
-        start += _GAP + share
-        weights -= part.weight
-
-
-def _prefill(record: StepRecord) -> Entries:
-    return len(record.prefill), _prefill_items(record)
-
-
-def _decode(record: StepRecord) -> Entries:
-    return len(record.decode), map(_decode_item, record.decode)
-
-
-def _batch(record: StepRecord) -> Entries:
-    items = chain(_prefill_items(record), map(_decode_item, record.decode))
-    return len(record.prefill) + len(record.decode), items
-
-
-def _emitted(record: StepRecord) -> Entries:
-    return len(record.emitted), map(_emitted_item, record.emitted)
-
-
-def _finished(record: StepRecord) -> Entries:
-    return len(record.finished), map(_finished_item, record.finished)
-
-
-def _preempted(record: StepRecord) -> Entries:
-    return len(record.preempted), (_item(request_id, "red") for request_id in record.preempted)
-
-
-def _events(record: StepRecord) -> Entries:
-    preempted = (_item(request_id, "", " preempted", "red") for request_id in record.preempted)
-    total = len(record.finished) + len(record.preempted)
-    return total, chain(preempted, map(_finished_item, record.finished))
-
-
-def _prefill_items(record: StepRecord) -> Iterator[Item]:
-    """`r2:13`; `r2:13@16` after 16 tokens computed before, `r2:13~16` after 16 found in the cache."""
-    cached = {entry.id: entry.tokens for entry in record.cached or ()}
-    for entry in record.prefill:
-        mark = "~" if entry.id in cached else "@"
-        before = f"{mark}{entry.computed}" if entry.computed else ""
-        yield _item(entry.id, "", f":{entry.tokens}{before}", "cyan")
-
-
-def _decode_item(entry: ScheduledTokens) -> Item:
-    return _item(entry.id, "dim")
-
-
-def _emitted_item(token: EmittedToken) -> Item:
-    """`r1 " world"`; `r1 1917` when there is no text, `r1 ·` when there are only lengths."""
-    if token.text is not None:
-        return _item(token.id, "dim", " " + quoted(token.text))
-    return _item(token.id, "dim", " ·" if token.token_id is None else f" {token.token_id}")
-
-
-def _finished_item(request: FinishedRequest) -> Item:
-    shown = reason(request.finish_reason, request.stop_reason)
-    return _item(request.id, "", " " + shown, REASON_STYLES.get(request.finish_reason, ""))
+def _items(record: StepRecord, field: str, preempted: str = "") -> Iterator[Item]:
+    """Yield the entries of a field as `LEGEND` says, with `preempted` after the id of a preempted request."""
+    if field == "prefill":
+        cached = {entry.id for entry in record.cached or ()}
+        for prefill in record.prefill:
+            before = f"{'~' if prefill.id in cached else '@'}{prefill.computed}" if prefill.computed else ""
+            yield _item(prefill.id, "", f":{prefill.tokens}{before}", "cyan")
+    elif field == "decode":
+        for decode in record.decode:
+            yield _item(decode.id, "dim")
+    elif field == "emitted":
+        for token in record.emitted:
+            text = quoted(token.text) if token.text is not None else token.token_id
+            yield _item(token.id, "dim", f" {'·' if text is None else text}")
+    elif field == "finished":
+        for request in record.finished:
+            reason = format_reason(request.finish_reason, request.stop_reason)
+            yield _item(request.id, "", f" {reason}", REASON_STYLES.get(request.finish_reason, ""))
+    else:
+        yield from (_item(request_id, "red", preempted, "red") for request_id in record.preempted)
 
 
 def _item(request_id: str, label_style: str, tail: str = "", tail_style: str = "") -> Item:

@@ -1,4 +1,4 @@
-"""The end of a run in a few lines: its figures, and for a small trace what each request said."""
+"""The summary of a run: its figures and, if there are few requests, the text of each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rich.cells import cell_len
 from tracesim.analysis.metrics import Metrics
 from tracesim.analysis.report import BatchSizes, RequestReport, Summary
 from tracesim_cli.terminal.display import Display
-from tracesim_cli.terminal.lines import Fragment, plain_text, print_lines
+from tracesim_cli.terminal.lines import Fragment, clip_line, plain_text, print_lines
 from tracesim_cli.terminal.safe_text import visible
-from tracesim_cli.terminal.text import clip, label, quoted
-from tracesim_cli.views.step_table import REASON_STYLES, reason
+from tracesim_cli.terminal.text import clip, counted, label, quoted
+from tracesim_cli.views.step_table import REASON_STYLES, format_reason
 
 MAX_TEXTS = 12
 """With more requests than this, a summary does not show their texts."""
@@ -31,36 +31,42 @@ def format_summary(
 ) -> list[Line]:
     """Return the figures of a run and, of at most 12 `requests`, the texts; no line is wider than `width`.
 
-    `elapsed` is the run's time in seconds; without it no speed is given. `metrics` are there under a clock.
+    `elapsed` is the duration of the run in seconds, for its speed. `metrics` exist under a clock only.
     """
-    figures = [*_figures(summary, elapsed), *(format_metrics(metrics) if metrics else ())]
-    lines = [_cut([(f"{title:<15}", "dim"), *value], width) for title, value in figures]
+    figures = [*_figures(summary, elapsed)]
+    if metrics:
+        figures += [*_throughput(metrics), *_latencies(metrics)]
+    title_width = max(len(title) for title, _ in figures) + 2
+    lines = [clip_line([(title.ljust(title_width), "dim"), *value], width) for title, value in figures]
     if 0 < len(requests) <= MAX_TEXTS:
         lines += [[], *format_texts(requests, width=width)]
     return lines
 
 
 def format_texts(requests: Sequence[RequestReport], *, width: int = 100) -> list[Line]:
-    """Return a line a request: its id, why it finished, and its text in visible escapes."""
-    ids = [clip(label(request.id), width // 4) for request in requests]
-    endings = [clip(_ending(request), width // 3) for request in requests]
-    id_width = max(map(cell_len, ids), default=0)
-    ending_width = max(map(cell_len, endings), default=0)
-    return [
-        _cut(
-            [
-                (_padded(shown, id_width), ""),
-                (_padded(ending, ending_width), REASON_STYLES.get(request.finish_reason or "", "dim")),
-                _said(request),
-            ],
-            width,
-        )
-        for request, shown, ending in zip(requests, ids, endings, strict=True)
-    ]
+    """Return a line per request: its id, why it finished, and its text, or its length if it has no text."""
+    ids, endings = [], []
+    for request in requests:
+        ids.append(clip(label(request.id), width // 4))
+        reason = request.finish_reason
+        ending = "unfinished" if reason is None else format_reason(reason, request.stop_reason)
+        endings.append(clip(ending, width // 3))
+    id_width = max(map(cell_len, ids), default=0) + 2
+    ending_width = max(map(cell_len, endings), default=0) + 2
+    lines = []
+    for request, shown, ending in zip(requests, ids, endings, strict=True):
+        num_tokens = counted(request.output_tokens, "token")
+        line = [
+            (shown + " " * (id_width - cell_len(shown)), ""),
+            (ending + " " * (ending_width - cell_len(ending)), _reason_style(request.finish_reason)),
+            (num_tokens, "dim") if request.text is None else (quoted(request.text), ""),
+        ]
+        lines.append(clip_line(line, width))
+    return lines
 
 
 def summary_rows(summary: Summary, metrics: Metrics | None = None) -> list[tuple[str, str]]:
-    """Return the figures of a run as plain text, each with its title; its latencies are not among them."""
+    """Return the figures of a run, except its latencies, as plain text: a title and a value each."""
     figures = [*_figures(summary, None), *(_throughput(metrics) if metrics else ())]
     return [(title, plain_text(value)) for title, value in figures]
 
@@ -79,27 +85,45 @@ def print_summary(
 
 
 def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Line]]:
-    yield "requests", _request_figures(summary)
+    """Yield the figures of a run, each with its title: requests, steps, tokens, batches and the KV cache."""
+    endings = [(count, reason, _reason_style(reason)) for reason, count in summary.finished.items()]
+    if summary.unfinished:
+        endings.append((summary.unfinished, "unfinished", "bold"))
+    requests: Line = [(f"{summary.requests:,}", "")]
+    for count, ending, style in endings:
+        requests += [(": " if len(requests) == 1 else ", ", ""), (f"{count:,} {visible(ending)}", style)]
+    yield "requests", requests
     steps = f"{summary.steps:,}"
     if summary.steps:
         steps += f": {summary.prefill_steps:,} with prefill, {summary.decode_steps:,} with decode"
     yield "steps", [(steps, "")]
     yield "tokens", [(f"{summary.prompt_tokens:,} prompt, {summary.output_tokens:,} output", "")]
-    yield "prefill batch", [(_sizes(summary.prefill_batch), "")]
-    yield "decode batch", [(_sizes(summary.decode_batch), "")]
+    yield "prefill batch", [(_batch_sizes(summary.prefill_batch), "")]
+    yield "decode batch", [(_batch_sizes(summary.decode_batch), "")]
     yield "preemptions", [(f"{summary.preemptions:,}", "red" if summary.preemptions else "")]
     if summary.peak_kv_cache_usage is not None:
-        yield "KV cache", [(f"at most {summary.peak_kv_cache_usage:.1%} of the blocks held", "")]
+        yield "peak KV cache usage", [(f"{summary.peak_kv_cache_usage:.1%}", "")]
     if summary.cached_tokens is not None:
-        rate = f"{summary.prefix_cache_hit_rate or 0:.1%}"
-        yield "prefix cache", [(f"{summary.cached_tokens:,} prompt tokens cached: {rate}", "")]
+        tokens = counted(summary.cached_tokens, "prompt token")
+        yield "prefix cache hits", [(f"{tokens}, {summary.prefix_cache_hit_rate or 0:.1%}", "")]
     if elapsed:
         yield "speed", [(f"{summary.steps / elapsed:,.0f} steps/s ({elapsed:,.3f} s)", "")]
 
 
-def format_metrics(metrics: Metrics) -> Iterator[tuple[str, Line]]:
-    """Yield the figures of a run under a clock, each with its title."""
-    yield from _throughput(metrics)
+def _throughput(metrics: Metrics) -> Iterator[tuple[str, Line]]:
+    """Yield the figures of a run under a clock, except its latencies, each with its title."""
+    yield "virtual time", [(f"{metrics.duration:,.3f} s", "")]
+    requests = f"{metrics.request_throughput:,.2f} requests/s"
+    output_tokens = f"{metrics.output_token_throughput:,.1f} output tokens/s"
+    total_tokens = f"{metrics.total_token_throughput:,.1f} total tokens/s"
+    yield "throughput", [(f"{requests}, {output_tokens}, {total_tokens}", "")]
+    yield "mean concurrency", [(f"{metrics.mean_batch:,.1f} requests", "")]
+    if metrics.goodput is not None:
+        yield "goodput", [(f"{metrics.goodput:,.2f} requests/s", "")]
+
+
+def _latencies(metrics: Metrics) -> Iterator[tuple[str, Line]]:
+    """Yield the latencies of a run in seconds, under a line of column titles."""
     yield "seconds", [("".join(f"{head:>11}" for head in ("mean", "p50", "p90", "p99")), "dim")]
     for title, latency in (
         ("queue time", metrics.queue_time),
@@ -113,60 +137,10 @@ def format_metrics(metrics: Metrics) -> Iterator[tuple[str, Line]]:
             yield title, [("".join(f"{value:>11,.4f}" for value in values), "")]
 
 
-def _throughput(metrics: Metrics) -> Iterator[tuple[str, Line]]:
-    yield "virtual time", [(f"{metrics.duration:,.3f} s", "")]
-    yield (
-        "throughput",
-        [
-            (f"{metrics.request_throughput:,.2f} requests/s, ", ""),
-            (f"{metrics.output_token_throughput:,.1f} output tokens/s, ", ""),
-            (f"{metrics.total_token_throughput:,.1f} tokens/s in all", ""),
-        ],
-    )
-    yield "batch in time", [(f"mean {metrics.mean_batch:,.1f} requests", "")]
-    if metrics.goodput is not None:
-        yield "goodput", [(f"{metrics.goodput:,.2f} requests/s", "")]
-
-
-def _request_figures(summary: Summary) -> Line:
-    """`3: 2 stop, 1 length`, each reason in its colour."""
-    counts = [(count, visible(why), REASON_STYLES.get(why, "")) for why, count in summary.finished.items()]
-    if summary.unfinished:
-        counts.append((summary.unfinished, "unfinished", "bold"))
-    line: Line = [(f"{summary.requests:,}", "")]
-    for count, why, style in counts:
-        line += [(": " if len(line) == 1 else ", ", ""), (f"{count:,} {why}", style)]
-    return line
-
-
-def _sizes(batch: BatchSizes) -> str:
+def _batch_sizes(batch: BatchSizes) -> str:
     return f"mean {batch.mean:,.1f}, max {batch.max:,}"
 
 
-def _ending(request: RequestReport) -> str:
-    if request.finish_reason is None:
-        return "unfinished"
-    return reason(request.finish_reason, request.stop_reason)
-
-
-def _said(request: RequestReport) -> Fragment:
-    """The text, or how many tokens it was when there is none to show."""
-    if request.text is None:
-        return f"{request.output_tokens:,} tokens", "dim"
-    return quoted(request.text), ""
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - cell_len(text) + 2)
-
-
-def _cut(line: Line, width: int) -> Line:
-    """Return a line cut to `width` cells, with an ellipsis where it goes on."""
-    shown: Line = []
-    for text, style in line:
-        if width <= 0:
-            break
-        piece = clip(text, width)
-        shown.append((piece, style))
-        width -= cell_len(piece)
-    return shown
+def _reason_style(finish_reason: str | None) -> str:
+    """Return the style of a finish reason; None is a request that has not finished."""
+    return "dim" if finish_reason is None else REASON_STYLES.get(finish_reason, "")

@@ -18,7 +18,7 @@ from tracesim.analysis.step_diff import Comparison, diff_steps
 from tracesim.analysis.step_log import STEP_TELLS, LoggedStep, StepLog
 from tracesim_cli.main import app
 from tracesim_cli.terminal.lines import plain_text
-from tracesim_cli.views.diff_cells import differing
+from tracesim_cli.views.diff_cells import clip_differing
 from tracesim_cli.views.diff_view import format_diff
 
 REPLAY = ["replay", str(MILESTONE), "--tokenizer", "char"]
@@ -127,10 +127,10 @@ def test_a_field_that_differs_everywhere_is_cut(logs: tuple[Path, Path]) -> None
 
 
 def test_long_texts_are_cut_before_they_differ() -> None:
-    left, right = differing("request-" * 20 + "one", "request-" * 20 + "two", 24)
+    left, right = clip_differing("request-" * 20 + "one", "request-" * 20 + "two", 24)
 
     assert (left.endswith("one"), right.endswith("two")) == (True, True)
-    assert differing("a", "b", 24) == ("a", "b")
+    assert clip_differing("a", "b", 24) == ("a", "b")
 
 
 def test_a_step_that_only_one_log_has(logs: tuple[Path, Path]) -> None:

@@ -238,7 +238,7 @@ def test_stop_strings_without_text_are_an_input_error_that_says_where() -> None:
         (["--tokenizer", ""], "error: --tokenizer is ''; must be a string, not empty"),
         (["--clock", "constant:5"], "error: --clock: constant is '5'; must be a number and ns, us, ms or s"),
         (["--speedup", "0"], "error: --speedup is 0.0; must be a number > 0"),
-        ([""], "is empty; a name is needed"),
+        ([""], "is empty; must be a name"),
         (["--tokenizer", "embeded"], "did you mean 'embedded'?"),
         (["--tokenizer", "no/such.tiktoken"], "cannot read no/such.tiktoken"),
         (["--save-steps", "no/such/folder/steps.jsonl"], "no/such/folder/steps.jsonl"),

@@ -204,7 +204,7 @@ def test_the_footer_shows_where_the_run_is(width: int) -> None:
         " 1/4 requests",
         "running 7",
         "waiting 3",
-        "KV 28/128 blocks",
+        "KV cache 28/128 blocks",
         "2 steps/s",
     ]
 
@@ -220,9 +220,8 @@ def test_a_narrow_footer_shortens_words_before_figures() -> None:
     assert plain_text(footer.lines(57)[1]) == "run 1,024  wait 18,976  KV 99%  10,000 steps/s"
 
 
-def test_the_footer_says_when_blocks_are_endless() -> None:
-    """Without a limit there is no use to show."""
-    assert "KV endless" in plain_text(Footer(4, None).lines(100)[0])
+def test_an_unlimited_cache_has_no_usage_in_the_footer() -> None:
+    assert "KV cache unlimited" in plain_text(Footer(4, None).lines(100)[0])
 
 
 def test_plain_rows_need_no_rich_console() -> None:
