@@ -113,10 +113,10 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
 def _throughput(metrics: Metrics) -> Iterator[tuple[str, Line]]:
     """Yield the figures of a run under a clock, except its latencies, each with its title."""
     yield "virtual time", [(f"{metrics.duration:,.3f} s", "")]
-    requests = f"{metrics.request_throughput:,.2f} requests/s"
+    yield "request throughput", [(f"{metrics.request_throughput:,.2f} requests/s", "")]
     output_tokens = f"{metrics.output_token_throughput:,.1f} output tokens/s"
     total_tokens = f"{metrics.total_token_throughput:,.1f} total tokens/s"
-    yield "throughput", [(f"{requests}, {output_tokens}, {total_tokens}", "")]
+    yield "token throughput", [(f"{output_tokens}, {total_tokens}", "")]
     yield "mean concurrency", [(f"{metrics.mean_batch:,.1f} requests", "")]
     if metrics.goodput is not None:
         yield "goodput", [(f"{metrics.goodput:,.2f} requests/s", "")]
