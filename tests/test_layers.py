@@ -66,7 +66,7 @@ def test_imports_run_down(package: str) -> None:
 
 
 def test_the_library_does_not_know_the_command_line() -> None:
-    """Nor Rich, nor Typer: `import tracesim` is for programs. Only `python -m tracesim` starts the command."""
+    """Nor Rich, nor Typer: `import tracesim` is for programs. `python -m tracesim` is the one exception."""
     library = [path for path in modules("tracesim") if path.stem != "__main__"]
     found = {name[0] for path in library for name in imported(path)}
 
