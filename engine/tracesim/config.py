@@ -10,8 +10,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    NamedTuple,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from tracesim.errors import ConfigError
 
@@ -20,12 +31,10 @@ SchedulingPolicy = Literal["fcfs", "priority"]
 
 ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
 
-_SETTINGS: Final[dict[type, dict[str, Setting]]] = {}
 _TYPE_NAMES: Final = {int: "an integer", float: "a number", bool: "True or False", str: "a string, not empty"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
+class Setting(NamedTuple):
     """What is declared about a setting; make one with `setting` or `engine_setting`, get it by `settings_of`.
 
     `defaults` has the default by engine: an engine that is missing there does not have the setting. `unset`
@@ -89,17 +98,21 @@ def engine_setting(description: str, defaults: Mapping[str, Any], **declared: An
 
 def settings_of(group: type[SettingsGroup]) -> Mapping[str, Setting]:
     """Return the settings that a group declares or inherits, by name."""
-    if group in _SETTINGS:
-        return _SETTINGS[group]
-    hints = get_type_hints(group)
-    settings = _SETTINGS[group] = {}
-    for each in fields(group):
+    settings = all_settings()
+    return {each.name: settings[each.name] for each in fields(group) if each.name in settings}
+
+
+@cache
+def all_settings() -> Mapping[str, Setting]:
+    """Return the settings of all groups by name, completed with the types of their fields."""
+    settings = {}
+    hints = get_type_hints(EngineArgs)
+    for each in fields(EngineArgs):
         if Setting in each.metadata:
             hint = hints[each.name]
             members = [hint] if get_origin(hint) is Literal or not get_args(hint) else get_args(hint)
             types = [member for member in members if member is not type(None)]
-            settings[each.name] = replace(
-                each.metadata[Setting],
+            settings[each.name] = each.metadata[Setting]._replace(
                 name=each.name,
                 type=types[0],
                 is_optional=len(types) < len(members),
@@ -299,4 +312,5 @@ class EngineArgs(TimeSettings, ResponseSettings, InputSettings, EngineSettings):
         settings = self.create_engine_config().known()
         settings |= self.values_of(InputSettings) | self.values_of(ResponseSettings)
         time = self.values_of(TimeSettings)
-        return settings if TimeSettings(**time) == TimeSettings() else settings | time
+        is_given = any(value != all_settings()[name].defaults[self.engine] for name, value in time.items())
+        return settings | time if is_given else settings

@@ -22,9 +22,11 @@ def _all_named(names: Any) -> list[str]:  # Any: on Python 3.10 Typer fails at l
 
 
 def _check_fields(names: Any) -> Any:
+    if not names:
+        return names
     from tracesim.analysis.step_diff import IGNORABLE
 
-    for name in names or ():
+    for name in names:
         if name not in IGNORABLE:
             raise typer.BadParameter(f"{name!r} is not a field of a step; known are {', '.join(IGNORABLE)}")
     return names

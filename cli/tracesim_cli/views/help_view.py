@@ -15,7 +15,9 @@ Line = list[Fragment]
 _GAP = 2
 _MIN_WIDTH = 40
 _MAX_CHOICES = 25
-_OPTION = re.compile(r"(-\S+(?:, -\S+)*)(.*)")
+_MAX_COLUMN = 34
+_OPTION = re.compile(r"(-[^\s,]+(?:, -[^\s,]+)*)(.*)")
+_NO_BREAK = str.maketrans(" ", "\u00a0")
 
 
 @dataclass(frozen=True)
@@ -30,40 +32,40 @@ class Panel:
 class HelpPage:
     """The help of one command; empty lines separate the paragraphs of `text`.
 
-    The descriptions in `panels` begin in one column, and those of each of the `notes` in a column of its own.
+    All descriptions in the panels of a group begin in the same column.
     """
 
     usage: str
     text: str
-    panels: Sequence[Panel]
-    notes: Sequence[Panel]
+    groups: Sequence[Sequence[Panel]]
 
 
 def help_page(command: Any, context: Any) -> HelpPage:
-    """Return the help of a Typer command: its arguments, its commands, its options by panel, and its epilog.
+    """Return the help of a Typer command: its commands, its arguments, its options by panel, and its epilog.
 
-    Each paragraph of the epilog is a note: a title with a colon, then a row per line, with two spaces or more
+    Each paragraph of the epilog is a panel: a title with a colon, then a row per line, with two spaces or more
     between term and description.
     """
-    panels: dict[str, list[tuple[str, str]]] = {}
+    groups: list[list[Panel]] = []
     if hasattr(command, "list_commands"):
         names = command.list_commands(context)
         summaries = [command.get_command(context, name).help.split("\n\n")[0] for name in names]
-        panels["Commands"] = list(zip(names, summaries, strict=True))
+        groups.append([Panel("Commands", list(zip(names, summaries, strict=True)))])
+    panels: dict[str, list[tuple[str, str]]] = {}
     for parameter in command.get_params(context):
         if parameter.param_type_name == "argument":
             panels.setdefault("Arguments", []).append((parameter.metavar, parameter.help))
         else:
             panel = panels.setdefault(parameter.rich_help_panel or "Options", [])
             panel.append((_option_term(parameter), _option_description(parameter)))
-    notes = []
+    groups.append([Panel(title, rows) for title, rows in panels.items()])
     for paragraph in command.epilog.split("\n\n"):
         title, *lines = paragraph.split("\n")
         parts = [line.partition("  ") for line in lines]
         rows = [(term, description.strip()) for term, _, description in parts]
-        notes.append(Panel(title.removesuffix(":"), rows))
+        groups.append([Panel(title.removesuffix(":"), rows)])
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    return HelpPage(usage, command.help, [Panel(title, rows) for title, rows in panels.items()], notes)
+    return HelpPage(usage, command.help, groups)
 
 
 def format_help(page: HelpPage, width: int, *, boxed: bool) -> list[Line]:
@@ -73,7 +75,7 @@ def format_help(page: HelpPage, width: int, *, boxed: bool) -> list[Line]:
     for paragraph in page.text.split("\n\n"):
         lines += [[(line, "")] for line in textwrap.wrap(paragraph, width)]
         lines.append([])
-    for panels in [page.panels, *([note] for note in page.notes)]:
+    for panels in page.groups:
         lines += _format_panels(panels, width, boxed=boxed)
     return lines
 
@@ -108,7 +110,7 @@ def _format_panels(panels: Sequence[Panel], width: int, *, boxed: bool) -> Itera
     """Yield the lines of panels whose descriptions begin in one column."""
     inner = width - (4 if boxed else _GAP)
     terms = [len(term) for panel in panels for term, description in panel.rows if description]
-    column = max([length for length in terms if length <= inner * 3 // 8], default=0) + _GAP
+    column = max([length for length in terms if length <= min(inner * 2 // 5, _MAX_COLUMN)], default=0) + _GAP
     for panel in panels:
         rows = [line for term, description in panel.rows for line in _row(term, description, column, inner)]
         yield from _boxed(panel.title, rows, width) if boxed else _titled(panel.title, rows)
@@ -134,9 +136,10 @@ def _description(text: str, width: int) -> Iterator[Line]:
     """Yield the lines of a description, with the note in brackets at its end in a dim style."""
     note = text.rfind("[") if text.endswith("]") else len(text)
     start = 0
-    for line in textwrap.wrap(text, width, break_on_hyphens=False):
+    unbroken = text[:note] + text[note:].translate(_NO_BREAK)
+    for line in textwrap.wrap(unbroken, width, break_on_hyphens=False):
         plain = max(0, note - start)
-        yield [(line[:plain], ""), (line[plain:], "dim")]
+        yield [(line[:plain], ""), (line[plain:].replace("\u00a0", " "), "dim")]
         start += len(line) + 1
 
 
