@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steps import a_logged_step
 from tracesim.analysis.step_diff import Comparison, StepDiff, align, diff_steps
 from tracesim.analysis.step_log import GOLDEN_TELLS, STEP_TELLS, LoggedStep, StepLog
 from tracesim.errors import ConfigError
@@ -40,21 +41,6 @@ STEP_FIELDS = {
 logs = st.lists(st.fixed_dictionaries(STEP_FIELDS), min_size=1, max_size=8).map(
     lambda steps: [LoggedStep(number, fields) for number, fields in enumerate(steps)]
 )
-
-
-def a_step(number: int = 0, **varied: Any) -> LoggedStep:
-    """A step in which r1 decodes, but for what is named."""
-    usual: dict[str, Any] = {
-        "prefill": [],
-        "decode": [{"id": "r1", "computed": 5, "tokens": 1}],
-        "emitted": [{"id": "r1", "token_id": 32, "text": " "}],
-        "finished": [],
-        "preempted": [],
-        "running": 1,
-        "waiting": 0,
-        "free_blocks": None,
-    }
-    return LoggedStep(number, usual | varied)
 
 
 def compare(
@@ -107,22 +93,22 @@ def counts(diff: StepDiff) -> tuple[int, int, int]:
 
 
 def test_steps_are_matched_by_number() -> None:
-    diff = compare(map(a_step, [0, 2, 4]), map(a_step, [0, 3, 4, 7]))
+    diff = compare(map(a_logged_step, [0, 2, 4]), map(a_logged_step, [0, 3, 4, 7]))
 
     assert (diff.steps, *counts(diff)) == (5, 3, 1, 2)
 
 
 def test_steps_are_taken_as_they_are_asked_for() -> None:
-    endless: Iterator[LoggedStep] = map(a_step, count())
-    pairs = Comparison(a_log(endless), a_log(map(a_step, count()))).pairs()
+    endless: Iterator[LoggedStep] = map(a_logged_step, count())
+    pairs = Comparison(a_log(endless), a_log(map(a_logged_step, count()))).pairs()
 
     assert [pair.number for pair in islice(pairs, 3)] == [0, 1, 2]
     assert next(endless).number <= 5
 
 
 def test_the_steps_around_the_first_difference_are_kept() -> None:
-    changed = [a_step(number, running=2 if number in (5, 7) else 1) for number in range(20)]
-    diff = compare(map(a_step, range(20)), changed, context=2)
+    changed = [a_logged_step(number, running=2 if number in (5, 7) else 1) for number in range(20)]
+    diff = compare(map(a_logged_step, range(20)), changed, context=2)
 
     assert [pair.number for pair in diff.before] == [3, 4]
     assert [(pair.number, pair.differs) for pair in diff.after] == [(6, False), (7, True)]
@@ -130,10 +116,10 @@ def test_the_steps_around_the_first_difference_are_kept() -> None:
 
 
 def test_one_field_of_the_entries_can_be_ignored() -> None:
-    other = a_step(emitted=[{"id": "r1", "token_id": 32, "text": None}])
+    other = a_logged_step(emitted=[{"id": "r1", "token_id": 32, "text": None}])
 
-    assert compare([a_step()], [other]).differing
-    assert not compare([a_step()], [other], "emitted.text").differing
+    assert compare([a_logged_step()], [other]).differing
+    assert not compare([a_logged_step()], [other], "emitted.text").differing
 
 
 def test_an_unknown_field_is_refused_with_the_known_ones() -> None:
@@ -142,7 +128,7 @@ def test_an_unknown_field_is_refused_with_the_known_ones() -> None:
 
 
 def test_what_only_one_format_tells_is_not_compared() -> None:
-    golden = a_step(
+    golden = a_logged_step(
         emitted=[{"id": "r1"}],
         finished=[{"id": "r1", "finish_reason": "stop"}, {"id": "r2", "finish_reason": "stop"}],
         preempted=["r3", "r4"],
@@ -150,7 +136,7 @@ def test_what_only_one_format_tells_is_not_compared() -> None:
         scheduled=["r1"],
     )
     finished = [{"id": name, "finish_reason": "stop", "stop_reason": "END"} for name in ("r2", "r1")]
-    record = a_step(finished=finished, preempted=["r4", "r3"])
+    record = a_logged_step(finished=finished, preempted=["r4", "r3"])
     comparison = Comparison(a_golden_log([golden]), a_log([record]))
 
     assert not diff_steps(comparison.pairs()).differing
@@ -164,7 +150,9 @@ def test_what_only_one_format_tells_is_not_compared() -> None:
 
 
 def test_two_golden_logs_are_compared_in_all_they_tell() -> None:
-    steps = [a_step(scheduled=["r1", "r2"], running_ids=order) for order in (["r1", "r2"], ["r2", "r1"])]
+    steps = [
+        a_logged_step(scheduled=["r1", "r2"], running_ids=order) for order in (["r1", "r2"], ["r2", "r1"])
+    ]
     diff = diff_steps(Comparison(a_golden_log(steps[:1]), a_golden_log(steps[1:])).pairs())
 
     assert diff.first is not None

@@ -12,27 +12,11 @@ import pytest
 
 from factories import a_record, an_engine, steps_of
 from paths import GOLDEN
+from steps import a_step, write_lines
 from tracesim.analysis.step_log import STEP_TELLS, LoggedStep, logged, open_step_log
 from tracesim.engine.outputs import StepRecord
 from tracesim.engine.step_json import step_to_json
 from tracesim.errors import StepLogError
-
-
-def a_step(number: int = 0, **varied: Any) -> dict[str, Any]:
-    """A step record as JSON: r1 decodes, but for what is named."""
-    usual: dict[str, Any] = {
-        "schema": "tracesim.step/1",
-        "step": number,
-        "prefill": [],
-        "decode": [{"id": "r1", "computed": 5 + number, "tokens": 1}],
-        "emitted": [{"id": "r1", "token_id": 32, "text": " "}],
-        "finished": [],
-        "preempted": [],
-        "running": 1,
-        "waiting": 0,
-        "free_blocks": None,
-    }
-    return usual | varied
 
 
 def a_case(name: str = "plain", **varied: Any) -> dict[str, Any]:
@@ -59,9 +43,7 @@ def a_case(name: str = "plain", **varied: Any) -> dict[str, Any]:
 
 
 def a_file(folder: Path, *objects: Any, name: str = "log.jsonl") -> Path:
-    path = folder / name
-    path.write_text("".join(json.dumps(value) + "\n" for value in objects))
-    return path
+    return write_lines(folder / name, *objects)
 
 
 def refusal(path: Path | str, case: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""`tracesim` as a process: streams that are closed, full or in another encoding, and early interrupts."""
+"""`tracesim` as a process: closed streams, full disks, other encodings, and early interrupts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this
 
 
 def shell(command: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a shell command in which `tracesim` is this one."""
-    script = f'tracesim() {{ "{sys.executable}" -m tracesim_cli "$@"; }}; {command}'
+    """Run a shell command in which `tracesim` is the tested one."""
+    script = f'tracesim() {{ "{sys.executable}" -m tracesim "$@"; }}; {command}'
     return subprocess.run(
         ["bash", "-c", script], env={**os.environ, **environ}, capture_output=True, check=False, timeout=60
     )
 
 
 @pytest.mark.parametrize("output_format", ["table", "json"])
-def test_files_are_written_whole_when_nobody_reads_standard_output(
-    output_format: str, tmp_path: Path
-) -> None:
+def test_files_are_written_whole_after_standard_output_is_closed(output_format: str, tmp_path: Path) -> None:
     steps, report = tmp_path / "steps.jsonl", tmp_path / "report.json"
     options = f"--format {output_format} --delay 0.01 --save-steps {steps} --save-report {report}"
     done = shell(f"tracesim {REPLAY} {options} | true; echo ${{PIPESTATUS[0]}}")
@@ -36,7 +34,7 @@ def test_files_are_written_whole_when_nobody_reads_standard_output(
     assert (len(steps.read_text().splitlines()), report.read_text()[-2:]) == (12, "}\n")
 
 
-def test_steps_are_compared_to_the_end_when_nobody_reads_standard_output(tmp_path: Path) -> None:
+def test_steps_are_compared_to_the_end_after_standard_output_is_closed(tmp_path: Path) -> None:
     expected = tmp_path / "steps.jsonl"
     shell(f"tracesim {REPLAY} --save-steps {expected}")
     options = f"--max-tokens 3 --delay 0.01 --expect {expected}"
@@ -56,7 +54,7 @@ def test_steps_are_compared_to_the_end_when_nobody_reads_standard_output(tmp_pat
         ("replay - <&-", 1),
     ],
 )
-def test_a_closed_stream_is_no_trouble_and_errors_stay_off_standard_output(command: str, code: int) -> None:
+def test_a_closed_stream_is_not_an_error_and_errors_stay_off_standard_output(command: str, code: int) -> None:
     done = shell(f"tracesim {command}")
 
     assert done.returncode == code
@@ -64,7 +62,7 @@ def test_a_closed_stream_is_no_trouble_and_errors_stay_off_standard_output(comma
     assert code == 0 or done.stdout == b""
 
 
-def test_all_that_was_written_reaches_a_pipe_before_the_process_ends() -> None:
+def test_all_output_reaches_a_pipe_before_the_process_ends() -> None:
     done = shell(f"tracesim {REPLAY} --format jsonl --max-steps 3 | cat; echo ${{PIPESTATUS[0]}}")
 
     assert (done.stdout.count(b'{"schema":'), done.stdout.splitlines()[-1]) == (3, b"3")
@@ -73,7 +71,7 @@ def test_all_that_was_written_reaches_a_pipe_before_the_process_ends() -> None:
 
 @needs_dev_full
 @pytest.mark.parametrize("command", ["--help", "--version", "replay --help", f"validate {MILESTONE}"])
-def test_what_cannot_be_written_is_an_error(command: str) -> None:
+def test_a_standard_output_that_cannot_be_written_is_an_error(command: str) -> None:
     done = shell(f"tracesim {command} > /dev/full")
 
     assert done.returncode == 2
@@ -81,7 +79,7 @@ def test_what_cannot_be_written_is_an_error(command: str) -> None:
 
 
 @needs_dev_full
-def test_a_full_disk_is_told_with_the_name_of_the_file() -> None:
+def test_a_full_disk_is_an_error_with_the_name_of_the_file() -> None:
     done = shell(f"tracesim {REPLAY} --format summary --save-steps /dev/full")
 
     assert (done.returncode, b"/dev/full: No space left on device" in done.stderr) == (2, True)
@@ -98,7 +96,7 @@ def test_a_character_that_the_encoding_lacks_is_shown_as_an_escape() -> None:
 
 
 def test_an_interrupt_before_a_command_begins_is_quiet() -> None:
-    """The import that is interrupted stands for all of them."""
+    """The interrupted import stands for all of them."""
     code = (
         "import sys, tracesim_cli.__main__ as entry\n"
         "class Interrupted:\n"

@@ -5,18 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from typer.testing import CliRunner, Result
 
+from command_line import run
 from paths import GOLDEN, MILESTONE
+from steps import a_step, write_lines
 from tracesim.analysis.step_diff import Comparison, diff_steps
 from tracesim.analysis.step_log import STEP_TELLS, LoggedStep, StepLog
-from tracesim_cli.main import app
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.views.diff_cells import clip_differing
 from tracesim_cli.views.diff_view import format_diff
@@ -24,42 +23,16 @@ from tracesim_cli.views.diff_view import format_diff
 REPLAY = ["replay", str(MILESTONE), "--tokenizer", "char"]
 
 
-def run(*arguments: str | Path, **more: Any) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "80", "NO_COLOR": "1"}, **more)
-
-
-def a_step(number: int = 0, **varied: Any) -> dict[str, Any]:
-    """A step record as JSON, in which nothing happens but for what is named, and that r1 decodes."""
-    usual: dict[str, Any] = {
-        "schema": "tracesim.step/1",
-        "step": number,
-        "prefill": [],
-        "decode": [{"id": "r1", "computed": 5, "tokens": 1}],
-        "emitted": [],
-        "finished": [],
-        "preempted": [],
-        "running": 1,
-        "waiting": 0,
-        "free_blocks": 9,
-    }
-    return usual | varied
-
-
 @pytest.fixture
 def logs(tmp_path: Path) -> tuple[Path, Path]:
-    """Return the files of two logs, empty yet."""
+    """Return the paths of two logs that do not exist yet."""
     return tmp_path / "a.jsonl", tmp_path / "b.jsonl"
 
 
-def write(path: Path, *steps: Any) -> Path:
-    path.write_text("".join(json.dumps(step) + "\n" for step in steps))
-    return path
-
-
-def saved(folder: Path, *flags: str, name: str = "steps.jsonl") -> Path:
+def saved(folder: Path, *options: str, name: str = "steps.jsonl") -> Path:
     """Save the steps of the milestone's replay."""
     path = folder / name
-    assert run(*REPLAY, *flags, "--format", "summary", "--save-steps", path).exit_code == 0
+    assert run(*REPLAY, *options, "--format", "summary", "--save-steps", path).exit_code == 0
     return path
 
 
@@ -82,8 +55,8 @@ def test_the_first_difference_is_shown_side_by_side(tmp_path: Path, monkeypatch:
 
 def test_what_differs_as_json(logs: tuple[Path, Path]) -> None:
     a, b = logs
-    write(a, a_step(0), a_step(1), a_step(2))
-    write(b, a_step(0), a_step(1, running=2))
+    write_lines(a, a_step(0), a_step(1), a_step(2))
+    write_lines(b, a_step(0), a_step(1, running=2))
     result = run("diff", a, b, "--format", "json")
     report = json.loads(result.stdout)
     first = report.pop("first")
@@ -112,7 +85,9 @@ def test_what_differs_as_json(logs: tuple[Path, Path]) -> None:
 def test_one_entry_of_a_large_batch_is_shown(logs: tuple[Path, Path]) -> None:
     batch = [{"id": f"r{number}", "computed": number, "tokens": 1} for number in range(256)]
     other = [{**entry, "computed": 7777} if entry["id"] == "r200" else entry for entry in batch]
-    result = run("diff", write(logs[0], a_step(decode=batch)), write(logs[1], a_step(decode=other)))
+    result = run(
+        "diff", write_lines(logs[0], a_step(decode=batch)), write_lines(logs[1], a_step(decode=other))
+    )
 
     assert "! r200@200" in result.stdout
     assert "r200@7777" in result.stdout
@@ -120,7 +95,9 @@ def test_one_entry_of_a_large_batch_is_shown(logs: tuple[Path, Path]) -> None:
 
 def test_a_field_that_differs_everywhere_is_cut(logs: tuple[Path, Path]) -> None:
     sides = [[{"id": f"{name}{n}", "computed": n, "tokens": 1} for n in range(200)] for name in "ab"]
-    result = run("diff", *(write(log, a_step(decode=side)) for log, side in zip(logs, sides, strict=True)))
+    result = run(
+        "diff", *(write_lines(log, a_step(decode=side)) for log, side in zip(logs, sides, strict=True))
+    )
 
     assert "... and 392 more that differ" in result.stdout
     assert len(result.stdout.splitlines()) < 30
@@ -134,13 +111,13 @@ def test_long_texts_are_cut_before_they_differ() -> None:
 
 
 def test_a_step_that_only_one_log_has(logs: tuple[Path, Path]) -> None:
-    a, b = write(logs[0], a_step(0), a_step(4)), write(logs[1], a_step(0))
+    a, b = write_lines(logs[0], a_step(0), a_step(4)), write_lines(logs[1], a_step(0))
 
     assert "- step 4 is only in " in run("diff", a, b).stdout
     assert "+ step 4 is only in " in run("diff", b, a).stdout
 
 
-def test_nothing_in_a_log_reaches_the_terminal_as_it_is(logs: tuple[Path, Path]) -> None:
+def test_nothing_in_a_log_reaches_the_terminal_unescaped(logs: tuple[Path, Path]) -> None:
     evil = "\x1b[2J\r\n\u202e[red]"
     sides = [
         a_step(
@@ -150,7 +127,7 @@ def test_nothing_in_a_log_reaches_the_terminal_as_it_is(logs: tuple[Path, Path])
         )
         for end in "xy"
     ]
-    result = run("diff", write(logs[0], sides[0], a_step(1)), write(logs[1], sides[1]))
+    result = run("diff", write_lines(logs[0], sides[0], a_step(1)), write_lines(logs[1], sides[1]))
 
     assert result.exit_code == 1
     assert not {"\x1b", "\r", "\u202e"} & set(result.output)
@@ -204,15 +181,15 @@ def test_no_line_is_wider_than_the_terminal(
 def test_a_log_may_come_from_standard_input(tmp_path: Path) -> None:
     log = saved(tmp_path)
 
-    assert run("diff", "-", log, input=log.read_bytes()).exit_code == 0
+    assert run("diff", "-", log, stdin=log.read_bytes()).exit_code == 0
     assert run("diff", "-", "-").exit_code == 2
 
 
-def test_wrong_usage_and_what_is_no_log(tmp_path: Path) -> None:
+def test_wrong_usage_and_a_file_that_is_not_a_step_log(tmp_path: Path) -> None:
     log = saved(tmp_path)
     for arguments, expected in [
         (("--ignore", "emited"), "'emited' is not a field of a step; known are prefill,"),
-        (("--case", "plain"), "neither log is a golden file"),
+        (("--case", "plain"), "neither log is a golden file with cases"),
     ]:
         result = run("diff", log, log, *arguments)
         assert result.exit_code == 2
@@ -230,7 +207,7 @@ def test_golden_cases_can_be_compared() -> None:
     assert run("diff", golden, golden, "--case", "plain-1-0").stdout.startswith("equal: ")
 
 
-def test_a_run_as_expected_says_so(tmp_path: Path) -> None:
+def test_a_run_as_expected_ends_with_a_line_about_it(tmp_path: Path) -> None:
     log = saved(tmp_path)
     result = run(*REPLAY, "--format", "summary", "--expect", log)
 
@@ -238,7 +215,7 @@ def test_a_run_as_expected_says_so(tmp_path: Path) -> None:
     assert run(*REPLAY, "--format", "jsonl", "--expect", log).stdout == log.read_text()
 
 
-def test_a_run_stops_at_the_first_step_that_is_not_expected(tmp_path: Path) -> None:
+def test_a_run_stops_at_the_first_unexpected_step(tmp_path: Path) -> None:
     log = saved(tmp_path)
     kept = tmp_path / "kept.jsonl"
     result = run(*REPLAY, "--max-num-seqs", "2", "--format", "jsonl", "--expect", log, "--save-steps", kept)
@@ -271,7 +248,7 @@ def test_a_run_with_fewer_steps_than_expected(tmp_path: Path) -> None:
     assert "- step 12 is only in " in result.stderr
 
 
-def test_a_field_can_be_ignored_in_what_is_expected(tmp_path: Path) -> None:
+def test_a_field_of_the_expectation_can_be_ignored(tmp_path: Path) -> None:
     log = saved(tmp_path)
     log.write_text(log.read_text().replace('"text":"w"', '"text":"W"'))
 
@@ -280,15 +257,15 @@ def test_a_field_can_be_ignored_in_what_is_expected(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "not compared: emitted.text")
 
 
-@pytest.mark.parametrize("flags", [["--ignore", "running"], ["--case", "plain"]])
-def test_flags_for_an_expectation_need_one(flags: list[str]) -> None:
-    result = run(*REPLAY, *flags)
+@pytest.mark.parametrize("options", [["--ignore", "running"], ["--case", "plain"]])
+def test_options_of_a_comparison_need_an_expectation(options: list[str]) -> None:
+    result = run(*REPLAY, *options)
 
     assert result.exit_code == 2
     assert "needs --expect" in result.stderr
 
 
-def test_what_is_expected_is_never_overwritten(tmp_path: Path) -> None:
+def test_the_expectation_is_never_overwritten(tmp_path: Path) -> None:
     log = saved(tmp_path)
     before = log.read_bytes()
 
@@ -299,7 +276,7 @@ def test_what_is_expected_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_golden_case_can_be_expected(tmp_path: Path) -> None:
     with gzip.open(GOLDEN / "v0.jsonl.gz") as lines:
         case = next(case for case in map(json.loads, lines) if case["engine"] == "vllm-v0")
-    trace = write(
+    trace = write_lines(
         tmp_path / "trace.jsonl",
         *(
             {
@@ -313,13 +290,13 @@ def test_a_golden_case_can_be_expected(tmp_path: Path) -> None:
         ),
     )
     names = {"num_blocks": "num-gpu-blocks", "policy": "scheduling-policy"}
-    flags = [
+    options = [
         f"--{names.get(name, name).replace('_', '-')}={value}"
         for name, value in case["config"].items()
         if name != "first_token"
     ]
     expect = ["--expect", GOLDEN / "v0.jsonl.gz", "--case", case["name"]]
-    result = run("replay", trace, "--engine", "vllm-v0", *flags, "--format", "summary", *expect)
+    result = run("replay", trace, "--engine", "vllm-v0", *options, "--format", "summary", *expect)
 
     assert (result.exit_code, result.stderr) == (0, "")
     assert "as expected: " in result.stdout

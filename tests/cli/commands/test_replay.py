@@ -4,61 +4,98 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
+from command_line import run
 from paths import GOLDEN, MILESTONE, SAMPLES
-from tracesim_cli.main import app
+from tracesim.config import all_settings
 
-
-def run(*arguments: str | Path, **more: Any) -> Result:
-    return CliRunner().invoke(app, ["replay", *map(str, arguments)], **more)
+replay = partial(run, "replay")
+replay_milestone = partial(run, "replay", MILESTONE, "--tokenizer", "char")
 
 
 def report_of(*arguments: str | Path) -> Any:
-    result = run(*arguments, "--format", "json")
+    result = replay(*arguments, "--format", "json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
-def endings(report: Any) -> list[tuple[str, str, str, str | None]]:
+def outcomes(report: Any) -> list[tuple[str, str, str, str | None]]:
     return [(r["id"], r["text"], r["finish_reason"], r["stop_reason"]) for r in report["requests"]]
 
 
 def test_the_milestone_replays_as_recorded() -> None:
-    assert endings(report_of(MILESTONE, "--tokenizer", "char")) == [
+    assert outcomes(report_of(MILESTONE, "--tokenizer", "char")) == [
         ("r1", " world!", "stop", None),
         ("r2", " th", "length", None),
         ("r3", " hello ", "stop", "STOP"),
     ]
 
 
-def test_times_without_a_clock_are_said_to_mean_nothing() -> None:
+def test_a_note_says_that_arrival_times_are_ignored_without_a_clock() -> None:
     timed = SAMPLES / "formats" / "azure.csv"
-    says = "without --clock, times mean nothing"
+    note = "without --clock, times mean nothing"
 
-    assert says in run(timed, "--format", "summary").stderr
-    assert says not in run(timed, "--format", "summary", "--arrivals", "asap").stderr
-    assert says not in run(timed, "--format", "summary", "--clock", "constant:1ms").stderr
+    assert note in replay(timed, "--format", "summary").stderr
+    assert note not in replay(timed, "--format", "summary", "--arrivals", "asap").stderr
+    assert note not in replay(timed, "--format", "summary", "--clock", "constant:1ms").stderr
 
 
-def test_flags_win_over_the_fields_of_the_trace() -> None:
+def test_options_override_the_fields_of_the_trace() -> None:
     report = report_of(MILESTONE, "--tokenizer", "char", "--max-tokens", "2", "--stop", "t", "--stop", "w")
 
-    assert endings(report) == [
+    assert outcomes(report) == [
         ("r1", " ", "stop", "w"),
         ("r2", " ", "stop", "t"),
         ("r3", " h", "length", None),
     ]
+
+
+def test_every_setting_of_the_library_is_an_option() -> None:
+    """What an option gives is in the report, and so is what it took to run the replay."""
+    given = {
+        "tokenizer": "char",
+        "max_tokens": 5,
+        "min_tokens": 1,
+        "stop": ["x", "y"],
+        "include_stop_str_in_output": True,
+        "eos_step": True,
+        "engine": "vllm-v1",
+        "max_num_seqs": 3,
+        "max_num_batched_tokens": 64,
+        "max_model_len": 900,
+        "block_size": 8,
+        "num_gpu_blocks": 500,
+        "watermark": 0.25,
+        "enable_prefix_caching": True,
+        "enable_chunked_prefill": False,
+        "scheduling_policy": "priority",
+        "long_prefill_token_threshold": 9,
+        "scheduler_reserve_full_isl": False,
+        "clock": "constant:20ms",
+        "arrivals": "poisson:2",
+        "speedup": 1.5,
+        "seed": 7,
+    }
+    options = []
+    for name, value in given.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            options.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            options += [f"--{option}={each}" for each in (value if isinstance(value, list) else [value])]
+    report = report_of(MILESTONE, *options)
+
+    assert sorted(all_settings()) == sorted(given)
+    assert report["config"] == given
 
 
 @pytest.mark.parametrize("trace", sorted(SAMPLES.glob("*.jsonl")), ids=lambda path: path.stem)
@@ -67,7 +104,7 @@ def test_every_sample_gives_the_report_beside_it(trace: Path) -> None:
 
 
 def test_step_records_are_a_public_format() -> None:
-    result = run(
+    result = replay(
         MILESTONE, "--tokenizer", "char", "--engine", "vllm-v0", "--num-gpu-blocks", "4", "--format", "jsonl"
     )
 
@@ -75,55 +112,53 @@ def test_step_records_are_a_public_format() -> None:
 
 
 def test_the_report_is_a_public_format() -> None:
-    result = run(MILESTONE, "--tokenizer", "char", "--format", "json")
+    result = replay_milestone("--format", "json")
 
     assert (GOLDEN / "milestone.report.json").read_text() == result.stdout
 
 
 def test_files_are_saved_beside_the_table(tmp_path: Path) -> None:
     steps, report = tmp_path / "steps.jsonl", tmp_path / "report.json"
-    arguments = [str(MILESTONE), "--tokenizer", "char"]
-    result = run(*arguments, "--save-steps", steps, "--save-report", report)
+    result = replay_milestone("--save-steps", steps, "--save-report", report)
 
-    assert run(*arguments, "--format", "jsonl").stdout_bytes == steps.read_bytes()
-    assert run(*arguments, "--format", "json").stdout_bytes == report.read_bytes()
+    assert replay_milestone("--format", "jsonl").stdout_bytes == steps.read_bytes()
+    assert replay_milestone("--format", "json").stdout_bytes == report.read_bytes()
     assert "r3 stop" in result.stdout
 
 
 @pytest.mark.parametrize("output_format", ["table", "summary", "json", "jsonl"])
-def test_pictures_are_saved_beside_any_output(output_format: str, tmp_path: Path) -> None:
+def test_charts_are_saved_beside_any_output(output_format: str, tmp_path: Path) -> None:
     page, perfetto = tmp_path / "run.html", tmp_path / "run.json"
-    arguments = [str(MILESTONE), "--tokenizer", "char", "--format", output_format]
-    result = run(*arguments, "--save-html", page, "--save-perfetto", perfetto)
+    result = replay_milestone("--format", output_format, "--save-html", page, "--save-perfetto", perfetto)
 
     assert result.exit_code == 0
     assert b"tracesim replay, engine simple" in page.read_bytes()
     assert json.loads(perfetto.read_bytes())["traceEvents"]
     if output_format in ("json", "jsonl"):
-        assert run(*arguments).stdout_bytes == result.stdout_bytes
+        assert replay_milestone("--format", output_format).stdout_bytes == result.stdout_bytes
 
 
 def test_a_page_without_plotly_says_what_to_install_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    result = run(MILESTONE, "--save-html", tmp_path / "run.html")
+    result = replay(MILESTONE, "--save-html", tmp_path / "run.html")
 
     assert (result.exit_code, result.stdout, list(tmp_path.iterdir())) == (2, "", [])
     assert "pip install 'tracesim[html]'" in result.stderr
 
 
-@pytest.mark.parametrize("flag", ["--save-steps", "--save-html", "--save-perfetto"])
-def test_a_trace_is_never_overwritten(flag: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--save-steps", "--save-html", "--save-perfetto"])
+def test_a_trace_is_never_overwritten(option: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
-    trace.write_bytes(Path(MILESTONE).read_bytes())
-    result = run(trace, flag, trace)
+    trace.write_bytes(MILESTONE.read_bytes())
+    result = replay(trace, option, trace)
 
-    assert (2, Path(MILESTONE).read_bytes()) == (result.exit_code, trace.read_bytes())
+    assert (2, MILESTONE.read_bytes()) == (result.exit_code, trace.read_bytes())
 
 
 def test_the_summary_counts_what_happened() -> None:
-    result = run(MILESTONE, "--tokenizer", "char", "--format", "summary")
+    result = replay_milestone("--format", "summary")
 
     assert "3: 1 length, 2 stop" in result.stdout
     assert "15 prompt, 21 output" in result.stdout
@@ -131,17 +166,17 @@ def test_the_summary_counts_what_happened() -> None:
 
 def test_an_invalid_trace_is_refused_before_the_first_step() -> None:
     lines = ['{"prompt": "a", "response": "b"}', "nonsense", '{"prompt": ""}']
-    result = run("-", "--tokenizer", "char", input="\n".join(lines) + "\n")
+    result = replay("-", "--tokenizer", "char", stdin="\n".join(lines) + "\n")
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert "<stdin>:2" in result.stderr
     assert "<stdin>:3" in result.stderr
 
 
-def test_invalid_records_can_be_left_out() -> None:
+def test_invalid_records_can_be_skipped() -> None:
     lines = ['{"prompt": "a", "response": "b"}', "nonsense", '{"prompt": ""}']
-    result = run(
-        "-", "--tokenizer", "char", "--skip-invalid", "--format", "jsonl", input="\n".join(lines) + "\n"
+    result = replay(
+        "-", "--tokenizer", "char", "--skip-invalid", "--format", "jsonl", stdin="\n".join(lines) + "\n"
     )
 
     assert result.exit_code == 0
@@ -150,7 +185,7 @@ def test_invalid_records_can_be_left_out() -> None:
 
 
 @pytest.mark.parametrize("skip_invalid", [True, False])
-def test_what_cannot_run_is_told_before_what_is_wrong_in_a_later_batch(
+def test_a_record_that_cannot_run_is_reported_before_problems_of_a_later_batch(
     skip_invalid: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tracesim_cli.commands.replay_loading._BATCH", 2)
@@ -158,38 +193,38 @@ def test_what_cannot_run_is_told_before_what_is_wrong_in_a_later_batch(
     lines = [fits, too_long, "nonsense", fits, too_long, fits, "nonsense"]
     options = ["--tokenizer", "char", "--engine", "vllm-v1", "--max-model-len", "8"]
     options += ["--skip-invalid"] * skip_invalid
-    result = run("-", *options, input="\n".join(lines) + "\n")
+    result = replay("-", *options, stdin="\n".join(lines) + "\n")
 
-    told = re.findall(r"<stdin>:([0-9]+)", result.stderr)
-    assert (result.exit_code, told) == ((0, ["2"]) if skip_invalid else (1, ["2", "3", "7"]))
+    reported = re.findall(r"<stdin>:([0-9]+)", result.stderr)
+    assert (result.exit_code, reported) == ((0, ["2"]) if skip_invalid else (1, ["2", "3", "7"]))
 
 
 def test_skipping_does_not_cover_a_missing_file() -> None:
-    result = run(MILESTONE, "no/such/trace.jsonl", "--tokenizer", "char", "--skip-invalid")
+    result = replay(MILESTONE, "no/such/trace.jsonl", "--tokenizer", "char", "--skip-invalid")
 
     assert (result.exit_code, result.stdout) == (1, "")
 
 
-def test_a_trace_with_nothing_valid_left_is_refused() -> None:
-    assert run("-", "--skip-invalid", input="nonsense\n").exit_code == 1
+def test_a_trace_without_a_valid_record_is_refused() -> None:
+    assert replay("-", "--skip-invalid", stdin="nonsense\n").exit_code == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "helps"),
     [(["-"], True), (["-", "--skip-invalid"], False), (["no/such/file"], False), ([str(SAMPLES)], False)],
 )
-def test_leaving_records_out_is_advised_where_it_helps(arguments: list[str], helps: bool) -> None:
-    result = run(*arguments, input="nonsense\n")
+def test_skipping_is_advised_where_it_helps(arguments: list[str], helps: bool) -> None:
+    result = replay(*arguments, stdin="nonsense\n")
 
     assert ("leave invalid records out with --skip-invalid" in result.stderr) == helps
     assert "nothing was replayed" in result.stderr
 
 
-def test_a_file_that_ends_early_is_no_invalid_record(tmp_path: Path) -> None:
+def test_a_file_that_ends_early_is_not_an_invalid_record(tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl.gz"
     record = b'{"prompt": "a", "response": "b"}\n'
     trace.write_bytes(gzip.compress(record) + gzip.compress(record)[:-9])
-    result = run(trace, "--tokenizer", "char", "--skip-invalid")
+    result = replay(trace, "--tokenizer", "char", "--skip-invalid")
 
     assert result.exit_code == 0
     assert "the packed data ends early" in result.stderr
@@ -204,14 +239,14 @@ def test_limit_takes_the_first_records() -> None:
 
 
 def test_stop_strings_without_text_are_an_input_error_that_says_where() -> None:
-    result = run(SAMPLES / "lengths.jsonl", "--stop", "x")
+    result = replay(SAMPLES / "lengths.jsonl", "--stop", "x")
 
     assert result.exit_code == 1
     assert "lengths.jsonl:1" in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--engine", "warp"], "Invalid value for '--engine': 'warp' is not one of"),
         (["--max-tokens", "0"], "error: --max-tokens is 0; must be an integer >= 1"),
@@ -244,26 +279,16 @@ def test_stop_strings_without_text_are_an_input_error_that_says_where() -> None:
         (["--save-steps", "no/such/folder/steps.jsonl"], "no/such/folder/steps.jsonl"),
     ],
 )
-def test_wrong_usage_says_what_is_accepted_and_ends_with_2(arguments: list[str], said: str) -> None:
-    result = run(MILESTONE, *arguments)
+def test_wrong_usage_says_what_is_accepted_and_ends_with_2(arguments: list[str], message: str) -> None:
+    result = replay(MILESTONE, *arguments)
 
     assert (result.exit_code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert message in result.stderr
 
 
-def test_the_step_guard_has_its_own_exit_code_and_shows_how_far_it_came(tmp_path: Path) -> None:
-    saved, page = tmp_path / "steps.jsonl", tmp_path / "run.html"
-    arguments = [
-        "--tokenizer",
-        "char",
-        "--max-steps",
-        "4",
-        "--save-steps",
-        str(saved),
-        "--save-html",
-        str(page),
-    ]
-    result = run(MILESTONE, *arguments)
+def test_max_steps_has_its_own_exit_code_and_shows_the_summary_so_far(tmp_path: Path) -> None:
+    files: list[str | Path] = ["--save-steps", tmp_path / "steps.jsonl", "--save-html", tmp_path / "run.html"]
+    result = replay_milestone("--max-steps", "4", *files)
 
     assert result.exit_code == 3
     assert "2 of 3 requests are unfinished after 4 steps" in result.stderr
@@ -272,60 +297,53 @@ def test_the_step_guard_has_its_own_exit_code_and_shows_how_far_it_came(tmp_path
 
 
 def test_nothing_in_a_trace_reaches_the_terminal_as_control_codes() -> None:
-    nasty = "\x1b[31mred\x1b[0m\rforged\n\u202eevil [bold]markup[/bold] \x9b2J\x00"
-    record = {"id": nasty, "prompt": nasty, "response": nasty, "stop": "markup"}
+    nasty = "[bold]markup[/bold] \x1b[31mred\x1b[0m\rforged\n\u202eevil \x9b2J\x00"
+    record = {"id": nasty, "prompt": nasty, "response": nasty, "stop": "evil"}
     for output in ("table", "summary"):
-        result = run("-", "--tokenizer", "char", "--format", output, input=json.dumps(record) + "\n")
+        result = replay("-", "--tokenizer", "char", "--format", output, stdin=json.dumps(record) + "\n")
 
         assert all(line.isprintable() for line in result.stdout.split("\n"))
     assert "[bold]" in result.stdout
 
 
-def a_process(*arguments: str, **more: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tracesim_cli", "replay", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
-
-
-def test_a_closed_pipe_is_quiet() -> None:
-    process = a_process(str(MILESTONE), "--tokenizer", "char", "--delay", "0.02")
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.stderr is not None
-
-    assert (process.stderr.read(), process.wait()) == (b"", 0)
-    process.stderr.close()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_replay_leaves_no_file_behind(number: int, code: int, tmp_path: Path) -> None:
-    process = a_process(
-        str(MILESTONE),
-        "--tokenizer",
-        "char",
-        "--delay",
-        "0.05",
-        "--save-steps",
-        str(tmp_path / "steps.jsonl"),
+def a_process(*arguments: str | Path) -> subprocess.Popen[bytes]:
+    """Start a replay of the milestone and wait for its first two lines, the titles and step 0."""
+    command = [sys.executable, "-m", "tracesim", "replay", str(MILESTONE), "--tokenizer", "char"]
+    process = subprocess.Popen(
+        [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.readline()
-    time.sleep(0.1)
+    return process
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    with a_process("--delay", "0.02") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_replay_leaves_no_file_behind(number: int, code: int, tmp_path: Path) -> None:
+    process = a_process("--delay", "3600", "--save-steps", tmp_path / "steps.jsonl")
     process.send_signal(number)
     rest, errors = process.communicate()
 
     assert code == process.returncode
     assert list(tmp_path.iterdir()) == []
-    assert (b"unfinished" in rest) == (number == signal.SIGINT)
+    assert (b"3 unfinished" in rest) == (number == signal.SIGINT)
     assert b"Traceback" not in errors
 
 
 def test_an_unwritable_standard_output_is_an_error() -> None:
-    if not os.path.exists("/dev/full"):  # noqa: PTH110
+    if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with Path("/dev/full").open("wb") as full:
-        command = [sys.executable, "-m", "tracesim_cli", "replay", str(MILESTONE), "--tokenizer", "char"]
+        command = [sys.executable, "-m", "tracesim", "replay", str(MILESTONE), "--tokenizer", "char"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
 
     assert done.returncode == 2

@@ -1,3 +1,5 @@
+"""Files that are written whole or not at all."""
+
 from __future__ import annotations
 
 import os
@@ -11,7 +13,7 @@ from tracesim_cli.terminal.output_files import atomic_writer
 
 
 def write(path: Path, content: bytes, error: type[BaseException] | None = None) -> None:
-    """Write through `atomic_writer`, and fail in the middle if an error is given."""
+    """Write with `atomic_writer`, and fail in the middle if there is an error to raise."""
     with atomic_writer(path) as file:
         file.write(content)
         if error:
@@ -37,7 +39,7 @@ def test_the_target_is_whole_when_the_block_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, BrokenPipeError])
 def test_an_error_leaves_the_old_target(tmp_path: Path, error: type[BaseException]) -> None:
-    """Whatever ends the block early, the target is as it was and the new content is gone."""
+    """Whatever ends the block early, the target is unchanged and the new content is gone."""
     target = tmp_path / "report.json"
     target.write_bytes(b"old")
     with pytest.raises(error):
@@ -48,7 +50,7 @@ def test_an_error_leaves_the_old_target(tmp_path: Path, error: type[BaseExceptio
 
 
 def test_an_error_leaves_no_new_target(tmp_path: Path) -> None:
-    """A file that was not there is not there after a failed run."""
+    """A file that did not exist does not exist after a failure."""
     with pytest.raises(ValueError, match=r"^$"):
         write(tmp_path / "report.json", b"new", ValueError)
 
@@ -73,12 +75,12 @@ def test_a_file_keeps_its_permissions(tmp_path: Path) -> None:
     assert permissions(target) == 0o600
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_link_stays_a_link(tmp_path: Path, there: bool) -> None:
-    """The file that it names gets the content, also in another folder and when it is not there yet."""
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_a_link(tmp_path: Path, exists: bool) -> None:
+    """The file that it names gets the content, in another folder too and if it does not exist yet."""
     target = tmp_path / "elsewhere" / "report.json"
     target.parent.mkdir()
-    if there:
+    if exists:
         target.touch()
     link = tmp_path / "link"
     link.symlink_to(target)
@@ -92,8 +94,8 @@ def test_a_link_stays_a_link(tmp_path: Path, there: bool) -> None:
     ("name", "expected"),
     [("missing/report.json", FileNotFoundError), (".", IsADirectoryError), ("file/x", NotADirectoryError)],
 )
-def test_what_cannot_be_written_fails_on_entry(tmp_path: Path, name: str, expected: type[OSError]) -> None:
-    """The error comes before any work is done, and names the path that was given."""
+def test_an_unwritable_path_fails_on_entry(tmp_path: Path, name: str, expected: type[OSError]) -> None:
+    """The error comes before any work is done, and has the path that was given."""
     (tmp_path / "file").touch()
     path = tmp_path / name
     with pytest.raises(expected) as caught:
@@ -102,9 +104,9 @@ def test_what_cannot_be_written_fails_on_entry(tmp_path: Path, name: str, expect
     assert caught.value.filename == str(path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write every file")
 def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path: Path) -> None:
-    """That its folder may be written does not matter."""
+    """Permission to write its folder is not enough."""
     target = tmp_path / "report.json"
     target.touch(mode=0o400)
     with pytest.raises(PermissionError):
@@ -125,9 +127,9 @@ def test_a_named_pipe_is_written_directly(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="there is no /dev/fd")
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
 def test_a_file_under_dev_is_written_directly(tmp_path: Path) -> None:
-    """What /dev/stdout leads to is open already: a new file in its place would not be seen."""
+    """The file behind /dev/stdout is open already: nobody would see a new file in its place."""
     target = tmp_path / "redirected"
     with target.open("wb") as file:
         before = target.stat().st_ino

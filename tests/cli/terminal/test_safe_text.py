@@ -1,4 +1,4 @@
-"""`visible`: nothing in a trace can move the cursor, and no two texts look the same."""
+"""`visible`: no text of a trace can move the cursor, and no two texts look equal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def unescaped(shown: str) -> str:
         ("z" + "\u0301" * 6, "z" + "\u0301" * 4 + r"\u0301\u0301"),
     ],
 )
-def test_what_does_not_simply_show_is_escaped(text: str, expected: str) -> None:
+def test_characters_that_are_not_plainly_visible_are_escaped(text: str, expected: str) -> None:
     assert expected == visible(text)
 
 
@@ -47,7 +47,7 @@ def test_the_result_is_always_printable(text: str) -> None:
 
 @given(any_text)
 @example("\\n\n")
-def test_no_two_texts_look_the_same(text: str) -> None:
+def test_no_two_texts_look_equal(text: str) -> None:
     assert text == unescaped(visible(text))
 
 

@@ -1,3 +1,5 @@
+"""The line of progress: on a terminal, and only while reading takes long."""
+
 from __future__ import annotations
 
 import io
@@ -14,14 +16,14 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def a_willing_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def terminal_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "CI", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
 
 
 def drawn(seconds_each: float, stream: io.StringIO) -> list[str]:
-    """What was drawn while four records were read, one line at a time."""
+    """Return the lines that were drawn while four records were read."""
     times = count()
     records = with_status("abcd", "reading x\x1b.jsonl", stream, clock=lambda: next(times) * seconds_each)
 
@@ -29,7 +31,7 @@ def drawn(seconds_each: float, stream: io.StringIO) -> list[str]:
     return stream.getvalue().split("\r\x1b[2K")[1:]
 
 
-def test_a_slow_reading_is_told_and_leaves_nothing_behind() -> None:
+def test_slow_reading_has_a_line_that_is_removed_at_the_end() -> None:
     assert drawn(0.4, Terminal()) == [
         "reading x\\x1b.jsonl ... 2 records",
         "reading x\\x1b.jsonl ... 3 records",
@@ -38,12 +40,12 @@ def test_a_slow_reading_is_told_and_leaves_nothing_behind() -> None:
     ]
 
 
-def test_a_quick_reading_is_not_worth_a_word() -> None:
+def test_quick_reading_has_no_line() -> None:
     assert drawn(0.01, Terminal()) == []
 
 
 @pytest.mark.parametrize("name", ["NO_COLOR", "CI"])
-def test_only_a_willing_terminal_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_terminal_that_may_be_redrawn_has_a_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn(0.4, io.StringIO()) == []
     monkeypatch.setenv(name, "1")
     assert drawn(0.4, Terminal()) == []

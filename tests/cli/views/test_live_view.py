@@ -1,3 +1,5 @@
+"""The live view: no row is lost, and the terminal is restored whatever ends the run."""
+
 from __future__ import annotations
 
 import io
@@ -9,6 +11,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from steps import a_step_record
 from tracesim.engine.outputs import FinishedRequest, ScheduledTokens, StepRecord
 from tracesim_cli.terminal.display import Display, choose_display, open_console
 from tracesim_cli.terminal.lines import plain_text
@@ -19,7 +22,7 @@ PLAIN, LIVE = Display(live=False, width=100), Display(live=True, width=100)
 
 
 class Clock:
-    """A clock that moves when told."""
+    """A clock that a test sets."""
 
     now = 0.0
 
@@ -28,7 +31,7 @@ class Clock:
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal and counts what is written to it."""
+    """A stream that is a terminal and counts its writes."""
 
     writes = 0
 
@@ -41,7 +44,7 @@ class Terminal(io.StringIO):
 
 
 class ClosedPipe(Terminal):
-    """A stream whose reader goes away when the row of step 3 comes."""
+    """A stream whose reader closes it before the row of step 3."""
 
     def write(self, text: str) -> int:
         if "row3" in text:
@@ -52,11 +55,12 @@ class ClosedPipe(Terminal):
 def step(number: int, free_blocks: int | None = None) -> StepRecord:
     decode = [ScheduledTokens(f"row{number}", 5, 1)]
     finished = [FinishedRequest(f"row{number}", "stop", None)]
-    return StepRecord(number, [], decode, [], finished, [], 7, 3, free_blocks)
+    counts = {"running": 7, "waiting": 3, "free_blocks": free_blocks}
+    return a_step_record(number, decode=decode, finished=finished, **counts)
 
 
 def show(view: StepView, numbers: Iterable[int], error: type[BaseException] | None = None) -> None:
-    """Show some steps and end with an error, if one is given."""
+    """Show some steps, and end with an error if there is one to raise."""
     with view:
         for number in numbers:
             view.on_step(step(number))
@@ -82,8 +86,8 @@ def shown(stream: io.StringIO) -> str:
         ({"CI": "false"}, True, True),
     ],
 )
-def test_only_a_willing_terminal_is_drawn_on(environ: dict[str, str], terminal: bool, live: bool) -> None:
-    """Pipes, files, CI and those who ask for it get plain rows."""
+def test_a_display_is_live_only_on_a_terminal(environ: dict[str, str], terminal: bool, live: bool) -> None:
+    """Pipes, files, CI, and people who set NO_COLOR get plain rows."""
     stream = Terminal() if terminal else io.StringIO()
 
     assert choose_display(environ, stream).live == live
@@ -91,14 +95,14 @@ def test_only_a_willing_terminal_is_drawn_on(environ: dict[str, str], terminal: 
 
 @pytest.mark.parametrize(("columns", "width"), [("72", 72), (None, 100), ("0", 100), ("wide", 100)])
 def test_the_width_is_columns_or_100(columns: str | None, width: int) -> None:
-    """A stream without a size of its own takes COLUMNS, where that is a number."""
+    """A stream without a size of its own is as wide as COLUMNS says, if that is a number."""
     environ = {} if columns is None else {"COLUMNS": columns}
 
     assert choose_display(environ, io.StringIO()).width == width
 
 
-def test_plain_rows_are_text_alone() -> None:
-    """A header, a row a step, and no escape code."""
+def test_plain_rows_are_only_text() -> None:
+    """There are titles and a row per step, and no escape codes."""
     stream = io.StringIO()
     show(open_view(stream, PLAIN, requests=2), range(2))
 
@@ -111,7 +115,7 @@ def test_plain_rows_are_text_alone() -> None:
 
 @pytest.mark.parametrize("display", [PLAIN, LIVE])
 def test_rows_of_a_fast_run_are_drawn_together(display: Display) -> None:
-    """A thousand steps in a second are some twelve writes, and every row is there."""
+    """A thousand steps in a second are about twelve writes, and every row is written."""
     stream, clock = Terminal(), Clock()
     with open_view(stream, display, requests=1000, clock=clock) as view:
         opening = stream.writes
@@ -125,7 +129,7 @@ def test_rows_of_a_fast_run_are_drawn_together(display: Display) -> None:
 
 @pytest.mark.parametrize("display", [PLAIN, LIVE])
 def test_with_a_delay_rows_appear_as_they_happen(display: Display) -> None:
-    """A row does not wait for a step that comes later than the next redraw."""
+    """A row is not buffered until a step that comes after the next redraw."""
     stream = Terminal()
     with open_view(stream, display, requests=3, delay=0.5, clock=Clock()) as view:
         for number in range(3):
@@ -136,8 +140,8 @@ def test_with_a_delay_rows_appear_as_they_happen(display: Display) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("display", [PLAIN, LIVE])
-def test_rows_that_wait_survive_an_error(display: Display, error: type[BaseException]) -> None:
-    """What was stepped is shown, whatever ended the run; and the cursor comes back."""
+def test_buffered_rows_survive_an_error(display: Display, error: type[BaseException]) -> None:
+    """Every step is shown and the cursor is visible again, whatever ended the run."""
     stream = Terminal()
     with pytest.raises(error):
         show(open_view(stream, display, requests=3, clock=Clock()), range(3), error)
@@ -148,7 +152,7 @@ def test_rows_that_wait_survive_an_error(display: Display, error: type[BaseExcep
 
 @pytest.mark.parametrize("display", [PLAIN, LIVE])
 def test_a_closed_pipe_reaches_the_caller(display: Display) -> None:
-    """The error passes as it is, after the cursor is shown again."""
+    """The error is raised unchanged, after the cursor is visible again."""
     stream = ClosedPipe()
     with pytest.raises(BrokenPipeError):
         show(open_view(stream, display, requests=9, delay=1.0), range(9))
@@ -156,7 +160,7 @@ def test_a_closed_pipe_reaches_the_caller(display: Display) -> None:
     assert stream.getvalue().count(HIDE_CURSOR) == stream.getvalue().count(SHOW_CURSOR)
 
 
-def test_an_interrupt_waits_for_the_rows_being_drawn() -> None:
+def test_an_interrupt_is_deferred_until_rows_are_drawn() -> None:
     """Ctrl-C in the middle of a write ends the run after that write, with no row torn or lost."""
 
     class Interrupted(Terminal):
@@ -173,8 +177,8 @@ def test_an_interrupt_waits_for_the_rows_being_drawn() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_terminal_of_another_width_starts_the_table_anew() -> None:
-    """Rows after a resize have the new layout, under a header of their own."""
+def test_a_resize_starts_a_new_table() -> None:
+    """Rows after it have the new layout, below titles of their own."""
     console = open_console(Terminal())
     console.width = 100
     with LiveView(console, Footer(2, None), delay=1.0) as view:
@@ -189,8 +193,8 @@ def test_a_terminal_of_another_width_starts_the_table_anew() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 57, 97, 197])
-def test_the_footer_shows_where_the_run_is(width: int) -> None:
-    """Progress, running, waiting, KV use and speed; on two lines where one is too short."""
+def test_the_footer_shows_the_progress_of_the_run(width: int) -> None:
+    """Progress, running, waiting, KV cache usage and speed, on two lines if one is too short."""
     clock = Clock()
     footer = Footer(4, 128)
     footer.start(clock)
@@ -210,11 +214,11 @@ def test_the_footer_shows_where_the_run_is(width: int) -> None:
 
 
 def test_a_narrow_footer_shortens_words_before_figures() -> None:
-    """The speed is still there where the numbers are long."""
+    """The speed stays visible beside long numbers."""
     footer = Footer(20_000, 20_000)
     clock = Clock()
     footer.start(clock)
-    footer.count(StepRecord(0, [], [], [], [], [], 1_024, 18_976, 200))
+    footer.count(a_step_record(running=1_024, waiting=18_976, free_blocks=200))
     clock.now = 0.0001
 
     assert plain_text(footer.lines(57)[1]) == "run 1,024  wait 18,976  KV 99%  10,000 steps/s"
@@ -225,7 +229,7 @@ def test_an_unlimited_cache_has_no_usage_in_the_footer() -> None:
 
 
 def test_plain_rows_need_no_rich_console() -> None:
-    """Rich's heavier parts are imported for a terminal alone."""
+    """Rich's slow parts are imported for a terminal only."""
     code = (
         "import sys; from tracesim_cli.views import live_view, summary_view;"
         "print([name for name in ('rich.console', 'rich.text', 'rich.live') if name in sys.modules])"

@@ -1,3 +1,5 @@
+"""The table of steps: one line per step, within the width, that says what happened."""
+
 from __future__ import annotations
 
 import re
@@ -10,32 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tracesim.engine.outputs import EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
+from steps import a_step_record
+from tracesim.engine.outputs import CachedTokens, EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.terminal.text import clip
 from tracesim_cli.views.items import Item, fit
 from tracesim_cli.views.step_table import StepTable
 
 
-def step(**varied: Any) -> StepRecord:
-    """Make a step in which nothing happened but what is named."""
-    nothing: dict[str, Any] = {
-        "step": 0,
-        "prefill": [],
-        "decode": [],
-        "emitted": [],
-        "finished": [],
-        "preempted": [],
-        "running": 0,
-        "waiting": 0,
-        "free_blocks": None,
-    }
-    return StepRecord(**(nothing | varied))
-
-
 def row(width: int = 100, *, finite_blocks: bool = False, **varied: Any) -> str:
-    """Draw one step without styles."""
-    return plain_text(StepTable(width, finite_blocks=finite_blocks).row_fragments(step(**varied)))
+    """Return the line of one step without styles."""
+    record = a_step_record(**varied)
+    return plain_text(StepTable(width, finite_blocks=finite_blocks).row_fragments(record))
 
 
 def decoding(*ids: str) -> list[ScheduledTokens]:
@@ -67,7 +55,7 @@ records = st.builds(
 def test_a_row_is_one_printable_line_within_the_width(
     record: StepRecord, width: int, finite_blocks: bool
 ) -> None:
-    """Whatever a trace brings along, a row has at most `width` cells and no control or format character."""
+    """Whatever a trace has in it, a row has at most `width` cells and no control or format character."""
     line = StepTable(width, finite_blocks=finite_blocks).row(record).plain
 
     assert cell_len(line) <= width
@@ -78,14 +66,14 @@ def test_a_row_is_one_printable_line_within_the_width(
 def test_shown_and_counted_make_the_batch(size: int, width: int) -> None:
     """The requests in the cell and the "+N" after them add up."""
     cell = row(width, decode=decoding(*(f"r{number}" for number in range(size)))).split()[1:]
-    left_out = int(cell.pop()) if cell[-1].startswith("+") else 0
+    omitted = int(cell.pop()) if cell[-1].startswith("+") else 0
 
-    assert len(cell) + left_out == size
-    assert cell
+    assert len(cell) + omitted == size
+    assert cell != []
 
 
-class Endless(Sequence[ScheduledTokens]):
-    """A batch of which only the first few requests may be looked at."""
+class LargeBatch(Sequence[ScheduledTokens]):
+    """A batch that fails if more than its first few requests are read."""
 
     def __len__(self) -> int:
         return 10_000
@@ -101,23 +89,24 @@ class Endless(Sequence[ScheduledTokens]):
 
 
 def test_a_large_batch_is_not_read_to_its_end() -> None:
-    """Drawing costs what is shown, not what is in the batch."""
-    assert row(100, decode=Endless()).split()[-1] == "+9996"
+    """The time to draw a row depends on what it shows, not on the size of the batch."""
+    assert row(100, decode=LargeBatch()).split()[-1] == "+9996"
 
 
 def test_items_that_fit_exactly_need_no_count() -> None:
-    """The last item may take the room that a count would have needed."""
+    """The last item may take the cells that a count would need."""
     items = [Item("aa", "", "", "", 2)] * 3
 
     assert plain_text(fit(items, 3, 8)[0]) == "aa aa aa"
     assert plain_text(fit(items, 3, 7)[0]) == "aa +2"
 
 
-def test_prefill_shows_tokens_and_what_was_computed_before() -> None:
-    """`@` marks a prefill that goes on after tokens already in the cache."""
-    prefill = [ScheduledTokens("r1", 0, 8), ScheduledTokens("r2", 16, 13)]
+def test_prefill_shows_its_tokens_and_those_computed_before() -> None:
+    """`@` marks a prefill after tokens computed before, `~` one after tokens from the prefix cache."""
+    prefill = [ScheduledTokens("r1", 0, 8), ScheduledTokens("r1", 16, 8), ScheduledTokens("r2", 16, 8)]
+    shown = row(200, prefill=prefill, cached=[CachedTokens("r2", 16)]).split()
 
-    assert row(prefill=prefill).split() == ["0", "r1:8", "r2:13@16"]
+    assert shown == ["0", "r1:8", "r1:8@16", "r2:8~16"]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +121,7 @@ def test_prefill_shows_tokens_and_what_was_computed_before() -> None:
 def test_an_emitted_token_is_its_text_or_id_or_a_dot(
     token_id: int | None, text: str | None, expected: str
 ) -> None:
-    """Text comes quoted, with visible escapes; what is not known is not invented."""
+    """Text is quoted, with visible escapes; a dot stands for a token whose id is not known."""
     assert row(emitted=[EmittedToken("r1", token_id, text)]).endswith(expected)
 
 
@@ -141,7 +130,7 @@ def test_an_emitted_token_is_its_text_or_id_or_a_dot(
     [("stop", None, "r1 stop"), ("stop", "STOP", 'r1 stop "STOP"'), ("length", None, "r1 length")],
 )
 def test_a_finished_request_says_why(finish_reason: str, stop_reason: str | None, expected: str) -> None:
-    """The stop string that was met is quoted after the reason."""
+    """A stop string is quoted after the reason."""
     assert row(finished=[FinishedRequest("r1", finish_reason, stop_reason)]).endswith(expected)
 
 
@@ -154,12 +143,12 @@ def test_a_finished_request_says_why(finish_reason: str, stop_reason: str | None
     ],
 )
 def test_columns_suit_the_width(width: int, titles: str) -> None:
-    """A narrow table has one column for the batch; a wide one has its own for preemptions."""
+    """A narrow table has one column for the batch, and a wide one has a column for preemptions."""
     assert StepTable(width, finite_blocks=True).header().plain.split() == titles.split()
 
 
-def test_preemptions_share_a_column_where_there_is_no_room() -> None:
-    """They come before what finished, and are marked."""
+def test_preemptions_share_a_column_in_a_narrow_table() -> None:
+    """They come before the finished requests, and are named."""
     happened = {"finished": [FinishedRequest("r1", "stop", None)], "preempted": ["r5"]}
 
     assert row(100, finite_blocks=True, **happened).endswith("r5 preempted  r1 stop")
@@ -170,14 +159,16 @@ def test_preemptions_share_a_column_where_there_is_no_room() -> None:
 def test_columns_stay_aligned(request_id: str) -> None:
     """Cells are counted as a terminal does, wide and combining characters too."""
     table = StepTable(100)
-    line = table.row(step(decode=decoding(request_id), finished=[FinishedRequest("END", "stop", None)])).plain
+    line = table.row(
+        a_step_record(decode=decoding(request_id), finished=[FinishedRequest("END", "stop", None)])
+    ).plain
 
     assert cell_len(line[: line.index("END")]) == table.header().plain.index("finished")
 
 
 @pytest.mark.parametrize("number", [0, 999_999, 12_345_678, 10**30])
 def test_a_long_step_number_does_not_move_later_columns(number: int) -> None:
-    """It takes its room from the column beside it."""
+    """It takes cells from the next column only."""
     line = row(step=number, prefill=[ScheduledTokens("r1", 0, 8)], decode=decoding("END"))
 
     assert line.index("END") == row(decode=decoding("END")).index("END")
@@ -187,13 +178,13 @@ def test_a_long_step_number_does_not_move_later_columns(number: int) -> None:
     ("request_id", "expected"), [("a b", '"a b"'), ("", '""'), ("+99", '"+99"'), ("a\n", "a\\n")]
 )
 def test_an_id_is_one_word(request_id: str, expected: str) -> None:
-    """An id cannot pass for a second entry or for a count: one that could is quoted."""
+    """An id that could be read as two entries or as a count is quoted."""
     assert row(decode=decoding(request_id)).split(maxsplit=1)[1] == expected
 
 
-def test_markup_in_data_stays_text() -> None:
-    """Rich's markup has no meaning in a trace."""
-    text = StepTable(100).row(step(emitted=[EmittedToken("[b]", 1, "[red]x[/red]")]))
+def test_markup_in_a_trace_stays_text() -> None:
+    """Rich does not interpret it."""
+    text = StepTable(100).row(a_step_record(emitted=[EmittedToken("[b]", 1, "[red]x[/red]")]))
 
     assert text.plain.endswith('[b] "[red]x[/red]"')
     assert {str(span.style) for span in text.spans} <= {"dim"}
@@ -202,7 +193,7 @@ def test_markup_in_data_stays_text() -> None:
 def test_finish_reasons_have_their_colours() -> None:
     """Green for stop, yellow for length, red for abort and preempted."""
     finished = [FinishedRequest(f"r{why}", why, None) for why in ("stop", "length", "abort")]
-    text = StepTable(200, finite_blocks=True).row(step(finished=finished, preempted=["r9"]))
+    text = StepTable(200, finite_blocks=True).row(a_step_record(finished=finished, preempted=["r9"]))
     colours = {text.plain[span.start : span.end].strip(): str(span.style) for span in text.spans}
 
     assert {why: colours[why] for why in ("stop", "length", "abort", "r9")} == {
@@ -213,24 +204,24 @@ def test_finish_reasons_have_their_colours() -> None:
     }
 
 
-def test_a_long_id_leaves_room_for_what_happened() -> None:
-    """Where an entry is cut, the id gives way first."""
+def test_a_long_id_is_cut_before_what_happened() -> None:
+    """What happened to the request stays readable."""
     line = row(60, finished=[FinishedRequest("chatcmpl-8f3a2b7c", "length", None)])
 
     assert re.search(r"chat\w*… length$", line)
 
 
 def test_a_short_id_is_never_cut() -> None:
-    """Where an entry is cut, what happened gives way to an id that would say nothing without its end."""
+    """What happened is cut instead: a part of a short id would not identify the request."""
     line = row(60, finite_blocks=True, preempted=["r1234", "r1235"])
 
     assert re.search(r"r1234 p\w*… \+1$", line)
 
 
 @pytest.mark.parametrize(
-    ("text", "room", "expected"),
+    ("text", "width", "expected"),
     [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("漢字", 3, "漢…"), ("漢字", 2, "…"), ("a", 0, "")],
 )
-def test_clip_cuts_whole_characters(text: str, room: int, expected: str) -> None:
+def test_clip_cuts_whole_characters(text: str, width: int, expected: str) -> None:
     """Half a wide character is not shown."""
-    assert clip(text, room) == expected
+    assert clip(text, width) == expected

@@ -1,3 +1,5 @@
+"""The summary: figures and texts, within the width."""
+
 from __future__ import annotations
 
 import io
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from tracesim.analysis.metrics import Latency, Metrics
 from tracesim.analysis.report import BatchSizes, RequestReport, Summary
 from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import plain_text
@@ -15,7 +18,7 @@ from tracesim_cli.views.summary_view import format_summary, format_texts, print_
 
 
 def summary(**varied: Any) -> Summary:
-    """Make the summary of three small requests, but for what is named."""
+    """Return the summary of three small requests, except for what is named."""
     usual: dict[str, Any] = {
         "requests": 3,
         "finished": {"stop": 2, "length": 1},
@@ -33,7 +36,7 @@ def summary(**varied: Any) -> Summary:
 
 
 def request(**varied: Any) -> RequestReport:
-    """Make a finished request, but for what is named."""
+    """Return a finished request, except for what is named."""
     usual: dict[str, Any] = {
         "id": "r1",
         "prompt_tokens": 5,
@@ -78,12 +81,12 @@ r3  stop "STOP"  " hello "
 
 
 def test_a_plain_summary_is_figures_and_texts() -> None:
-    """On plain output there is no escape code; columns are aligned."""
+    """Plain output has no escape codes, and its columns are aligned."""
     assert printed(summary(), 2.0, THREE) == EXPECTED
 
 
 def test_a_live_summary_has_colours() -> None:
-    """Reasons have their colours, and markup in a text has no meaning."""
+    """Reasons have their colours, and markup in a text is not interpreted."""
     text = printed(summary(), 2.0, [request(text="[red]x")], live=True)
 
     assert "\x1b[32m2 stop\x1b[0m" in text
@@ -91,20 +94,20 @@ def test_a_live_summary_has_colours() -> None:
 
 
 def test_unfinished_requests_are_counted() -> None:
-    """An interrupted run says how many were still under way."""
+    """An interrupted run has some."""
     first = printed(summary(unfinished=1, finished={"stop": 2})).splitlines()[0]
 
     assert first == "requests       3: 2 stop, 1 unfinished"
 
 
-def test_there_is_no_speed_without_time() -> None:
-    """The figures alone are the same on every machine."""
+def test_there_is_no_speed_without_a_duration() -> None:
+    """The other figures are equal on every machine."""
     assert "speed" not in printed(summary())
 
 
 @pytest.mark.parametrize(("size", "texts"), [(12, 12), (13, 0)])
 def test_texts_are_shown_for_small_traces(size: int, texts: int) -> None:
-    """With more requests than 12 the figures stand alone."""
+    """With more than 12 requests there are only figures."""
     assert printed(summary(), None, [request()] * size).count("world") == texts
 
 
@@ -113,12 +116,13 @@ def test_texts_are_shown_for_small_traces(size: int, texts: int) -> None:
     [
         ({"text": 'a\n"\x1b'}, r'r1  stop  "a\n\"\x1b"'),
         ({"text": None}, "r1  stop  7 tokens"),
+        ({"text": None, "output_tokens": 1}, "r1  stop  1 token"),
         ({"finish_reason": None}, 'r1  unfinished  " world!"'),
         ({"text": "x" * 99}, 'r1  stop  "' + "x" * 28 + "…"),
     ],
 )
 def test_a_text_is_one_line(varied: dict[str, Any], expected: str) -> None:
-    """It comes in visible escapes, cut to the width; without text, there are tokens."""
+    """It has visible escapes and is cut to the width; without text there is the number of tokens."""
     assert plain_text(format_texts([request(**varied)], width=40)[0]) == expected
 
 
@@ -126,7 +130,25 @@ def test_a_text_is_one_line(varied: dict[str, Any], expected: str) -> None:
     st.lists(st.builds(request, id=st.text(), text=st.text(), stop_reason=st.text())), st.integers(40, 250)
 )
 def test_no_line_is_wider_than_the_width(requests: list[RequestReport], width: int) -> None:
-    """Whatever ids, texts and stop strings a trace has."""
+    """This holds for all ids, texts and stop strings that a trace may have."""
     lines = format_summary(summary(steps=10**12), 1.0, requests, width=width)
 
     assert [cell_len(plain_text(line)) for line in lines if cell_len(plain_text(line)) > width] == []
+
+
+def test_figures_under_a_clock_have_the_names_of_the_field() -> None:
+    latency = Latency(0.5, 0.4, 0.9, 1.25)
+    metrics = Metrics(2.0, 1.5, 8.5, 16.0, 3.25, latency, None, None, None, latency, goodput=1.0)
+    lines = [plain_text(line) for line in format_summary(summary(peak_kv_cache_usage=0.127), metrics=metrics)]
+
+    assert lines[6:] == [
+        "peak KV cache usage  12.7%",
+        "virtual time         2.000 s",
+        "request throughput   1.50 requests/s",
+        "token throughput     8.5 output tokens/s, 16.0 total tokens/s",
+        "mean concurrency     3.2 requests",
+        "goodput              1.00 requests/s",
+        "seconds                     mean        p50        p90        p99",
+        "queue time                0.5000     0.4000     0.9000     1.2500",
+        "TTFT                      0.5000     0.4000     0.9000     1.2500",
+    ]
