@@ -43,7 +43,7 @@ class HelpPage:
 def help_page(command: Any, context: Any) -> HelpPage:
     """Return the help of a Typer command: its commands, its arguments, its options by panel, and its epilog.
 
-    Each paragraph of the epilog is a panel: a title with a colon, then a row per line, with two or more spaces
+    Each paragraph of the epilog is a panel: a title with a colon, then a line per row, with two spaces
     between term and description.
     """
     groups: list[list[Panel]] = []
