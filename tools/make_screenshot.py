@@ -15,7 +15,7 @@ from rich.console import Console
 from tracesim.analysis.report import RequestReport, Summary, report_requests, summarize
 from tracesim.config import EngineArgs
 from tracesim.engine.llm_engine import LLMEngine
-from tracesim.engine.outputs import StepRecord
+from tracesim.engine.step_records import StepRecord
 from tracesim.responses.simulator import TraceSimulator
 from tracesim.tokenizers.loading import load_tokenizer
 from tracesim.trace.reader import read_trace

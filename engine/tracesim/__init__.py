@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from tracesim.config import EngineArgs as EngineArgs
     from tracesim.config import EngineConfig as EngineConfig
     from tracesim.engine.llm_engine import LLMEngine as LLMEngine
-    from tracesim.engine.outputs import CachedTokens as CachedTokens
     from tracesim.engine.outputs import CompletionOutput as CompletionOutput
-    from tracesim.engine.outputs import EmittedToken as EmittedToken
-    from tracesim.engine.outputs import FinishedRequest as FinishedRequest
     from tracesim.engine.outputs import RequestOutput as RequestOutput
-    from tracesim.engine.outputs import ScheduledTokens as ScheduledTokens
-    from tracesim.engine.outputs import StepRecord as StepRecord
+    from tracesim.engine.step_records import CachedTokens as CachedTokens
+    from tracesim.engine.step_records import EmittedToken as EmittedToken
+    from tracesim.engine.step_records import FinishedRequest as FinishedRequest
+    from tracesim.engine.step_records import ScheduledTokens as ScheduledTokens
+    from tracesim.engine.step_records import StepRecord as StepRecord
     from tracesim.errors import ConfigError as ConfigError
     from tracesim.errors import RequestError as RequestError
     from tracesim.errors import StalledError as StalledError
@@ -51,12 +51,11 @@ _MODULES = {
     "analysis.report": ("measure_run",),
     "config": ("EngineArgs", "EngineConfig"),
     "engine.llm_engine": ("LLMEngine",),
-    "engine.outputs": (
+    "engine.outputs": ("CompletionOutput", "RequestOutput"),
+    "engine.step_records": (
         "CachedTokens",
-        "CompletionOutput",
         "EmittedToken",
         "FinishedRequest",
-        "RequestOutput",
         "ScheduledTokens",
         "StepRecord",
     ),

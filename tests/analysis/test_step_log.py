@@ -14,8 +14,8 @@ from factories import a_record, an_engine, steps_of
 from paths import GOLDEN
 from steps import a_step, write_lines
 from tracesim.analysis.step_log import STEP_TELLS, LoggedStep, logged, open_step_log
-from tracesim.engine.outputs import StepRecord
 from tracesim.engine.step_json import step_to_json
+from tracesim.engine.step_records import StepRecord
 from tracesim.errors import StepLogError
 
 

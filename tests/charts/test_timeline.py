@@ -9,7 +9,7 @@ import pytest
 from chart_cases import a_step
 from factories import a_record, an_engine, steps_of
 from tracesim.charts.timeline import ENDLESS, Phase, Timeline
-from tracesim.engine.outputs import StepRecord
+from tracesim.engine.step_records import StepRecord
 
 
 def a_timeline(*steps: StepRecord, **arrivals: float) -> Timeline:

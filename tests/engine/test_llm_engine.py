@@ -301,10 +301,10 @@ def test_no_step_exceeds_the_token_budget(asked: Sequence[Asked], settings: dict
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"max_model_len": 8}, "leaves no room for output under max_model_len 8"),
+        ({"max_model_len": 8}, "leaves none for output under max_model_len 8"),
         (
             {"num_gpu_blocks": 3, "block_size": 4},
-            "need 3 KV blocks of 4 tokens, more than the 2 that there are",
+            "need 3 KV blocks of 4 tokens, more than the 2 available",
         ),
         (
             {"max_num_batched_tokens": 9, "enable_chunked_prefill": False},

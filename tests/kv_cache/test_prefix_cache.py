@@ -81,7 +81,7 @@ class PrefixCacheMachine(RuleBasedStateMachine):
         self.admit_state(a_state(tokens), tokens)
 
     def admit_state(self, state: RequestState, tokens: list[int]) -> None:
-        prefix, expected = self.cache.find_prefix(state), self.pool.prefix(tokens)
+        prefix, expected = self.cache.match_prefix(state), self.pool.prefix(tokens)
         assert prefix.num_blocks == len(expected)
 
         needed = self.cache.blocks_for(len(tokens)) - prefix.num_held
@@ -130,7 +130,7 @@ def shared_blocks(block_size: int, one: Request, other: Request, count: int) -> 
     """For each of the first `count` blocks of two requests whether they lie in the same node."""
     tree = RadixTree(block_size, on_split=lambda first, rest: None)
     paths = [tree.path_of(request) for request in (one, other)]
-    return [paths[0].place(block)[0] is paths[1].place(block)[0] for block in range(count)]
+    return [paths[0].node_at(block)[0] is paths[1].node_at(block)[0] for block in range(count)]
 
 
 def test_blocks_are_equal_exactly_up_to_the_first_difference() -> None:

@@ -39,7 +39,7 @@ def test_steps_at_once_take_as_long_as_one_by_one(clock: Clock, batch: Batch, st
 def test_steps_to_a_time_are_the_fewest_that_reach_it(
     clock: Clock, batch: Batch, time: int, limit: int
 ) -> None:
-    steps = clock.steps_to(time, batch, limit)
+    steps = clock.steps_before(time, batch, limit)
 
     assert steps == limit or clock.duration_of(batch, steps) >= time
     assert steps == 0 or clock.duration_of(batch, steps - 1) < time
@@ -150,7 +150,7 @@ def test_arrivals_that_are_none_are_an_error(text: str) -> None:
 
 
 def arrivals(process: ArrivalProcess, count: int = 4, *, timed: bool = True, **fields: float) -> list[float]:
-    times = ArrivalTimes(process, timed=timed)
+    times = ArrivalTimes(process, has_clock=timed)
     found = []
     for number in range(count):
         found.append(times.of(a_record(f"r{number}", **fields)) / (10**12 if timed else 1))
@@ -167,14 +167,14 @@ def test_each_kind_of_arrival() -> None:
 
 
 def test_a_step_is_exact_however_large() -> None:
-    times = ArrivalTimes(ArrivalProcess("trace"), timed=False)
+    times = ArrivalTimes(ArrivalProcess("trace"), has_clock=False)
 
     assert times.of(a_record("r1", arrival_step=2**53 + 1)) == 2**53 + 1
 
 
 @pytest.mark.parametrize("timed", [False, True])
 def test_what_would_never_arrive_is_an_error(timed: bool) -> None:
-    times = ArrivalTimes(ArrivalProcess("constant", rate=1e-300), timed=timed)
+    times = ArrivalTimes(ArrivalProcess("constant", rate=1e-300), has_clock=timed)
     times.advance()
 
     with pytest.raises(RequestError, match=r"arrives after 1e\+300 seconds or steps; must be before"):

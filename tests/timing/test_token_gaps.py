@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracesim.timing.token_gaps import Gaps
+from tracesim.timing.token_gaps import TokenGaps
 
 runs = st.lists(
     st.tuples(
@@ -18,14 +18,14 @@ runs = st.lists(
 
 @given(runs, st.lists(st.integers(0, 100), max_size=5))
 def test_gaps_are_those_written_out(runs: list[tuple[int, int, int, int]], alone: list[int]) -> None:
-    gaps, written = Gaps(), list(alone)
+    gaps, written = TokenGaps(), list(alone)
     for gap in alone:
         gaps.add(gap)
     for first, growth, steps, count in runs:
-        gaps.add_run(first, growth, steps, count)
+        gaps.add_stride(first, growth, steps, count)
         written += [first + growth * step for step in range(steps) for _ in range(count)]
     written.sort()
-    ranks = gaps.ranks()
+    ranks = gaps.ordered()
 
     assert (len(ranks), gaps.total()) == (len(written), sum(written))
     assert [ranks[rank] for rank in range(len(written))] == written

@@ -10,7 +10,7 @@ import typer
 
 from tracesim.analysis.step_diff import Comparison, StepDiff, StepMatcher, StepPair
 from tracesim.analysis.step_log import log_of_run, logged, open_step_log
-from tracesim.engine.outputs import StepRecord
+from tracesim.engine.step_records import StepRecord
 from tracesim_cli.commands.replay_options import ComparisonOptions, OutputFormat
 from tracesim_cli.commands.replay_sinks import RunFigures, Sink, is_for_people, people_stream
 from tracesim_cli.terminal.display import choose_display

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from tracesim.engine.llm_engine import LLMEngine
-from tracesim.engine.outputs import StepRecord
 from tracesim.engine.step_json import step_to_json
+from tracesim.engine.step_records import StepRecord
 from tracesim_cli.commands.replay_options import OutputOptions
 from tracesim_cli.commands.replay_sinks import (
     DelaySink,

@@ -21,7 +21,7 @@ from tracesim.analysis.report import (
     summarize,
 )
 from tracesim.engine.llm_engine import LLMEngine
-from tracesim.engine.outputs import StepRecord
+from tracesim.engine.step_records import StepRecord
 from tracesim.errors import TracesimError
 from tracesim_cli.commands.replay_options import OutputFormat
 from tracesim_cli.terminal.display import choose_display

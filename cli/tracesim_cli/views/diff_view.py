@@ -14,7 +14,13 @@ from rich.cells import cell_len
 
 from tracesim.analysis.step_diff import Comparison, Entry, StepDiff, StepPair, align
 from tracesim.analysis.step_log import LoggedStep, StepLog
-from tracesim.engine.outputs import CachedTokens, EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
+from tracesim.engine.step_records import (
+    CachedTokens,
+    EmittedToken,
+    FinishedRequest,
+    ScheduledTokens,
+    StepRecord,
+)
 from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import Fragment, print_lines
 from tracesim_cli.terminal.safe_text import visible

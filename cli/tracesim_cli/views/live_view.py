@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from tracesim.engine.outputs import StepRecord
+from tracesim.engine.step_records import StepRecord
 from tracesim_cli.terminal.display import Display, open_console
 from tracesim_cli.terminal.lines import Fragment, plain_text, rich_text
 from tracesim_cli.terminal.text import clip

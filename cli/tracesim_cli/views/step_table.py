@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 
-from tracesim.engine.outputs import StepRecord
+from tracesim.engine.step_records import StepRecord
 from tracesim_cli.terminal.lines import Fragment, rich_text
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.text import clip, label, quoted

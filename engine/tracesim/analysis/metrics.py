@@ -17,7 +17,7 @@ from tracesim.analysis.percentiles import PERCENTILES, Ordered, percentile
 from tracesim.errors import ConfigError
 from tracesim.timing.clock import PER_SECOND, parse_duration
 from tracesim.timing.timekeeper import RequestTimes, Timekeeper
-from tracesim.timing.token_gaps import Gaps
+from tracesim.timing.token_gaps import TokenGaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +167,11 @@ def _latency(picoseconds: Sequence[float]) -> Latency | None:
     return _distribution(math.fsum(picoseconds) / len(picoseconds), sorted(picoseconds), len(picoseconds))
 
 
-def _of_gaps(gaps: Gaps) -> Latency | None:
+def _of_gaps(gaps: TokenGaps) -> Latency | None:
     """The same of the times between tokens."""
-    ranks = gaps.ranks()
-    count = len(ranks)
-    return _distribution(gaps.total() / count, ranks, count) if count else None
+    ordered = gaps.ordered()
+    count = len(ordered)
+    return _distribution(gaps.total() / count, ordered, count) if count else None
 
 
 def _distribution(mean: float, ordered: Ordered, count: int) -> Latency:

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tracesim.engine.outputs import STEP_SCHEMA, StepRecord
+from tracesim.engine.step_json import STEP_SCHEMA
+from tracesim.engine.step_records import StepRecord
 from tracesim.errors import StepLogError, TraceProblem
 from tracesim.trace.input_file import TraceFile
 

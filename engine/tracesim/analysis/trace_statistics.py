@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tracesim.analysis.percentiles import percentile
-from tracesim.kv_cache.radix_tree import TOKENS_PER_HASH_ID
+from tracesim.requests.request import DEFAULT_HASH_BLOCK_SIZE
 from tracesim.tokenizers.interface import Tokenizer
 from tracesim.trace.record import TraceRecord
 
@@ -214,7 +214,7 @@ class TraceStats:
         num_tokens = (record.input_length or 0) if tokens is None else len(tokens)
         self.prompt_tokens.add(num_tokens)
         if record.hash_ids is not None:
-            self._prefixes.add(record.hash_ids, TOKENS_PER_HASH_ID, num_tokens)
+            self._prefixes.add(record.hash_ids, DEFAULT_HASH_BLOCK_SIZE, num_tokens)
         elif tokens is not None:
             size = TOKENS_PER_BLOCK
             starts = range(0, num_tokens - size + 1, size)

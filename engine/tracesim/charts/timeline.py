@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal, NamedTuple
 
-from tracesim.engine.outputs import ScheduledTokens, StepRecord
+from tracesim.engine.step_records import ScheduledTokens, StepRecord
 
 Unit = Literal["steps", "s"]
 

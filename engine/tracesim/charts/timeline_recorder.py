@@ -10,7 +10,7 @@ from tracesim.analysis.report import times_of_finished
 from tracesim.charts.picture import Picture
 from tracesim.charts.timeline import Timeline
 from tracesim.engine.llm_engine import LLMEngine
-from tracesim.engine.outputs import StepRecord
+from tracesim.engine.step_records import StepRecord
 from tracesim.timing.clock import PER_SECOND
 from tracesim.timing.timekeeper import Timekeeper
 

@@ -1,1 +1,1 @@
-"""The engine: its loop, the progress of its requests, and the record of each step."""
+"""The engine: its loop, the progress of its requests, its outputs, and the records of its steps."""

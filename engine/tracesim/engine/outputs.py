@@ -1,4 +1,4 @@
-"""What a step gives back: `StepRecord` for those who watch the schedule, `RequestOutput` for clients."""
+"""`RequestOutput`: what a step returns to a client, with vLLM's fields."""
 
 from __future__ import annotations
 
@@ -6,103 +6,40 @@ from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field, fields
 from typing import TYPE_CHECKING
 
+from tracesim.engine.progress import RequestProgress
 from tracesim.responses.recorded_response import RecordedResponse
 
-STEP_SCHEMA = "tracesim.step/1"
 
+class _LazyFields:
+    """A base for dataclasses with costly fields, which are computed when they are first read.
 
-@dataclass(frozen=True, slots=True)
-class ScheduledTokens:
-    """`tokens` tokens of request `id` in this step's batch, after `computed` already in the KV cache."""
-
-    id: str
-    computed: int
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class CachedTokens:
-    """Request `id` was admitted with `tokens` tokens that it found in the prefix cache."""
-
-    id: str
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class EmittedToken:
-    """A token that request `id` emitted, and what it added to the output text.
-
-    `token_id` is None when only lengths are known and for an end-of-sequence token, `text` when only ids or
-    lengths are known.
+    A step makes an output for every request that moved, and few of them are looked at.
     """
 
-    id: str
-    token_id: int | None
-    text: str | None
+    def _compute_later(self, **fields: Callable[[], object]) -> None:
+        object.__setattr__(self, "_not_computed", fields)
 
-
-@dataclass(frozen=True, slots=True)
-class FinishedRequest:
-    """Request `id` finished: "stop" or "length", or "abort"; with the stop string, if one was met."""
-
-    id: str
-    finish_reason: str
-    stop_reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """All that one engine step did; lists are in the scheduler's order.
-
-    `running`, `waiting` (requests) and `free_blocks` (None when endless) are taken after the step. `cached`
-    is None without prefix caching, `start` and `duration` (seconds) without a clock.
-    This is a public format: docs/reference/step-records.md describes it.
-    """
-
-    step: int
-    prefill: Sequence[ScheduledTokens]
-    decode: Sequence[ScheduledTokens]
-    emitted: Sequence[EmittedToken]
-    finished: Sequence[FinishedRequest]
-    preempted: Sequence[str]
-    running: int
-    waiting: int
-    free_blocks: int | None
-    cached: Sequence[CachedTokens] | None = None
-    start: float | None = None
-    duration: float | None = None
-
-
-class _Lazy:
-    """A base for dataclasses with costly fields, worked out when first asked for.
-
-    A step makes an output for every request that moved, and few of them are looked into.
-    """
-
-    def _later(self, **fields: Callable[[], object]) -> None:
-        object.__setattr__(self, "_unasked", fields)
-
-    if not TYPE_CHECKING:  # the fields are declared: mypy is to know no others
+    if not TYPE_CHECKING:  # so that mypy knows no fields but the declared ones
 
         def __getattr__(self, name: str) -> object:
-            unasked = self.__dict__.get("_unasked", {})
-            if name not in unasked:
+            not_computed = self.__dict__.get("_not_computed", {})
+            if name not in not_computed:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            value = unasked[name]()
+            value = not_computed[name]()
             object.__setattr__(self, name, value)
             return value
 
     def __getstate__(self) -> dict[str, object]:
-        """Copies and pickles have the values."""
+        """Return all fields, computed, for copies and pickles."""
         return {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
-class CompletionOutput(_Lazy):
+class CompletionOutput(_LazyFields):
     """One completion as it stands after a step, with vLLM's fields.
 
-    `text` and `token_ids` hold all the output so far: "" when the text is not known, [] when only the length
-    is. A recording has no logprobs: both fields of that name are None.
+    `text` and `token_ids` are the whole output so far: "" where the text is not known, [] where only the
+    length is. A recording has no logprobs, so `cumulative_logprob` and `logprobs` are None.
     """
 
     index: int
@@ -116,19 +53,19 @@ class CompletionOutput(_Lazy):
     num_tokens: InitVar[int]
 
     def __post_init__(self, response: RecordedResponse, num_tokens: int) -> None:
-        self._later(
+        self._compute_later(
             text=lambda: response.text_after(num_tokens) or "",
             token_ids=lambda: list((response.token_ids or ())[:num_tokens]),
         )
 
     def finished(self) -> bool:
-        """Whether the completion is at its end."""
+        """Return whether the completion is complete."""
         return self.finish_reason is not None
 
 
 @dataclass(frozen=True)
-class RequestOutput(_Lazy):
-    """A request as it stands after a step that moved it, with vLLM's fields.
+class RequestOutput(_LazyFields):
+    """A request as it stands after a step in which it emitted or finished, with vLLM's fields.
 
     `prompt` and `prompt_token_ids` are None where the trace does not have them.
     """
@@ -141,4 +78,19 @@ class RequestOutput(_Lazy):
     finished: bool
 
     def __post_init__(self, prompt_tokens: Sequence[int] | None) -> None:
-        self._later(prompt_token_ids=lambda: None if prompt_tokens is None else list(prompt_tokens))
+        self._compute_later(prompt_token_ids=lambda: None if prompt_tokens is None else list(prompt_tokens))
+
+
+def output_of(progress: RequestProgress) -> RequestOutput:
+    """Return the output of a request as it stands now."""
+    request = progress.request
+    completion = CompletionOutput(
+        index=0,
+        finish_reason=progress.finish_reason,
+        stop_reason=progress.stop_reason,
+        response=progress.response,
+        num_tokens=progress.state.num_output_tokens,
+    )
+    return RequestOutput(
+        request.id, progress.prompt, request.prompt_token_ids, [completion], completion.finished()
+    )

@@ -1,4 +1,4 @@
-"""What the engine knows of its requests and its steps, beside the scheduler's own counters."""
+"""What the engine keeps about its requests and its steps, in addition to the scheduler's counters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from tracesim.responses.recorded_response import RecordedResponse
 
 @dataclass(slots=True)
 class RequestProgress:
-    """How far one request has come. Steps are None until they happen."""
+    """One request: what was asked, what the scheduler counts, and at which steps things happened.
+
+    `arrival_step`, `first_token_step` and `last_token_step` are None until they happen, and so are the
+    reasons. `prompt` is the text, kept only where a client gets it back.
+    """
 
     request: Request
     state: RequestState
@@ -21,25 +25,25 @@ class RequestProgress:
     last_token_step: int | None = None
     finish_reason: str | None = None
     stop_reason: str | None = None
-    _emitted_until: int | None = None
+    _last_emission: int | None = None
 
     def sampled_at(self, step: int) -> None:
-        """Note that it was scheduled by itself in `step`, and emitted a token if it has any."""
+        """Note that the request emitted a token in `step` while it was scheduled individually."""
         if self.request.num_output_tokens:
             if self.first_token_step is None:
                 self.first_token_step = step
-            self._emitted_until = step
+            self._last_emission = step
 
-    def preempted_after(self, step: int) -> None:
-        """Note that it was preempted, and that `step` was the last in which requests decoded."""
-        if self._emitted_until is not None:
-            self._emitted_until = max(self._emitted_until, step)
+    def preempted_after(self, last_decode_step: int) -> None:
+        """Note a preemption; if the request was decoding, it emitted its last token in `last_decode_step`."""
+        if self._last_emission is not None:
+            self._last_emission = max(self._last_emission, last_decode_step)
 
     def finish_at(self, step: int) -> None:
-        """Note the end: the response's own, or "length" for a request that the scheduler had to ignore."""
+        """Note the end: as the response ends, or "length" for a request that could never be scheduled."""
         if self.state.status is FINISHED_IGNORED:
             self.finish_reason = "length"
-            self.last_token_step = self._emitted_until
+            self.last_token_step = self._last_emission
         else:
             self.finish_reason, self.stop_reason = self.response.finish_reason, self.response.stop_reason
             self.last_token_step = step if self.request.num_output_tokens else None
@@ -47,7 +51,11 @@ class RequestProgress:
 
 @dataclass(slots=True)
 class RunCounts:
-    """Counters over the steps that did something."""
+    """Counts over the steps in which something happened; idle steps are not among them.
+
+    `prefill_requests` and `decode_requests` are sums over steps, `largest_prefill` and `largest_decode` the
+    most requests in one step.
+    """
 
     steps: int = 0
     prefill_steps: int = 0
@@ -58,7 +66,7 @@ class RunCounts:
     largest_decode: int = 0
 
     def add(self, num_prefills: int, num_decodes: int, steps: int) -> None:
-        """Count `steps` steps with batches of these sizes."""
+        """Count `steps` steps, each with `num_prefills` and `num_decodes` requests in its batch."""
         self.steps += steps
         if num_prefills:
             self.prefill_steps += steps

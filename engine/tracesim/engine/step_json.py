@@ -1,36 +1,52 @@
-"""Step records as lines of JSON, straight from the steps, without a `StepRecord` between.
-
-The lines are those of `report.step_to_json`. What they say of a request is the same step after step but for a
-number, so it is made once.
-"""
+"""The JSON of step records, `tracesim.step/1`: one line per step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from tracesim.engine.outputs import STEP_SCHEMA, StepRecord
 from tracesim.engine.progress import RequestProgress
+from tracesim.engine.step_records import StepRecord, StepRecorder
 from tracesim.requests.request import RequestState
-from tracesim.scheduler import Scheduled, Scheduler, StepPlan
-from tracesim.timing.clock import PER_SECOND
+from tracesim.scheduler import BatchEntry, Scheduler, StepPlan
+
+STEP_SCHEMA: Final = "tracesim.step/1"
 
 
 def step_to_json(record: StepRecord) -> bytes:
-    """A step record as one line of JSON, `STEP_SCHEMA`, without the fields that this run does not have."""
-    fields = orjson.dumps(record)[1:]
-    if record.start is None:
-        fields = fields.removesuffix(b',"start":null,"duration":null}') + b"}"
-    if record.cached is None:
-        fields = fields.replace(b',"cached":null', b"")
-    return b'{"schema":"%s",%s\n' % (STEP_SCHEMA.encode(), fields)
+    """Return a step record as one line of JSON.
+
+    It has no `cached` without prefix caching, and no `start` and `duration` without a clock.
+    """
+    line: dict[str, object] = {
+        "schema": STEP_SCHEMA,
+        "step": record.step,
+        "prefill": record.prefill,
+        "decode": record.decode,
+        "emitted": record.emitted,
+        "finished": record.finished,
+        "preempted": record.preempted,
+        "running": record.running,
+        "waiting": record.waiting,
+        "free_blocks": record.free_blocks,
+    }
+    if record.cached is not None:
+        line["cached"] = record.cached
+    if record.start is not None:
+        line["start"] = record.start
+        line["duration"] = record.duration
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-class StepLines:
-    """Writes the steps of one engine. `requests` are the engine's, by id."""
+class StepWriter(StepRecorder):
+    """Calls `write` with each step as a line of JSON, several times faster than from complete records.
+
+    The long lists of its records, which have an item per request of the batch, are JSON already. What an item
+    says about its request differs from step to step only by a number, so the rest is encoded once.
+    """
 
     def __init__(
         self,
@@ -40,107 +56,69 @@ class StepLines:
         *,
         prefix_caching: bool,
     ) -> None:
-        self._write = write
-        self._scheduler = scheduler
-        self._requests = requests
-        self._prefix_caching = prefix_caching
-        self._batch = ""
-        self._heads: dict[RequestState, str] = {}
+        super().__init__(
+            lambda record: write(step_to_json(record)), scheduler, requests, prefix_caching=prefix_caching
+        )
+        self._entry_starts: dict[RequestState, str] = {}
         self._tokens_left: dict[RequestState, Iterator[str]] = {}
         for state in scheduler.running:
-            self._meet(state)
+            self._encode(state)
 
-    def planned(self, plan: StepPlan) -> None:
-        """Take down the batch of a plan and the tokens that come out of it; before `Scheduler.update`."""
+    def on_plan(self, plan: StepPlan) -> None:
+        """Encode what the step computes and emits, before the scheduler updates its counters."""
         for entry in (*plan.prefill, *plan.decode):
-            if entry.state not in self._heads:
-                self._meet(entry.state)
+            if entry.state not in self._entry_starts:
+                self._encode(entry.state)
         decoding = self._scheduler.decoding_requests(plan)
-        decodes = (
-            self._decodes(decoding) if not plan.decode else self._entries(self._scheduler.decode_batch(plan))
-        )
-        prefills, tokens = self._entries(plan.prefill), self._tokens(plan.emitting(decoding))
-        self._batch = f'"prefill":[{prefills}],"decode":[{decodes}],"emitted":[{tokens}]'
+        starts = self._entry_starts
+        if decoding and not plan.decode:
+            # As `_entries(decode_batch(plan))`, without an object and a property call per request.
+            calendar = decoding[0].calendar
+            assert calendar is not None, f"{decoding[0]!r} does not decode"
+            tick = calendar.tick
+            self._decode = _json_list(
+                [f'{starts[s]}{s.num_tokens + tick - s.joined_at - 1},"tokens":1}}' for s in decoding]
+            )
+        else:
+            self._decode = self._entries(self._scheduler.decode_batch(plan))
+        self._prefill = self._entries(plan.prefill)
+        self._emitted = _json_list(map(next, map(self._tokens_left.__getitem__, plan.emitting(decoding))))
 
-    def done(
-        self,
-        number: int,
-        plan: StepPlan,
-        finished: Sequence[RequestState],
-        time: tuple[int, int] | None = None,
+    def on_update(
+        self, number: int, plan: StepPlan, finished: Sequence[RequestState], time: tuple[int, int] | None
     ) -> None:
-        """Write the line of step `number`, whose plan was taken down; after `Scheduler.update`.
-
-        `time` is its start and its duration in picoseconds, where there is a clock.
-        """
-        endings = _json([_ending(self._requests[state.id]) for state in finished]) if finished else "[]"
-        preempted = _json([state.id for state in plan.preempted]) if plan.preempted else "[]"
-        free = self._scheduler.num_free_blocks
-        line = (
-            f'{{"schema":"{STEP_SCHEMA}","step":{number},{self._batch},"finished":{endings},'
-            f'"preempted":{preempted},"running":{len(self._scheduler.running)},'
-            f'"waiting":{self._scheduler.num_waiting},"free_blocks":{"null" if free is None else free}'
-        )
-        if self._prefix_caching:
-            cached = [{"id": state.id, "tokens": tokens} for state, tokens in plan.cached]
-            line += f',"cached":{_json(cached)}'
-        if time is not None:
-            start, duration = time
-            line += f',"start":{_json(start / PER_SECOND)},"duration":{_json(duration / PER_SECOND)}'
-        self._write(f"{line}}}\n".encode())
+        """Write the line of step `number`."""
+        super().on_update(number, plan, finished, time)
         for state in finished:
-            self._heads.pop(state, None)
+            self._entry_starts.pop(state, None)
             self._tokens_left.pop(state, None)
 
-    def _meet(self, state: RequestState) -> None:
-        """Make what is said of a request."""
+    def _encode(self, state: RequestState) -> None:
+        """Encode what does not change of a request's entries, and all tokens that it is still to emit."""
         name = _json(state.id)
-        self._heads[state] = f'{{"id":{name},"computed":'
+        self._entry_starts[state] = f'{{"id":{name},"computed":'
         response = self._requests[state.id].response
-        emitted = range(state.num_output_tokens, response.num_tokens)
+        positions = range(state.num_output_tokens, response.num_tokens)
         if response.token_ids is None:
             token = f'{{"id":{name},"token_id":null,"text":null}}'
-            self._tokens_left[state] = repeat(token, len(emitted))
+            self._tokens_left[state] = repeat(token, len(positions))
         else:
             self._tokens_left[state] = iter(
                 [
                     f'{{"id":{name},"token_id":{_json(response.token_id(position))},"text":{_json(response.piece(position))}}}'
-                    for position in emitted
+                    for position in positions
                 ]
             )
 
-    def _entries(self, batch: Sequence[Scheduled]) -> str:
-        heads = self._heads
-        return ",".join(
-            [f'{heads[state]}{computed},"tokens":{tokens}}}' for state, computed, tokens in batch]
-        )
-
-    def _decodes(self, decoding: Sequence[RequestState]) -> str:
-        """The same for requests that decode by the calendar: their counters follow from its tick."""
-        if not decoding:
-            return ""
-        heads, tick = self._heads, _tick_of(decoding)
-        return ",".join(
-            [f'{heads[s]}{s.num_tokens + tick - s.entered_at - 1},"tokens":1}}' for s in decoding]
-        )
-
-    def _tokens(self, emitting: Sequence[RequestState]) -> str:
-        return ",".join(map(next, map(self._tokens_left.__getitem__, emitting)))
+    def _entries(self, batch: Sequence[BatchEntry]) -> Any:
+        starts = self._entry_starts
+        return _json_list([f'{starts[e.state]}{e.computed},"tokens":{e.tokens}}}' for e in batch])
 
 
-def _tick_of(decoding: Sequence[RequestState]) -> int:
-    calendar = decoding[0].calendar
-    assert calendar is not None, f"{decoding[0]!r} does not decode"
-    return calendar.tick
+def _json_list(items: Iterable[str]) -> Any:
+    """Return items that are JSON as a list, which `orjson.dumps` takes as it is."""
+    return orjson.Fragment(f"[{','.join(items)}]")
 
 
-def _ending(progress: RequestProgress) -> dict[str, str | None]:
-    return {
-        "id": progress.request.id,
-        "finish_reason": progress.finish_reason,
-        "stop_reason": progress.stop_reason,
-    }
-
-
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return orjson.dumps(value).decode()

@@ -1,20 +1,20 @@
-"""The KV cache as a scheduler sees it: blocks of `block_size` tokens, held by requests."""
+"""The KV cache of a scheduler: blocks of `block_size` tokens, which requests hold."""
 
 from __future__ import annotations
 
 import sys
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from tracesim.requests.decode_calendar import DecodeCalendar
 from tracesim.requests.request import RequestState
 
-_UNLIMITED = sys.maxsize
 
-
-class Prefix(NamedTuple):
-    """Cached blocks that a waiting request could start from; others hold `num_held` of them already."""
+@dataclass(slots=True)
+class Prefix:
+    """Cached blocks that a waiting request could start from; other requests hold `num_held` of them."""
 
     num_blocks: int
     num_held: int
@@ -25,50 +25,50 @@ NO_PREFIX = Prefix(0, 0, ())
 
 
 class KVCache:
-    """KV blocks without prefix caching: one is as good as another, so they are counted.
+    """KV blocks without prefix caching: they have no identity, so they are only counted.
 
-    A request holds the blocks that its computed tokens fill or begin. `free` blocks of `capacity` are held by
-    nobody. `PrefixCache` is the same with identities.
+    A request holds a block for every `block_size` of its computed tokens, and one for the rest. Of
+    `capacity` blocks `num_free_blocks` are held by no request. `PrefixCache` has the same interface.
     """
 
     def __init__(self, num_blocks: int | None, block_size: int, *, reserved: int = 0) -> None:
-        """A cache of `num_blocks` (None: endless) blocks, of which `reserved` are never handed out."""
+        """Make a cache of `num_blocks` blocks, None for unlimited; `reserved` of them are never allocated."""
         self.block_size = block_size
         self.num_blocks = num_blocks
-        self.capacity = _UNLIMITED if num_blocks is None else num_blocks - reserved
+        self.capacity = sys.maxsize if num_blocks is None else num_blocks - reserved
         self.num_free_blocks = self.capacity
-        self._lowest_free = self.capacity
+        self._fewest_free = self.capacity
 
     @property
     def peak_usage(self) -> float | None:
-        """The largest part of the cache that was held at once, up to 1; None when the cache is endless."""
+        """The largest fraction of the blocks that were held at once; None for an unlimited cache."""
         if self.num_blocks is None or not self.capacity:
             return None
-        return 1 - min(self._lowest_free, self.num_free_blocks) / self.capacity
+        return 1 - min(self._fewest_free, self.num_free_blocks) / self.capacity
 
     def blocks_for(self, num_tokens: int) -> int:
-        """Blocks that `num_tokens` tokens fill or begin."""
+        """Return how many blocks `num_tokens` tokens take."""
         return -(-num_tokens // self.block_size)
 
-    def find_prefix(self, state: RequestState) -> Prefix:
-        """The cached blocks that a waiting request could start from."""
+    def match_prefix(self, state: RequestState) -> Prefix:
+        """Return the longest cached prefix that a waiting request could start from."""
         return NO_PREFIX
 
     def blocks_needed(self, state: RequestState, num_tokens: int) -> int:
-        """Free blocks that it takes to have `num_tokens` tokens of a running request computed."""
+        """Return how many more blocks a running request needs to have `num_tokens` tokens computed."""
         size = self.block_size
         computed = state.num_computed_tokens if not state.is_decoding else state.current_num_computed_tokens
         return -(-num_tokens // size) - -(-computed // size)
 
     def allocate(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> None:
-        """Give a waiting request room to have `num_tokens` tokens computed, `prefix` included.
+        """Allocate blocks for the first `num_tokens` tokens of a waiting request; `prefix` is cached.
 
-        The caller has seen that there is.
+        The caller has made sure that enough are free.
         """
         self.num_free_blocks -= -(-num_tokens // self.block_size) - prefix.num_held
 
     def try_allocate(self, state: RequestState, num_tokens: int) -> bool:
-        """Give a running request room to have `num_tokens` tokens computed, if there is."""
+        """Allocate what a running request needs for `num_tokens` tokens; return False if it is not free."""
         needed = self.blocks_needed(state, num_tokens)
         if needed > self.num_free_blocks:
             return False
@@ -76,13 +76,13 @@ class KVCache:
         return True
 
     def allocate_decodes(self, calendar: DecodeCalendar, num_served: int = 0) -> None:
-        """Give all that decode room for their next token; `num_served` have taken their block already."""
-        self.num_free_blocks -= calendar.num_beginning() - num_served
+        """Allocate the blocks that decodes begin next, except `num_served` that were allocated before."""
+        self.num_free_blocks -= calendar.num_blocks_needed() - num_served
 
-    def take_rest(self) -> int:
-        """Hand out every free block; how many they were."""
-        taken, self.num_free_blocks = self.num_free_blocks, 0
-        return taken
+    def allocate_all_free(self) -> int:
+        """Allocate every free block; return how many they were."""
+        allocated, self.num_free_blocks = self.num_free_blocks, 0
+        return allocated
 
     def allocate_ticks(
         self,
@@ -92,41 +92,45 @@ class KVCache:
         chunk: int = 0,
         spare: int = 0,
     ) -> int:
-        """Give room for several ticks at once, `limit` at most; return for how many there was.
+        """Allocate the blocks of several ticks; return of how many, at most `limit`.
 
-        That is for all that decode and for `prefilling` with `chunk` more tokens a tick; `spare` blocks are
-        left free.
+        Every decode computes one token per tick, and `prefilling`, if given, `chunk` tokens. `spare` blocks
+        stay free.
         """
 
-        def taken(ticks: int) -> int:
-            blocks = calendar.num_beginning(ticks)
+        def needed(ticks: int) -> int:
+            blocks = calendar.num_blocks_needed(ticks)
             if prefilling is not None:
                 blocks += self.blocks_needed(prefilling, prefilling.num_computed_tokens + ticks * chunk)
             return blocks
 
-        room = self.num_free_blocks - spare
-        if room < 0:
+        available = self.num_free_blocks - spare
+        if available < 0:
             return 0
-        blocks = taken(limit)
-        if blocks > room:
+        blocks = needed(limit)
+        if blocks > available:
             if prefilling is None:
-                limit = calendar.ticks_within(room)
+                limit = calendar.ticks_within(available)
             else:
-                limit = bisect_right(range(1, limit), room, key=taken)
-            blocks = taken(limit)
+                limit = bisect_right(range(1, limit), available, key=needed)
+            blocks = needed(limit)
         self.num_free_blocks -= blocks
         return limit
 
     def release(self, state: RequestState, num_scheduled: int = 0) -> None:
-        """Take back all blocks of a request, those for tokens that are scheduled but not computed too."""
-        if self.num_free_blocks < self._lowest_free:
-            self._lowest_free = self.num_free_blocks
-        self.num_free_blocks += -(-(state.num_computed_tokens + num_scheduled) // self.block_size)
+        """Free the blocks of a request, also those for `num_scheduled` tokens that were not computed yet."""
+        self._free(self.blocks_for(state.num_computed_tokens + num_scheduled))
+
+    def finish(self, state: RequestState) -> None:
+        """Free the blocks of a request that will not run again."""
+        self.release(state)
+
+    def _free(self, num_blocks: int) -> None:
+        if self.num_free_blocks < self._fewest_free:
+            self._fewest_free = self.num_free_blocks
+        self.num_free_blocks += num_blocks
         assert self.num_free_blocks <= self.capacity, f"{self.num_free_blocks} free blocks of {self.capacity}"
 
-    finish = release
-    """The same, of a request that never comes back."""
-
     def num_blocks_held(self, states: Sequence[RequestState]) -> int:
-        """How many blocks these requests hold in all."""
+        """Return how many blocks these requests hold; one that several of them share counts once."""
         return sum(self.blocks_for(state.current_num_computed_tokens) for state in states)

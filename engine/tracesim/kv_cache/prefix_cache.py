@@ -1,10 +1,11 @@
-"""Prefix caching as vLLM's V1 does it: what blocks hold is found, and shared by later requests."""
+"""Prefix caching as vLLM's V1 does it: blocks keep their contents, and later requests share them."""
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from tracesim.kv_cache.block_accounting import NO_PREFIX, KVCache, Prefix
 from tracesim.kv_cache.radix_tree import Node, Path, RadixTree
@@ -13,79 +14,110 @@ from tracesim.requests.request import RequestState
 
 
 class _Run:
-    """Blocks `start` to `end`, in one node, that are always held, and let go, together.
+    """Cached blocks `start` to `end` of one node, which the same `ref_count` requests hold.
 
-    `release` is where it waits to be handed out; None while it is held.
+    `released` numbers the release that brought the count down to 0; None while it is not 0. A run can be cut:
+    it keeps its beginning, and `rest` is what was cut off. So blocks that once were in a run are now in it,
+    in its `rest`, in the `rest` of that, and so on.
     """
 
-    __slots__ = ("end", "holders", "node", "release", "start")
+    __slots__ = ("end", "node", "ref_count", "released", "rest", "start")
 
-    def __init__(self, node: Node, start: int, end: int, holders: dict[_Holding, None]) -> None:
+    def __init__(self, node: Node, start: int, end: int) -> None:
         self.node = node
         self.start = start
         self.end = end
-        self.holders = holders
-        self.release: list[_Run] | None = None
+        self.ref_count = 1
+        self.released: int | None = None
+        self.rest: _Run | None = None
 
 
-class _Holding:
-    """What a request holds that can be found: runs, with `num_found` blocks in all; and its way."""
+@dataclass(slots=True)
+class _Part:
+    """Blocks `start` to `end` of a cached prefix, all in one run."""
 
-    __slots__ = ("num_found", "path", "runs")
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.runs: list[_Run] = []
-        self.num_found = 0
-
-
-class _Part(NamedTuple):
-    """Blocks `start` to `end` of a node, all in one run."""
-
-    node: Node
+    run: _Run
     start: int
     end: int
 
 
-class PrefixCache(KVCache):
-    """KV blocks that keep what they hold after they are freed, until they are handed out again.
+class _Holding:
+    """The cached blocks that a request holds: the first `num_cached` of its path.
 
-    A block can be found from when it is full. Blocks that can be found and that nobody holds wait in a queue
-    to be handed out, after all other free blocks, the least recently used first and of one request's the
-    last first. Of equal blocks the one that could be found first is found. These are the rules of `BlockPool`
-    and `FullAttentionManager` in vLLM 0.32. Nothing depends on which block is which, so blocks are counted as
-    in `KVCache`, and those that move together are one run. The queue has a list for each request that let go
-    of runs, in their order, from whose end they are handed out.
+    `runs` are the runs in which they were when the request acquired or inserted them, one after another.
+    """
+
+    __slots__ = ("num_cached", "path", "runs")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.runs: list[_Run] = []
+        self.num_cached = 0
+
+    def current_runs(self) -> list[_Run]:
+        """Return the runs in which the blocks are now, after others may have cut `runs`."""
+        current, end = [], self.num_cached
+        for run_then in reversed(self.runs):
+            run: _Run | None = run_then
+            while run is not None and run.start < end:
+                current.append(run)
+                run = run.rest
+            end = run_then.start
+        return current
+
+
+class PrefixCache(KVCache):
+    """KV blocks that keep their contents after they are freed, until they are allocated again.
+
+    The rules are those of `BlockPool` and `FullAttentionManager` in vLLM 0.32. A full block is inserted,
+    which means that requests can find it. Of several blocks with the same contents the one inserted first is
+    found. Cached blocks that are free are evicted only when no other free block is left: first those of
+    the earliest release, and of one release the last blocks of the request first.
+
+    Which of the blocks it is does not matter, so they are counted as in `KVCache`, and cached blocks that
+    are acquired and released together are one run. These hold after every method:
+
+    - The runs of a node are in the order of insertion, where they overlap.
+    - A run's `ref_count` is the number of requests that hold it: those whose `current_runs` it is among.
+    - `_evictable` is a heap with every run whose `ref_count` is 0, as (`released`, -`start`, run). An entry
+      with another `released` than the run now has is out of date, and so is one whose run is empty.
+    - `_num_evictable`, the number of blocks in these runs, is at most `num_free_blocks`.
     """
 
     def __init__(self, num_blocks: int | None, block_size: int, *, reserved: int = 0) -> None:
         super().__init__(num_blocks, block_size, reserved=reserved)
         self._tree = RadixTree(block_size, self._split_node)
         self._holdings: dict[RequestState, _Holding] = {}
-        self._runs: dict[Node, list[_Run]] = {}
-        self._queue: deque[list[_Run]] = deque()
-        self._num_queued = 0
-        self._knows_outputs = False
+        self._runs: dict[Node, list[_Run]] = defaultdict(list)
+        self._evictable: list[tuple[int, int, _Run]] = []
+        self._num_evictable = 0
+        self._num_releases = 0
+        self._outputs_are_known = False
 
-    def find_prefix(self, state: RequestState) -> Prefix:
-        """The longest cached prefix; at least the last token is always left to compute."""
+    def match_prefix(self, state: RequestState) -> Prefix:
+        """Return the longest cached prefix; it leaves at least the last token to be computed."""
         usable = (state.num_tokens - 1) // self.block_size
         path = self._holding(state).path
         parts: list[_Part] = []
         num_blocks = num_held = 0
         while num_blocks < usable:
-            node, end = path.place(num_blocks)
-            run, found_end = self._first_run(node, num_blocks)
-            if run is None:
+            node, end = path.node_at(num_blocks)
+            end = min(end, usable)
+            for run in self._runs.get(node, ()):
+                if run.start <= num_blocks < run.end:
+                    end = min(end, run.end)
+                    break
+                if run.start > num_blocks:
+                    end = min(end, run.start)  # from there on this run is found, as it was inserted before
+            else:
                 break
-            end = min(end, found_end, usable)
-            parts.append(_Part(node, num_blocks, end))
-            num_held += end - num_blocks if run.holders else 0
+            parts.append(_Part(run, num_blocks, end))
+            num_held += end - num_blocks if run.ref_count else 0
             num_blocks = end
         return Prefix(num_blocks, num_held, parts) if parts else NO_PREFIX
 
     def allocate(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> None:
-        """Take hold of `prefix` and of new blocks; from now each block that is full can be found."""
+        """Acquire `prefix` and allocate new blocks; those that `num_tokens` tokens fill are inserted."""
         super().allocate(state, num_tokens, prefix)
         holding = self._holding(state)
         for part in prefix.parts:
@@ -94,7 +126,7 @@ class PrefixCache(KVCache):
         self._insert(state, num_tokens)
 
     def try_allocate(self, state: RequestState, num_tokens: int) -> bool:
-        """Give a running request room, if there is; from now each block that is full can be found."""
+        """Allocate what a running request needs, if it is free; the blocks that get full are inserted."""
         if not super().try_allocate(state, num_tokens):
             return False
         self._evict()
@@ -102,11 +134,11 @@ class PrefixCache(KVCache):
         return True
 
     def allocate_decodes(self, calendar: DecodeCalendar, num_served: int = 0) -> None:
-        """Give all that decode room. Outputs that equal nothing else are published when they are let go."""
+        """Allocate blocks for all decodes. Output blocks that equal no others are inserted when released."""
         super().allocate_decodes(calendar, num_served)
         self._evict()
-        if self._knows_outputs:
-            for state in calendar.beginning(1):
+        if self._outputs_are_known:
+            for state in calendar.requests_needing_block(1):
                 self._insert(state, state.current_num_tokens)
 
     def allocate_ticks(
@@ -117,9 +149,9 @@ class PrefixCache(KVCache):
         chunk: int = 0,
         spare: int = 0,
     ) -> int:
-        """Give room for several ticks; where outputs can be found, those in which nobody fills a block."""
-        if self._knows_outputs:
-            limit = calendar.ticks_to_beginning(limit + 1) - 1
+        """Allocate the blocks of several ticks; where outputs are known, of those in which none gets full."""
+        if self._outputs_are_known:
+            limit = calendar.ticks_without_block(limit + 1) - 1
         if limit <= 0:
             return 0
         ticks = super().allocate_ticks(calendar, limit, prefilling, chunk, spare)
@@ -128,140 +160,116 @@ class PrefixCache(KVCache):
             self._insert(prefilling, prefilling.num_computed_tokens + ticks * chunk)
         return ticks
 
-    def take_rest(self) -> int:
-        """Hand out every free block, so that nothing of the queue is left; how many they were."""
-        taken = super().take_rest()
+    def allocate_all_free(self) -> int:
+        """Allocate every free block, cached or not; return how many they were."""
+        allocated = super().allocate_all_free()
         self._evict()
-        return taken
+        return allocated
 
     def release(self, state: RequestState, num_scheduled: int = 0) -> None:
-        """Let go of all blocks of a request; what they hold can still be found."""
-        self._insert(state, state.num_computed_tokens + num_scheduled)
-        super().release(state, num_scheduled)
+        """Release a request's blocks: those that no other one holds are free, and full ones stay cached."""
+        num_tokens = state.num_computed_tokens + num_scheduled
+        self._insert(state, num_tokens)
         holding = self._holding(state)
-        release: list[_Run] = []
-        for run in holding.runs:
-            del run.holders[holding]
-            size = run.end - run.start
-            if run.holders:
-                self.num_free_blocks -= size
+        self._num_releases += 1
+        num_still_held = 0
+        for run in holding.current_runs():
+            run.ref_count -= 1
+            if run.ref_count:
+                num_still_held += run.end - run.start
             else:
-                release.append(run)
-                run.release = release
-                self._num_queued += size
-        if release:
-            self._queue.append(release)
+                run.released = self._num_releases
+                heapq.heappush(self._evictable, (run.released, -run.start, run))
+                self._num_evictable += run.end - run.start
         holding.runs = []
-        holding.num_found = 0
+        holding.num_cached = 0
+        self._free(self.blocks_for(num_tokens) - num_still_held)
 
-    def finish(self, state: RequestState, num_scheduled: int = 0) -> None:
-        """The same, and drop what was remembered of the request."""
-        self.release(state, num_scheduled)
+    def finish(self, state: RequestState) -> None:
+        """Release the blocks of a request that will not run again."""
+        self.release(state)
         del self._holdings[state]
 
     def num_blocks_held(self, states: Sequence[RequestState]) -> int:
-        """How many blocks these requests hold in all; those that they share count once."""
-        shared = {run for state in states for run in self._holding(state).runs}
-        own = sum(self.blocks_for(s.current_num_computed_tokens) - self._holding(s).num_found for s in states)
-        return own + sum(run.end - run.start for run in shared)
+        """Return how many blocks these requests hold; one that several of them share counts once."""
+        holdings = [self._holding(state) for state in states]
+        cached = {run for holding in holdings for run in holding.current_runs()}
+        num_cached = sum(run.end - run.start for run in cached)
+        return num_cached + super().num_blocks_held(states) - sum(each.num_cached for each in holdings)
 
     def _holding(self, state: RequestState) -> _Holding:
+        """Return what is kept of a request, from its first look for a prefix until it finishes."""
         holding = self._holdings.get(state)
         if holding is None:
             holding = self._holdings[state] = _Holding(self._tree.path_of(state.request))
-            self._knows_outputs = self._knows_outputs or state.request.output_token_ids is not None
+            self._outputs_are_known = self._outputs_are_known or state.request.output_token_ids is not None
         return holding
 
-    def _first_run(self, node: Node, block: int) -> tuple[_Run | None, int]:
-        """The run in which a block is found, and up to where the blocks after it are found there too."""
-        end = None
-        for run in self._runs.get(node, ()):
-            if run.start <= block < run.end:
-                return run, run.end if end is None else min(end, run.end)
-            if run.start > block:
-                end = run.start if end is None else min(end, run.start)
-        return None, 0
-
     def _acquire(self, holding: _Holding, part: _Part) -> None:
-        run, _ = self._first_run(part.node, part.start)
-        assert run is not None, f"{part} was found and is gone"
-        if run.start < part.start:
-            run = self._split(run, part.start)
-        if part.end < run.end:
-            self._split(run, part.end)
-        if run.release is not None:
-            run.release.remove(run)
-            run.release = None
-            self._num_queued -= run.end - run.start
-        run.holders[holding] = None
+        """Let a request hold the blocks of `part`, which it has matched, as the next ones of its path."""
+        run, start, end = part.run, part.start, part.end
+        while run.end <= start:
+            assert run.rest is not None, f"blocks {start} to {end} were evicted since they were matched"
+            run = run.rest
+        if run.start < start:
+            run = self._cut(run, start)
+        if end < run.end:
+            self._cut(run, end)
+        if run.released is not None:
+            run.released = None
+            self._num_evictable -= end - start
+        run.ref_count += 1
         holding.runs.append(run)
-        holding.num_found += run.end - run.start
-
-    def _split(self, run: _Run, at: int) -> _Run:
-        """Cut a run in two; the second half is the new one, and the first to be handed out."""
-        rest = _Run(run.node, at, run.end, dict(run.holders))
-        run.end = at
-        rest.release = run.release
-        lists = [self._runs[run.node], *(holder.runs for holder in run.holders)]
-        for runs in lists if run.release is None else (*lists, run.release):
-            runs.insert(runs.index(run) + 1, rest)
-        return rest
-
-    def _split_node(self, first: Node, rest: Node) -> None:
-        """Part the runs of a node that was cut in two where `rest` now starts."""
-        for run in list(self._runs.get(rest, ())):
-            if run.start < rest.start < run.end:
-                self._split(run, rest.start)
-        runs = self._runs.pop(rest, ())
-        for node in (first, rest):
-            its = [run for run in runs if (run.start < rest.start) is (node is first)]
-            for run in its:
-                run.node = node
-            if its:
-                self._runs[node] = its
-
-    def _evict(self) -> None:
-        """Forget as much of the queue as is no longer free: what was last let go, last."""
-        excess = self._num_queued - self.num_free_blocks
-        while excess > 0:
-            release = self._queue[0]
-            if not release:
-                self._queue.popleft()
-                continue
-            run = release[-1]
-            size = min(excess, run.end - run.start)
-            run.end -= size
-            excess -= size
-            self._num_queued -= size
-            if run.start == run.end:
-                release.pop()
-                self._remove(run)
+        holding.num_cached = end
 
     def _insert(self, state: RequestState, num_tokens: int) -> None:
-        """Let the blocks that a request's first `num_tokens` tokens fill be found."""
+        """Insert the blocks that a request's first `num_tokens` tokens fill, except those inserted before."""
         num_full = num_tokens // self.block_size
         holding = self._holding(state)
-        found = holding.num_found
-        while found < num_full:
-            node, end = holding.path.place(found)
+        while (start := holding.num_cached) < num_full:
+            node, end = holding.path.node_at(start)
             end = min(end, num_full)
-            runs = self._runs.setdefault(node, [])
-            if _may_grow(runs, holding, found):
-                runs[0].end = end
+            runs, last = self._runs[node], holding.runs[-1] if holding.runs else None
+            if last and runs == [last] and last.end == start and last.ref_count == 1 and last.rest is None:
+                last.end = end
             else:
-                run = _Run(node, found, end, {holding: None})
-                holding.runs.append(run)
+                run = _Run(node, start, end)
                 runs.append(run)
-            found = holding.num_found = end
+                holding.runs.append(run)
+            holding.num_cached = end
 
-    def _remove(self, run: _Run) -> None:
+    def _cut(self, run: _Run, at: int) -> _Run:
+        """Cut a run in two and return the second half, in the same state as the first."""
+        rest = _Run(run.node, at, run.end)
+        rest.ref_count, rest.released, rest.rest = run.ref_count, run.released, run.rest
+        run.end, run.rest = at, rest
         runs = self._runs[run.node]
-        runs.remove(run)
-        if not runs:
-            del self._runs[run.node]
+        runs.insert(runs.index(run) + 1, rest)
+        if rest.released is not None:
+            heapq.heappush(self._evictable, (rest.released, -at, rest))
+        return rest
 
+    def _evict(self) -> None:
+        """Evict as many cached blocks as were allocated since the last time."""
+        excess = self._num_evictable - self.num_free_blocks
+        while excess > 0:
+            released, _, run = self._evictable[0]
+            size = min(excess, run.end - run.start)
+            if run.released != released or not size:
+                heapq.heappop(self._evictable)
+                continue
+            run.end -= size
+            excess -= size
+            self._num_evictable -= size
+            if run.start == run.end:
+                self._runs[run.node].remove(run)
 
-def _may_grow(runs: Sequence[_Run], holding: _Holding, block: int) -> bool:
-    """Whether the only run of a node ends before `block` and is the holder's prefilling."""
-    run = runs[0] if len(runs) == 1 else None
-    return run is not None and run.end == block and len(run.holders) == 1 and holding in run.holders
+    def _split_node(self, upper: Node, lower: Node) -> None:
+        """Divide the runs of a node that was split; it is `lower` now."""
+        for run in [run for run in self._runs[lower] if run.start < lower.start < run.end]:
+            self._cut(run, lower.start)
+        runs = self._runs[lower]
+        self._runs[upper] = [run for run in runs if run.start < lower.start]
+        self._runs[lower] = [run for run in runs if run.start >= lower.start]
+        for run in self._runs[upper]:
+            run.node = upper

@@ -1,21 +1,20 @@
-"""What KV blocks hold, as a tree: requests share its way as far as all their tokens are equal."""
+"""A radix tree of what KV blocks contain: requests share its nodes as far as their tokens are equal."""
 
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 from tracesim.requests.request import Request
 
-TOKENS_PER_HASH_ID = 512
-"""Prompt tokens that one of a trace's `hash_ids` stands for, as in the Mooncake traces."""
-
 
 class Node:
-    """The blocks from `start` on that all requests which come this way have had in common so far.
+    """The blocks from `start` on that a set of requests has in common, up to where two of them differ.
 
-    `contents` has one for `span` blocks each.
+    Each of `contents` stands for `span` blocks. A node has one child for each way in which requests go on,
+    under the first of its contents.
     """
 
     __slots__ = ("children", "contents", "parent", "span", "start")
@@ -27,19 +26,44 @@ class Node:
         self.parent = parent
         self.children: dict[Hashable, Node] = {}
 
+    def num_common(self, contents: Sequence[Hashable]) -> int:
+        """Return how many of the node's contents are equal to `contents` from their beginning on."""
+        own = self.contents
+        if own == contents:
+            return len(own)
+        pairs = enumerate(zip(own, contents, strict=False))
+        return next((at for at, (mine, other) in pairs if mine != other), min(len(own), len(contents)))
+
+    def split(self, at: int) -> Node:
+        """Split the node after `at` of its contents and return the new node, which is the upper part.
+
+        The node itself becomes the lower part, so that a leaf stays a leaf.
+        """
+        assert self.parent is not None, "a root cannot be split"
+        upper = Node(self.start, self.contents[:at], self.span, self.parent)
+        self.parent.children[upper.contents[0]] = upper
+        self.start += at * self.span
+        self.contents = self.contents[at:]
+        self.parent = upper
+        upper.children[self.contents[0]] = self
+        return upper
+
 
 class Path(NamedTuple):
-    """A request's blocks: the first `known` lie between the root and `leaf`, all after them in `own`."""
+    """Where a request's blocks are: the first `num_shared` between the root and `leaf`, the rest in `own`.
+
+    No other request has the node `own`: it stands for tokens that are not known, which equal no others.
+    """
 
     leaf: Node
-    known: int
+    num_shared: int
     own: Node
 
-    def place(self, block: int) -> tuple[Node, int]:
-        """The node in which a block lies, and before which block the request leaves it."""
-        if block >= self.known:
+    def node_at(self, block: int) -> tuple[Node, int]:
+        """Return the node of a block, and the first block after it that is in another node."""
+        if block >= self.num_shared:
             return self.own, sys.maxsize
-        node, end = self.leaf, self.known
+        node, end = self.leaf, self.num_shared
         while node.start > block:
             end = min(end, node.start)
             assert node.parent is not None, f"block {block} lies before the root"
@@ -48,82 +72,54 @@ class Path(NamedTuple):
 
 
 class RadixTree:
-    """Finds where requests part: a radix tree, so that blocks that nobody tells apart are one node.
+    """The contents of all requests' blocks, compared for equality and not by a hash, so without collisions.
 
-    No hashing, so no collisions. Where token ids are known, a content is those of one block. Where `hash_ids`
-    stand for the prompt, chunk h being the tokens 512h ... 512h + 511, it is a chunk, or one block where
-    blocks straddle chunks. What is not known, such as an output of which only the length is, equals nothing
-    but itself.
+    Where token ids are known, a content is the ids of one block. Where `hash_ids` stand for the prompt, each
+    for `hash_block_size` tokens, a content is one hash id if that fills whole blocks, and otherwise the hash
+    ids that one block overlaps. Requests with different hash block sizes have nothing in common. What is
+    not known, such as an output of which only the length is, equals nothing else.
     """
 
     def __init__(self, block_size: int, on_split: Callable[[Node, Node], object]) -> None:
-        """`on_split` is told of a node that was cut: the new first part, and the old node, now the rest."""
+        """Make an empty tree, which calls `on_split` with the upper and lower part of each node it splits."""
         self._block_size = block_size
         self._on_split = on_split
-        self._per_chunk = TOKENS_PER_HASH_ID // block_size if TOKENS_PER_HASH_ID % block_size == 0 else 1
-        self._root = Node(0, (), 1, None)
+        self._roots: dict[int | None, Node] = defaultdict(lambda: Node(0, (), 1, None))
 
     def path_of(self, request: Request) -> Path:
-        """The way of all blocks that a request may come to have."""
-        size = self._block_size
-        if request.hash_ids is not None:
-            span, known = self._per_chunk, request.num_prompt_tokens // size
-            contents = self._of_hash_ids(request.hash_ids, known)
-        else:
-            tokens = _known_tokens(request)
-            span, known = 1, len(tokens) // size
-            contents = [tuple(tokens[start : start + size]) for start in range(0, known * size, size)]
-        return Path(self._leaf_of(contents, span), known, Node(known, (), 1, None))
-
-    def _leaf_of(self, contents: Sequence[Hashable], span: int) -> Node:
-        """The node in which `contents` end, which grows the tree where they part from all others."""
-        node, at = self._root, 0
+        """Return where the blocks of a request are; add nodes for those that no request had before."""
+        contents, span, num_blocks = self._contents_of(request)
+        node, at = self._roots[None if request.hash_ids is None else request.hash_block_size], 0
         while at < len(contents):
             child = node.children.get(contents[at])
             if child is None:
                 child = node.children[contents[at]] = Node(at * span, contents[at:], span, node)
-                return child
-            common = _num_common(child.contents, contents[at : at + len(child.contents)])
-            at += common
-            if common < len(child.contents) and at < len(contents):
-                child = self._split(child, common)
+                at = len(contents)
+            else:
+                common = child.num_common(contents[at : at + len(child.contents)])
+                at += common
+                if common < len(child.contents) and at < len(contents):
+                    upper = child.split(common)
+                    self._on_split(upper, child)
+                    child = upper
             node = child
-        return node
+        return Path(node, num_blocks, Node(num_blocks, (), 1, None))
 
-    def _split(self, node: Node, at: int) -> Node:
-        """Cut a node in two after `at` of its contents. The first part is the new one: leaves stay leaves."""
-        assert node.parent is not None, "the root has nothing to be cut"
-        first = Node(node.start, node.contents[:at], node.span, node.parent)
-        node.parent.children[first.contents[0]] = first
-        node.start += at * node.span
-        node.contents = node.contents[at:]
-        node.parent = first
-        first.children[node.contents[0]] = node
-        self._on_split(first, node)
-        return first
-
-    def _of_hash_ids(self, hash_ids: Sequence[int], known: int) -> Sequence[Hashable]:
-        if self._per_chunk > 1 or self._block_size == TOKENS_PER_HASH_ID:
-            return hash_ids[: -(-known // self._per_chunk)]
-        size = self._block_size
-        starts = range(0, known * size, size)
-        return [
-            tuple(hash_ids[start // TOKENS_PER_HASH_ID : -(-(start + size) // TOKENS_PER_HASH_ID)])
-            for start in starts
-        ]
-
-
-def _num_common(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
-    """How many contents two nodes begin with alike."""
-    if one == other:
-        return len(one)
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (mine, its) in pairs if mine != its), min(len(one), len(other)))
-
-
-def _known_tokens(request: Request) -> Sequence[int]:
-    """The token ids of the prompt, and of the output after it, as far as they are known."""
-    prompt, output = request.prompt_token_ids, request.output_token_ids
-    if prompt is None:
-        return ()
-    return prompt if output is None else [*prompt, *output[: request.num_output_tokens]]
+    def _contents_of(self, request: Request) -> tuple[Sequence[Hashable], int, int]:
+        """Return a request's known contents, how many blocks each stands for, and how many blocks all do."""
+        size, hash_ids, token_ids = self._block_size, request.hash_ids, request.prompt_token_ids
+        if hash_ids is not None:
+            hash_size, num_blocks = request.hash_block_size, request.num_prompt_tokens // size
+            if hash_size % size == 0:
+                span = hash_size // size
+                return hash_ids[: -(-num_blocks // span)], span, num_blocks
+            starts = range(0, num_blocks * size, size)
+            overlapped = [(start // hash_size, -(-(start + size) // hash_size)) for start in starts]
+            return [tuple(hash_ids[first:end]) for first, end in overlapped], 1, num_blocks
+        if token_ids is None:
+            return (), 1, 0
+        if request.output_token_ids is not None:
+            token_ids = [*token_ids, *request.output_token_ids[: request.num_output_tokens]]
+        num_blocks = len(token_ids) // size
+        starts = range(0, num_blocks * size, size)
+        return [tuple(token_ids[start : start + size]) for start in starts], 1, num_blocks

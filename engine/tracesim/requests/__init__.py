@@ -1,1 +1,1 @@
-"""A request and its state, one batch in numbers, the queues before the engine, and the decode calendar."""
+"""Requests: their counters, the queues before the engine, the decode calendar, and a batch in numbers."""

@@ -1,4 +1,4 @@
-"""Requests that are still to arrive."""
+"""The queues of requests that have not arrived yet."""
 
 from __future__ import annotations
 
@@ -10,37 +10,33 @@ from typing import Protocol
 from tracesim.requests.request import RequestState
 
 
-class Arrivals(Protocol):
-    """Where requests are until they arrive. Times are steps or, in a run with a clock, picoseconds.
+class ArrivalQueue(Protocol):
+    """Requests that have not arrived yet. Times are steps or, in a run with a clock, picoseconds.
 
-    `next_time` is when the next one arrives; None while none will.
+    `next_time` is when the next request arrives, None while no arrival is known.
     """
 
     next_time: int | None
 
     def add(self, state: RequestState) -> None:
-        """Let a request arrive."""
+        """Add a request."""
         ...
 
     def remove(self, state: RequestState) -> None:
-        """Let a request never arrive."""
+        """Remove a request, which then never arrives."""
         ...
 
-    def take(self, now: int) -> Sequence[RequestState]:
-        """The requests that arrive before the step that begins `now`."""
+    def pop_due(self, now: int) -> Sequence[RequestState]:
+        """Remove and return the requests that arrive by `now`; their `arrival` is final then."""
         ...
 
-    def arrival_of(self, state: RequestState, now: int) -> int:
-        """When a request arrived that was just taken."""
-        ...
-
-    def leave(self, num_requests: int) -> None:
-        """Note that requests are done."""
+    def on_finish(self, finished: Sequence[RequestState]) -> None:
+        """Take note that requests have finished or were aborted: others may arrive because of it."""
         ...
 
 
-class OpenArrivals:
-    """Each request at its own time, and in the order they were added where they arrive together."""
+class OpenLoopArrivals:
+    """Requests that arrive at times of their own, and in the order of adding where these are equal."""
 
     def __init__(self) -> None:
         self.next_time: int | None = None
@@ -48,77 +44,70 @@ class OpenArrivals:
         self._times: list[int] = []
 
     def add(self, state: RequestState) -> None:
-        """Let a request arrive at its time."""
-        time = state.request.arrival
-        together = self._by_time.get(time)
-        if together is None:
-            together = self._by_time[time] = {}
-            heapq.heappush(self._times, time)
+        """Add a request that arrives at its `arrival`."""
+        simultaneous = self._by_time.get(state.arrival)
+        if simultaneous is None:
+            simultaneous = self._by_time[state.arrival] = {}
+            heapq.heappush(self._times, state.arrival)
             self.next_time = self._times[0]
-        together[state] = None
+        simultaneous[state] = None
 
     def remove(self, state: RequestState) -> None:
-        """Let a request never arrive."""
-        del self._by_time[state.request.arrival][state]
-        self._look_ahead()
+        """Remove a request, which then never arrives."""
+        del self._by_time[state.arrival][state]
+        self._update_next_time()
 
-    def take(self, now: int) -> Sequence[RequestState]:
-        """The requests whose time has come."""
-        taken: list[RequestState] = []
+    def pop_due(self, now: int) -> Sequence[RequestState]:
+        """Remove and return the requests whose `arrival` is `now` or before."""
+        due: list[RequestState] = []
         while self.next_time is not None and self.next_time <= now:
-            taken += self._by_time.pop(heapq.heappop(self._times))
-            self._look_ahead()
-        return taken
+            due += self._by_time.pop(heapq.heappop(self._times))
+            self._update_next_time()
+        return due
 
-    def arrival_of(self, state: RequestState, now: int) -> int:
-        """Its own time, which may lie within the step before."""
-        return state.request.arrival
+    def on_finish(self, finished: Sequence[RequestState]) -> None:
+        """Do nothing: no arrival depends on other requests."""
 
-    def leave(self, num_requests: int) -> None:
-        """Nobody waits for others to be done."""
-
-    def _look_ahead(self) -> None:
-        """Find the time of the next arrival, past those whose requests were all removed."""
+    def _update_next_time(self) -> None:
+        """Set `next_time` to the first time that has requests left."""
         while self._times and not self._by_time[self._times[0]]:
             del self._by_time[heapq.heappop(self._times)]
         self.next_time = self._times[0] if self._times else None
 
 
-class ClosedArrivals:
-    """`users` users, each of whom sends the next request in the order of adding when the last is done."""
+class ClosedLoopArrivals:
+    """Users who each send the next request, in the order of adding, when their last one has finished."""
 
-    def __init__(self, users: int) -> None:
+    def __init__(self, num_users: int) -> None:
         self.next_time: int | None = None
-        self._idle = users
+        self._num_idle_users = num_users
         self._states: dict[RequestState, None] = {}
 
     def add(self, state: RequestState) -> None:
-        """Let a request wait for a user."""
+        """Add a request, which a user will send."""
         self._states[state] = None
-        self._look_ahead()
+        self._update_next_time()
 
     def remove(self, state: RequestState) -> None:
-        """Let a request never arrive."""
+        """Remove a request, which then never arrives."""
         del self._states[state]
-        self._look_ahead()
+        self._update_next_time()
 
-    def take(self, now: int) -> Sequence[RequestState]:
-        """A request for each user who has none."""
-        taken = list(islice(self._states, self._idle))
-        for state in taken:
+    def pop_due(self, now: int) -> Sequence[RequestState]:
+        """Remove and return a request for each idle user; it arrives `now`."""
+        due = list(islice(self._states, self._num_idle_users))
+        for state in due:
             del self._states[state]
-        self._idle -= len(taken)
-        self._look_ahead()
-        return taken
+            state.arrival = now
+        self._num_idle_users -= len(due)
+        self._update_next_time()
+        return due
 
-    def arrival_of(self, state: RequestState, now: int) -> int:
-        """At once: its user's last request was done then."""
-        return now
+    def on_finish(self, finished: Sequence[RequestState]) -> None:
+        """Let the users of these requests send their next ones."""
+        self._num_idle_users += len(finished)
+        self._update_next_time()
 
-    def leave(self, num_requests: int) -> None:
-        """Let the users of requests that are done send their next."""
-        self._idle += num_requests
-        self._look_ahead()
-
-    def _look_ahead(self) -> None:
-        self.next_time = 0 if self._idle and self._states else None
+    def _update_next_time(self) -> None:
+        """Set `next_time` to 0, which is always due, if a user is idle and a request is left."""
+        self.next_time = 0 if self._num_idle_users and self._states else None

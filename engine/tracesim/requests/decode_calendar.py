@@ -1,7 +1,7 @@
 """When each decoding request needs a KV block and when it finishes, known ahead and kept by the step.
 
-Every decode moves all decoding requests by one token. So none of them is touched: the calendar counts the
-decodes in `tick`, and a request's own counters are worked out from it when somebody asks.
+At every tick each decoding request emits one token. So nothing is updated request by request: the calendar
+counts ticks, and a request's own counters follow from the tick.
 """
 
 from __future__ import annotations
@@ -13,83 +13,96 @@ from operator import attrgetter
 from tracesim.requests.request import RequestState
 
 by_admission = attrgetter("admission")
-"""Sorts running requests in the scheduler's order."""
+"""The key that sorts running requests into the scheduler's order."""
 
 
 class DecodeCalendar:
-    """The `size` requests that decode. All get one token at every tick, from the one at which they joined.
+    """The requests that decode: `num_requests` of them. Each emits one token per tick; `tick` is the next.
 
-    A request with n tokens, the newest not in the KV cache yet, begins a block at its next tick if n - 1 fill
-    whole blocks, and then at every `block_size`-th tick: one ring of `block_size` groups says who does.
+    A request with n tokens has n - 1 of them in the KV cache, so its next token begins a block if n - 1 is a
+    multiple of the block size, and so does every `block_size`-th token after it. The requests stand in a ring
+    of `block_size` slots, each in that of the ticks at which it begins a block. With blocks of 4 tokens and
+    the next tick being 8:
+
+        tick                 8    9   10   11   12 ...
+        slot (tick % 4)      0    1    2    3    0 ...
+        begin a block        a         b              a has 13 tokens, 12 of them computed: 3 full blocks
+                                       c              b has 11 and c has 7: both fill a block in two ticks
+
+    The sum over requests of `tick - num_tokens`, which a tick does not change, gives the context tokens.
     """
 
     def __init__(self, block_size: int) -> None:
         self.tick = 0
+        self.num_requests = 0
         self._block_size = block_size
-        self._beginning: list[dict[RequestState, None]] = [{} for _ in range(block_size)]
+        self._ring: list[dict[RequestState, None]] = [{} for _ in range(block_size)]
         self._finishing: dict[int, dict[RequestState, None]] = {}
         self._finish_ticks: list[int] = []
         self._sum_offsets = 0
-        self.size = 0
 
     def join(self, state: RequestState) -> None:
-        """Let a request that still has tokens to emit decode from the next tick on."""
+        """Add a request that still has tokens to emit; it decodes from the next tick on."""
         state.calendar = self
-        state.entered_at = self.tick
+        state.joined_at = self.tick
         offset = self.tick - state.num_tokens
-        self._beginning[(offset + 1) % self._block_size][state] = None
-        last = offset + state.total_tokens - 1
-        finishing = self._finishing.get(last)
+        self._ring[(offset + 1) % self._block_size][state] = None
+        last_tick = offset + state.total_tokens - 1
+        finishing = self._finishing.get(last_tick)
         if finishing is None:
-            finishing = self._finishing[last] = {}
-            heapq.heappush(self._finish_ticks, last)
+            finishing = self._finishing[last_tick] = {}
+            heapq.heappush(self._finish_ticks, last_tick)
         finishing[state] = None
         self._sum_offsets += offset
-        self.size += 1
+        self.num_requests += 1
 
     def leave(self, state: RequestState) -> None:
-        """Take a request out; its counters are what they are now."""
-        del self._finishing[state.entered_at + state.total_tokens - state.num_tokens - 1][state]
-        self._exit(state, state.current_num_tokens)
+        """Remove a request that has not emitted all its tokens, and write its counters back to it."""
+        del self._finishing[state.joined_at + state.total_tokens - state.num_tokens - 1][state]
+        self._remove(state, state.current_num_tokens)
 
     def advance(self, ticks: int) -> list[RequestState]:
-        """Let that many ticks pass, nobody finishing before the last; take out and return who does then."""
-        last = self.tick + ticks - 1
-        self.tick = last + 1
-        finishing = list(self._finishing.pop(last, ()))
-        for state in finishing:
-            self._exit(state, state.total_tokens)
-        return finishing
+        """Let `ticks` ticks pass; remove and return the requests that emit their last token in the last one.
 
-    def _exit(self, state: RequestState, num_tokens: int) -> None:
-        offset = state.entered_at - state.num_tokens
-        del self._beginning[(offset + 1) % self._block_size][state]
+        No request may finish before that, see `ticks_to_finish`.
+        """
+        last_tick = self.tick + ticks - 1
+        self.tick = last_tick + 1
+        finished = list(self._finishing.pop(last_tick, ()))
+        for state in finished:
+            self._remove(state, state.total_tokens)
+        return finished
+
+    def _remove(self, state: RequestState, num_tokens: int) -> None:
+        """Remove a request from the ring; from now on its counters are its own, with `num_tokens` tokens."""
+        offset = state.joined_at - state.num_tokens
+        del self._ring[(offset + 1) % self._block_size][state]
         self._sum_offsets -= offset
         state.calendar = None
         state.num_tokens = num_tokens
         state.num_computed_tokens = num_tokens - 1
-        self.size -= 1
+        self.num_requests -= 1
 
     @property
     def context_tokens(self) -> int:
-        """Tokens in the KV cache of all these requests: all but the newest of each."""
-        return self.size * (self.tick - 1) - self._sum_offsets
+        """Tokens of all these requests in the KV cache: all but the newest of each."""
+        return self.num_requests * (self.tick - 1) - self._sum_offsets
 
-    def beginning(self, ahead: int = 0) -> Sequence[RequestState]:
-        """Who begins a block at the next tick, or `ahead` ticks after it, in the order of admission."""
-        return sorted(self._beginning[(self.tick + ahead) % self._block_size], key=by_admission)
+    def requests_needing_block(self, ahead: int = 0) -> Sequence[RequestState]:
+        """Return who begins a block at the next tick, or `ahead` ticks after it, in order of admission."""
+        return sorted(self._ring[(self.tick + ahead) % self._block_size], key=by_admission)
 
-    def num_beginning(self, ticks: int = 1) -> int:
-        """How many blocks are begun in the next `ticks` ticks."""
-        ring, first = self._beginning, self.tick % self._block_size
+    def num_blocks_needed(self, ticks: int = 1) -> int:
+        """Return how many blocks these requests begin in the next `ticks` ticks."""
+        ring, first = self._ring, self.tick % self._block_size
         if ticks == 1:
             return len(ring[first])
         rounds, rest = divmod(ticks, self._block_size)
-        groups = ring[first : first + rest] + ring[: max(0, first + rest - self._block_size)]
-        return rounds * self.size + sum(map(len, groups))
+        slots = ring[first : first + rest] + ring[: max(0, first + rest - self._block_size)]
+        return rounds * self.num_requests + sum(map(len, slots))
 
     def ticks_to_finish(self, limit: int) -> int:
-        """How many ticks there are up to the one at which a request finishes, `limit` at most."""
+        """Return how many ticks it takes until a request finishes in the last of them, at most `limit`."""
         while self._finish_ticks:
             first = self._finish_ticks[0]
             if self._finishing.get(first):
@@ -98,19 +111,19 @@ class DecodeCalendar:
         return limit
 
     def ticks_within(self, num_blocks: int) -> int:
-        """In how many ticks no more than `num_blocks` blocks are begun; somebody must decode."""
-        rounds, left = divmod(num_blocks, self.size)
+        """Return for how many ticks `num_blocks` blocks suffice; there must be a request."""
+        rounds, left = divmod(num_blocks, self.num_requests)
         first, ticks = self.tick % self._block_size, rounds * self._block_size
-        for group in self._beginning[first:] + self._beginning[:first]:
-            left -= len(group)
+        for slot in self._ring[first:] + self._ring[:first]:
+            left -= len(slot)
             if left < 0:
                 break
             ticks += 1
         return ticks
 
-    def ticks_to_beginning(self, limit: int) -> int:
-        """How many ticks pass before the one at which a request begins a block, `limit` at most."""
+    def ticks_without_block(self, limit: int) -> int:
+        """Return how many ticks pass before one at which a request begins a block, at most `limit`."""
         for ahead in range(min(limit, self._block_size)):
-            if self._beginning[(self.tick + ahead) % self._block_size]:
+            if self._ring[(self.tick + ahead) % self._block_size]:
                 return ahead
         return limit

@@ -1,10 +1,13 @@
-"""A request as it was asked, and the scheduler's counters for it."""
+"""A request as it was sent, and the counters that a scheduler keeps for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+DEFAULT_HASH_BLOCK_SIZE: Final = 512
+"""Prompt tokens that one of a trace's `hash_ids` stands for, unless the trace says otherwise."""
 
 
 class RequestStatus(Enum):
@@ -16,21 +19,22 @@ class RequestStatus(Enum):
     PREEMPTED = auto()
     FINISHED = auto()
     FINISHED_IGNORED = auto()
-    """It could never be scheduled, as vLLM's V0 finds out when its turn comes."""
+    """It can never be scheduled; vLLM's V0 finds that out when the request is next in the queue."""
 
 
-# By themselves, as Python 3.10 and 3.11 take longer to find one in its class than to call a function.
+# As module-level names, because looking up a member in its class is slow in Python 3.10 and 3.11.
 ARRIVING, WAITING, RUNNING, PREEMPTED, FINISHED, FINISHED_IGNORED = RequestStatus
 
 
 class Request(NamedTuple):
-    """What a scheduler may know of a request; never its text.
+    """What a scheduler may know about a request; its text is not part of that.
 
-    `num_output_tokens` is how many tokens the recording will give: it is known before the first step.
-    `arrival` is in steps or, in a run with a clock, in picoseconds. A lower `priority` runs earlier. `order`
-    counts the requests as they were added. Token ids are None when only lengths are known; `hash_ids` then
-    tell equal prompts, one id for each 512 tokens. Only prefix caching looks at them. A named tuple, as it is
-    made for every line of a trace.
+    `num_output_tokens` is the number of tokens that the recorded response will emit, known before the first
+    step. `arrival` is in steps or, in a run with a clock, in picoseconds. A lower `priority` runs earlier.
+    `order` numbers the requests as they are added.
+
+    Only prefix caching reads the last four. Token ids are None where only lengths are known; `hash_ids` may
+    then identify the prompt, one id for every `hash_block_size` tokens, equal ids for equal prefixes.
     """
 
     id: str
@@ -42,28 +46,33 @@ class Request(NamedTuple):
     prompt_token_ids: Sequence[int] | None = None
     output_token_ids: Sequence[int] | None = None
     hash_ids: Sequence[int] | None = None
+    hash_block_size: int = DEFAULT_HASH_BLOCK_SIZE
 
 
 class TickCounter(Protocol):
-    """Counts the decodes that a decoding request takes part in."""
+    """Counts the ticks of a decode calendar: at each, every decoding request emits one token."""
 
     tick: int
 
 
 class RequestState:
-    """A request's counters, kept by its scheduler.
+    """The counters of one request, kept by its scheduler.
 
-    `num_tokens` counts the prompt and the output so far, `num_computed_tokens` those of them in the KV cache.
-    While a request decodes, nobody moves them: they stand as they were when it entered its `calendar`, and
-    `current_num_tokens` works out what they are now. `admission` numbers admissions, so that it sorts running
-    requests in the scheduler's order. `num_cached_tokens` is what was cached when it was first admitted.
+    `num_tokens` counts the prompt and the output so far, `num_computed_tokens` those of them that are in the
+    KV cache. While the request decodes, nobody updates these two: they keep the values that they had at tick
+    `joined_at` of `calendar`, and `current_num_tokens` and `current_num_computed_tokens` give today's.
+
+    `arrival` is when the request arrives, which a closed loop decides during the run. `admission` numbers
+    admissions, so that running requests sort into the scheduler's order. `num_cached_tokens` is the number
+    of prompt tokens found in the prefix cache when the request was first admitted, None before that.
     """
 
     __slots__ = (
         "admission",
+        "arrival",
         "calendar",
-        "entered_at",
         "id",
+        "joined_at",
         "num_cached_tokens",
         "num_computed_tokens",
         "num_preemptions",
@@ -76,34 +85,35 @@ class RequestState:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.id = request.id
+        self.arrival = request.arrival
         self.status = ARRIVING
         self.num_tokens = request.num_prompt_tokens
         self.total_tokens = request.num_prompt_tokens + request.num_output_tokens
         self.num_computed_tokens = 0
         self.calendar: TickCounter | None = None
-        self.entered_at = 0
+        self.joined_at = 0
         self.admission = 0
         self.num_preemptions = 0
         self.num_cached_tokens: int | None = None
 
     @property
     def is_decoding(self) -> bool:
-        """Whether the request decodes by its calendar: its counters then follow from the tick."""
+        """Whether the request is in a decode calendar, and its counters follow from the calendar's tick."""
         return self.calendar is not None
 
     @property
     def current_num_tokens(self) -> int:
-        """Tokens of the prompt and of the output as of now, decoding or not."""
+        """Tokens of the prompt and of the output so far."""
         if self.calendar is None:
             return self.num_tokens
-        return self.num_tokens + self.calendar.tick - self.entered_at
+        return self.num_tokens + self.calendar.tick - self.joined_at
 
     @property
     def current_num_computed_tokens(self) -> int:
-        """Tokens in the KV cache as of now: while decoding all but the newest."""
+        """Tokens in the KV cache: for a decoding request all but the newest one."""
         if self.calendar is None:
             return self.num_computed_tokens
-        return self.num_tokens + self.calendar.tick - self.entered_at - 1
+        return self.num_tokens + self.calendar.tick - self.joined_at - 1
 
     @property
     def num_output_tokens(self) -> int:
@@ -112,7 +122,7 @@ class RequestState:
 
     @property
     def urgency(self) -> tuple[int, int]:
-        """Sorts by priority: the most urgent first, then the one that was added first."""
+        """The key that sorts requests by priority and, where that is equal, by the order of adding."""
         return self.request.priority, self.request.order
 
     def __repr__(self) -> str:

@@ -1,17 +1,17 @@
-"""The schedulers: one protocol, a file for each policy, and `make_scheduler` to choose."""
+"""The schedulers: one protocol, a file for each policy, and `make_scheduler` to choose one."""
 
 from __future__ import annotations
 
 from tracesim.config import EngineConfig
-from tracesim.scheduler.interface import Pace, Scheduled, Scheduler, StepPlan, Stride
+from tracesim.scheduler.interface import BatchEntry, Scheduler, StepPlan, StepsBeforeArrival, Stride
 from tracesim.scheduler.prefill_first import PrefillFirstScheduler
 from tracesim.scheduler.token_budget import TokenBudgetScheduler
 
-__all__ = ["Pace", "Scheduled", "Scheduler", "StepPlan", "Stride", "make_scheduler"]
+__all__ = ["BatchEntry", "Scheduler", "StepPlan", "StepsBeforeArrival", "Stride", "make_scheduler"]
 
 
 def make_scheduler(config: EngineConfig) -> Scheduler:
-    """The scheduler of the engine that `config` names."""
+    """Return a new scheduler for the engine that `config` names."""
     if config.engine == "vllm-v1":
         return TokenBudgetScheduler(config)
     return PrefillFirstScheduler(config, prefill_samples=config.engine == "vllm-v0")

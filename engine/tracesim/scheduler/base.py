@@ -1,23 +1,23 @@
-"""What every policy shares: two queues, a KV cache, a calendar, and how requests come, decode and go."""
+"""What all policies share: the queues, the KV cache, the calendar, and how requests start and end to run."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from tracesim.config import EngineConfig
 from tracesim.kv_cache.block_accounting import KVCache
-from tracesim.requests.batch import Batch, new_batch
+from tracesim.requests.batch import Batch
 from tracesim.requests.decode_calendar import DecodeCalendar, by_admission
 from tracesim.requests.request import FINISHED, PREEMPTED, RUNNING, WAITING, RequestState
 from tracesim.requests.waiting_queue import WaitingQueue
-from tracesim.scheduler.interface import Scheduled, StepPlan, Stride, new_scheduled
+from tracesim.scheduler.interface import BatchEntry, StepPlan, Stride
 
 
 class BaseScheduler:
-    """The part of the `Scheduler` protocol that does not decide anything.
+    """The part of the `Scheduler` protocol that decides nothing.
 
-    Running requests either decode by the calendar or are `_prefilling`: scheduled one by one until they
-    decode.
+    A running request is either `_prefilling`, which means that it is scheduled individually, or it decodes
+    by the calendar `_decoding`.
     """
 
     def __init__(self, config: EngineConfig, cache: KVCache, waiting: WaitingQueue) -> None:
@@ -32,7 +32,7 @@ class BaseScheduler:
 
     @property
     def running(self) -> Collection[RequestState]:
-        """The requests that hold KV blocks, in the order of their admission."""
+        """The requests that were admitted and hold KV blocks, in the order of admission."""
         return self._running
 
     @property
@@ -42,48 +42,65 @@ class BaseScheduler:
 
     @property
     def num_free_blocks(self) -> int | None:
-        """KV blocks that nobody holds; None when they are endless."""
+        """KV blocks that no request holds; None when they are unlimited."""
         return None if self._cache.num_blocks is None else self._cache.num_free_blocks
 
     @property
     def peak_kv_cache_usage(self) -> float | None:
-        """The largest part of the KV cache that was skipped at once, up to 1; None when it is endless."""
+        """The largest fraction of the KV blocks that were held at once; None when they are unlimited."""
         return self._cache.peak_usage
 
     def add_request(self, state: RequestState) -> None:
-        """Queue a request that has arrived."""
+        """Put a request that has arrived in the waiting queue."""
         state.status = WAITING
-        self._waiting.add(state)
+        self._waiting.add_request(state)
 
     def abort_request(self, state: RequestState) -> None:
-        """Drop a request, wherever it is, and free its blocks."""
+        """Drop a waiting or running request and free its blocks. Not between `schedule` and `update`."""
         if state.status is RUNNING:
-            self._stop(state)
+            self._stop_running(state)
         else:
-            self._waiting.remove(state)
+            self._waiting.remove_request(state)
         self._cache.finish(state)
         state.status = FINISHED
 
     def decoding_requests(self, plan: StepPlan) -> list[RequestState]:
-        """Who decodes by the calendar in this step, in the order of admission; before `update`."""
+        """Return who decodes by the calendar in a plan's step, in order of admission; before `update`."""
         if plan.num_decodes == len(plan.decode):
             return []
-        decoding = [state for state in self._running if state.is_decoding]
-        return [state for state in decoding if state not in plan.skipped] if plan.skipped else decoding
+        others = {*self._prefilling, *plan.skipped}
+        return [state for state in self._running if state not in others] if others else list(self._running)
 
-    def decode_batch(self, plan: StepPlan) -> list[Scheduled]:
-        """The whole decode batch of a plan, in the order of admission; before `update`."""
-        batch = [
-            new_scheduled((state, state.current_num_tokens - 1, 1)) for state in self.decoding_requests(plan)
-        ]
+    def decode_batch(self, plan: StepPlan) -> list[BatchEntry]:
+        """Return all decodes of a plan's step, in order of admission; call it before `update`."""
+        batch = [BatchEntry(s, s.current_num_tokens - 1, 1) for s in self.decoding_requests(plan)]
         if plan.decode:
             batch += plan.decode
             batch.sort(key=lambda entry: entry.state.admission)
         return batch
 
+    def batch_of(self, plan: StepPlan) -> Batch:
+        """Return what a plan's step computes; call it before `update`."""
+        prefill_tokens = context_tokens = 0
+        for entry in plan.prefill:
+            prefill_tokens += entry.tokens
+        for entry in plan.decode:
+            context_tokens += entry.computed
+        if plan.num_decodes > len(plan.decode):
+            context_tokens += self._decoding.context_tokens
+            for state in plan.skipped:
+                context_tokens -= state.current_num_computed_tokens
+        return Batch(prefill_tokens, plan.num_decodes, context_tokens)
+
     def update(self, plan: StepPlan) -> list[RequestState]:
-        """Book the emitted tokens; requests that emitted their last leave and free their blocks."""
-        finished = self._tick(plan.skipped) if plan.num_decodes > len(plan.decode) else []
+        """Count the tokens that the step emitted; requests that emitted their last one leave."""
+        finished: list[RequestState] = []
+        if plan.num_decodes > len(plan.decode):
+            for state in plan.skipped:
+                self._decoding.leave(state)
+            finished = self._decoding.advance(1)
+            for state in plan.skipped:
+                self._decoding.join(state)
         for state in plan.sampled:
             del self._prefilling[state]
             tokens_left = state.total_tokens - state.num_tokens
@@ -96,38 +113,14 @@ class BaseScheduler:
         self._finish(finished)
         return [*plan.refused, *finished] if plan.refused else finished
 
-    def _tick(self, skipped: Sequence[RequestState]) -> list[RequestState]:
-        """Let all that decode emit a token, but for those held back; return who emitted its last."""
-        if not skipped:
-            return self._decoding.advance(1)
-        for state in skipped:
-            self._decoding.leave(state)
-        finished = self._decoding.advance(1)
-        for state in skipped:
-            self._decoding.join(state)
-        return finished
-
-    def batch_counts(self, plan: StepPlan) -> Batch:
-        """What the step of a plan computes; before `update`."""
-        prefill_tokens = context = 0
-        for _, _, tokens in plan.prefill:
-            prefill_tokens += tokens
-        for _, computed, _ in plan.decode:
-            context += computed
-        if plan.num_decodes > len(plan.decode):
-            context += self._decoding.context_tokens
-            for state in plan.skipped:
-                context -= state.current_num_computed_tokens
-        return new_batch((prefill_tokens, plan.num_decodes, context))
-
-    def _stride(self, steps: int, batch: Batch) -> Stride:
-        """Let all that decode emit `steps` tokens; nobody finishes before the last one."""
+    def _take_stride(self, steps: int, batch: Batch) -> Stride:
+        """Let all decoding requests emit `steps` tokens; none of them finishes before the last step."""
         finished = self._decoding.advance(steps)
         self._finish(finished)
         return Stride(steps, batch, finished)
 
     def _finish(self, finished: list[RequestState]) -> None:
-        """Let requests leave, in the order of their admission, and free their blocks."""
+        """Remove requests, which this sorts by admission, and free their blocks."""
         if len(finished) > 1:
             finished.sort(key=by_admission)
         for state in finished:
@@ -136,26 +129,29 @@ class BaseScheduler:
             state.status = FINISHED
 
     def _admit(self, state: RequestState) -> None:
-        """Let the request that is next in the queue run."""
-        self._waiting.take()
+        """Let the request that is next in the waiting queue run."""
+        self._waiting.pop_request()
         self._num_admissions += 1
         state.admission = self._num_admissions
         state.status = RUNNING
         self._running[state] = None
         self._prefilling[state] = None
 
-    def _stop(self, state: RequestState) -> None:
-        """Take a request out of those that run."""
+    def _preempt(self, victim: RequestState, num_scheduled: int = 0) -> None:
+        """Stop a running request and release its blocks; it has to be computed again from its beginning.
+
+        `num_scheduled` of its tokens are scheduled in the step that is being planned.
+        """
+        self._stop_running(victim)
+        self._cache.release(victim, num_scheduled)
+        victim.status = PREEMPTED
+        victim.num_computed_tokens = 0
+        victim.num_preemptions += 1
+
+    def _stop_running(self, state: RequestState) -> None:
+        """Remove a request from those that run."""
         del self._running[state]
         if state.is_decoding:
             self._decoding.leave(state)
         else:
             del self._prefilling[state]
-
-    def _preempt(self, victim: RequestState, num_scheduled: int = 0) -> None:
-        """Take a running request's place and blocks; it waits to be computed again."""
-        self._stop(victim)
-        self._cache.release(victim, num_scheduled)
-        victim.status = PREEMPTED
-        victim.num_computed_tokens = 0
-        victim.num_preemptions += 1

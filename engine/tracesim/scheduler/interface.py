@@ -1,51 +1,52 @@
-"""What a scheduler is to the engine: `schedule` a step, then `update` once its tokens are out."""
+"""What the engine asks of a scheduler: `schedule` plans a step, `update` takes in the tokens it emitted.
+
+Where nothing but tokens would change, `stride` takes many steps at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from tracesim.requests.batch import Batch
 from tracesim.requests.decode_calendar import by_admission
 from tracesim.requests.request import Request, RequestState
 
 
-class Scheduled(NamedTuple):
-    """A request's place in a batch: `tokens` tokens after `computed` in the KV cache."""
+@dataclass(slots=True)
+class BatchEntry:
+    """A request's part in a batch: `tokens` tokens after `computed` that are in the KV cache."""
 
     state: RequestState
     computed: int
     tokens: int
 
 
-# What `_make` does, without a Python frame for each entry.
-new_scheduled = partial(tuple.__new__, Scheduled)
-
-
 @dataclass(slots=True)
 class StepPlan:
-    """One step, as scheduled; every list is in the scheduler's order.
+    """What a step does; every list is in the scheduler's order.
 
-    Requests that decode by the calendar are counted, not listed: `Scheduler.decode_batch` lists them.
-    `prefill` and `decode` are those that are scheduled one by one, `sampled` those of them that emit a token.
-    `cached` are the requests that were admitted with a prefix from the cache, and its tokens. `skipped`
-    requests decode, but not in this step. `refused` can never be scheduled and finish at once ("length"),
-    with nothing emitted.
+    `num_decodes` counts all decodes of the step. Requests that decode by the calendar are not listed here,
+    because there are many; `Scheduler.decode_batch` lists them. `prefill` and `decode` are the entries of the
+    other requests, and `sampled` those of them that emit a token, or finish where an empty response ends.
+
+    `cached` has the requests admitted with a prefix from the cache, and its length in tokens. `skipped` are
+    decoding requests that get no token in this step. `refused` are requests that can never be scheduled:
+    they finish at once, with nothing emitted.
     """
 
     num_decodes: int = 0
-    prefill: list[Scheduled] = field(default_factory=list)
+    prefill: list[BatchEntry] = field(default_factory=list)
     sampled: list[RequestState] = field(default_factory=list)
-    decode: Sequence[Scheduled] = ()
+    decode: Sequence[BatchEntry] = ()
     cached: Sequence[tuple[RequestState, int]] = ()
     skipped: Sequence[RequestState] = ()
     preempted: Sequence[RequestState] = ()
     refused: Sequence[RequestState] = ()
 
     def emitting(self, decoding: Sequence[RequestState]) -> Sequence[RequestState]:
-        """Who emits a token: `decoding`, who decode by the calendar, and those sampled one by one."""
+        """Return who emits a token: `decoding`, which are those in the calendar, and the sampled ones."""
         sampled = [state for state in self.sampled if state.request.num_output_tokens]
         return sorted([*sampled, *decoding], key=by_admission) if sampled else decoding
 
@@ -54,10 +55,11 @@ class StepPlan:
         return bool(self.prefill or self.num_decodes or self.preempted or self.refused)
 
 
-class Stride(NamedTuple):
-    """Steps that were taken at once: each computed the same batch, and in the last some may have finished.
+@dataclass(slots=True)
+class Stride:
+    """Consecutive steps with the same batch, taken at once; requests may have finished in the last one.
 
-    `batch` is that of the first; a step later each request that decodes has one token more in the KV cache.
+    `batch` is that of the first step. In each step after it every decode has one more context token.
     """
 
     steps: int
@@ -70,18 +72,16 @@ class Stride(NamedTuple):
         return 1 if self.batch.prefill_tokens else 0
 
 
-NO_STRIDE = Stride(0, Batch(0, 0, 0), ())
-
-Pace = Callable[[Batch, int], int]
-"""Of how many steps of a batch, at most as many as the number says, none begins too late."""
+StepsBeforeArrival = Callable[[Batch, int], int]
+"""Returns how many steps of this batch, up to the limit, start before the next arrival."""
 
 
 class Scheduler(Protocol):
-    """Decides, step by step, which requests get how many tokens computed."""
+    """Decides, step by step, for which requests how many tokens are computed."""
 
     @property
     def running(self) -> Collection[RequestState]:
-        """The requests that hold KV blocks, in the scheduler's order."""
+        """The requests that were admitted and hold KV blocks, in the scheduler's order."""
         ...
 
     @property
@@ -91,49 +91,50 @@ class Scheduler(Protocol):
 
     @property
     def num_free_blocks(self) -> int | None:
-        """KV blocks that nobody holds; None when they are endless."""
+        """KV blocks that no request holds; None when they are unlimited."""
         ...
 
     @property
     def peak_kv_cache_usage(self) -> float | None:
-        """The largest part of the KV cache that was skipped at once, up to 1; None when it is endless."""
+        """The largest fraction of the KV blocks that were held at once; None when they are unlimited."""
         ...
 
     def check(self, request: Request) -> None:
-        """Raise RequestError for a request that could never run, where vLLM refuses it at the door."""
+        """Raise RequestError for a request that vLLM refuses on arrival because it can never run."""
         ...
 
     def add_request(self, state: RequestState) -> None:
-        """Queue a request that has arrived."""
+        """Put a request that has arrived in the waiting queue."""
         ...
 
     def abort_request(self, state: RequestState) -> None:
-        """Drop a request, wherever it is, and free its blocks. Not during a step."""
+        """Drop a waiting or running request and free its blocks. Not between `schedule` and `update`."""
         ...
 
     def schedule(self) -> StepPlan:
-        """Plan the next step: who is computed, who makes room for it. Raises StalledError."""
+        """Plan the next step. Raises StalledError where no step will ever do anything again."""
         ...
 
     def decoding_requests(self, plan: StepPlan) -> list[RequestState]:
-        """Who decodes by the calendar in a plan's step, in order; before `update`."""
+        """Return who decodes by the calendar in a plan's step, in order; call it before `update`."""
         ...
 
-    def decode_batch(self, plan: StepPlan) -> list[Scheduled]:
-        """The whole decode batch of a plan, in order; before `update`."""
+    def decode_batch(self, plan: StepPlan) -> list[BatchEntry]:
+        """Return all decodes of a plan's step, in order; call it before `update`."""
+        ...
+
+    def batch_of(self, plan: StepPlan) -> Batch:
+        """Return what a plan's step computes; call it before `update`."""
         ...
 
     def update(self, plan: StepPlan) -> list[RequestState]:
-        """Book the tokens that the step emitted; return who finished, in order."""
+        """Count the tokens that the step emitted; return who finished, in order."""
         ...
 
-    def batch_counts(self, plan: StepPlan) -> Batch:
-        """What the step of a plan computes; before `update`."""
-        ...
+    def stride(self, limit: int, steps_before_arrival: StepsBeforeArrival | None = None) -> Stride | None:
+        """Take the next steps at once if nothing but tokens changes in them, at most `limit`.
 
-    def stride(self, limit: int, pace: Pace | None = None) -> Stride:
-        """Take at once the next steps, `limit` at most, in which nothing but tokens would move; maybe none.
-
-        Requests may finish in the last one. `pace`, where given, may shorten it once its batch is known.
+        Requests may finish in the last one. Return None where the next step has to be scheduled by itself.
+        `steps_before_arrival` is asked once the batch is known; None where no request will arrive.
         """
         ...

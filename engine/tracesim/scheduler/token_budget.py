@@ -1,7 +1,8 @@
-"""The scheduler of `vllm-v1`: prompts, in chunks, and decodes share one token budget a step.
+"""The scheduler of `vllm-v1`: chunks of prompts and decodes share one token budget per step.
 
-It follows vLLM 0.32's V1 `Scheduler` without asynchronous scheduling: running requests first, in order, then
-waiting ones; where a running request finds no KV block, another makes room and is computed again later.
+It follows vLLM 0.32's V1 `Scheduler` without asynchronous scheduling. Running requests are scheduled first,
+in order, and then waiting ones. If a running request needs a KV block and none is free, a running request is
+preempted: its blocks are released, and it is computed again later.
 """
 
 from __future__ import annotations
@@ -18,41 +19,41 @@ from tracesim.requests.batch import Batch
 from tracesim.requests.request import RUNNING, Request, RequestState
 from tracesim.requests.waiting_queue import make_queue
 from tracesim.scheduler.base import BaseScheduler
-from tracesim.scheduler.interface import NO_STRIDE, Pace, Scheduled, StepPlan, Stride, new_scheduled
+from tracesim.scheduler.interface import BatchEntry, StepPlan, StepsBeforeArrival, Stride
 
-_NULL_BLOCKS = 1
-"""vLLM's V1 keeps one block for itself, to stand for no block."""
+_NUM_NULL_BLOCKS = 1
+"""vLLM's V1 keeps one block as a placeholder, the null block, and never allocates it."""
 
 
 class TokenBudgetScheduler(BaseScheduler):
-    """One token budget a step, spent on running requests first and then on waiting ones."""
+    """Spends one token budget per step, on running requests first and then on waiting ones."""
 
     def __init__(self, config: EngineConfig) -> None:
-        kind = PrefixCache if config.enable_prefix_caching else KVCache
-        cache = kind(config.num_gpu_blocks, config.block_size, reserved=_NULL_BLOCKS)
+        cache_type = PrefixCache if config.enable_prefix_caching else KVCache
+        cache = cache_type(config.num_gpu_blocks, config.block_size, reserved=_NUM_NULL_BLOCKS)
         super().__init__(config, cache, make_queue(config.scheduling_policy))
         self._budget = config.max_num_batched_tokens or sys.maxsize
         self._by_priority = config.scheduling_policy == "priority"
         self._max_num_seqs = config.max_num_seqs
-        self._threshold = config.long_prefill_token_threshold or 0
+        self._long_prefill_threshold = config.long_prefill_token_threshold or 0
         self._chunks_prefills = config.enable_chunked_prefill
-        self._reserves_prompt = config.scheduler_reserve_full_isl
+        self._reserves_whole_prompt = config.scheduler_reserve_full_isl
 
     def check(self, request: Request) -> None:
-        """Refuse at the door what could never run, as vLLM does. Raises RequestError with need and limit."""
+        """Raise RequestError, with need and limit, for a request that vLLM refuses: it can never run."""
         config = self._config
-        # The last token of the output is never computed.
+        # The last output token is never computed.
         most = request.num_prompt_tokens + max(0, request.num_output_tokens - 1)
         needed = self._cache.blocks_for(most)
         if config.max_model_len is not None and request.num_prompt_tokens >= config.max_model_len:
             raise RequestError(
-                f"the prompt has {request.num_prompt_tokens:,} tokens and leaves no room for output under "
+                f"the prompt has {request.num_prompt_tokens:,} tokens, which leaves none for output under "
                 f"max_model_len {config.max_model_len:,}"
             )
         if needed > self._cache.capacity:
             raise RequestError(
                 f"prompt and output need {needed:,} KV blocks of {config.block_size} tokens, more than the "
-                f"{self._cache.capacity:,} that there are (num_gpu_blocks less the null block)"
+                f"{self._cache.capacity:,} available (num_gpu_blocks less the null block)"
             )
         if not config.enable_chunked_prefill and most > self._budget:
             raise RequestError(
@@ -61,186 +62,167 @@ class TokenBudgetScheduler(BaseScheduler):
             )
 
     def schedule(self) -> StepPlan:
-        """Spend the budget. Nobody is admitted in a step that preempts."""
-        batch = _Batch(self._budget)
-        chunk = self._longest_chunk()
-        self._schedule_running(batch, chunk)
-        if self._waiting and not batch.preempted:
-            self._schedule_waiting(batch, chunk)
-        return self._plan(batch)
+        """Plan a step: spend the budget on running requests in order, then on waiting ones in order.
 
-    def stride(self, limit: int, pace: Pace | None = None) -> Stride:
-        """Take the steps in which all decode and, at most, one prompt takes the rest of the budget.
-
-        In none of them is a request admitted or preempted, or its prompt done; in the last some may finish.
+        A step that preempts a request admits none.
         """
-        decoding = self._decoding
-        rest = self._budget - decoding.size
-        prefilling = next(iter(self._prefilling), None)
-        if prefilling is not None:
-            if not self._takes_all(prefilling, rest):
-                return NO_STRIDE
-            limit = min(limit, (prefilling.num_tokens - prefilling.num_computed_tokens - 1) // rest)
-        elif not decoding.size or rest < 0 or self._can_admit(rest):
-            return NO_STRIDE
-        batch = Batch(rest if prefilling else 0, decoding.size, decoding.context_tokens)
-        if pace is not None:
-            limit = pace(batch, limit)
-        steps = self._cache.allocate_ticks(decoding, decoding.ticks_to_finish(limit), prefilling, rest)
-        if not steps:
-            return NO_STRIDE
-        if prefilling is not None:
-            prefilling.num_computed_tokens += steps * rest
-        return self._stride(steps, batch)
-
-    def _takes_all(self, prefilling: RequestState, rest: int) -> bool:
-        """Whether a prompt takes all the rest of the budget and is not done then, and is the last to run."""
-        if not 0 < rest < prefilling.num_tokens - prefilling.num_computed_tokens or len(self._prefilling) > 1:
-            return False
-        return next(reversed(self._running)) is prefilling and rest <= self._longest_chunk()
-
-    def _can_admit(self, rest: int) -> bool:
-        """Whether the next waiting request could start in a step with `rest` tokens left."""
-        if not self._waiting or rest == 0:
-            return False
-        state = self._waiting.peek()
-        return self._first_tokens(state, self._cache.find_prefix(state), rest, self._longest_chunk()) > 0
-
-    def _longest_chunk(self) -> int:
-        """The most tokens of one request in this step; a request that is alone has nobody to wait for."""
-        if self._threshold and len(self._running) + len(self._waiting) > 1:
-            return self._threshold
-        return sys.maxsize
-
-    def _schedule_running(self, batch: _Batch, chunk: int) -> None:
-        """Give running requests their tokens in order; all that decode at once where order is no matter."""
-        if self._is_crowded(chunk):
-            self._schedule_one_by_one(list(self._running), batch, chunk)
-            batch.skipped = [s for s in self._running if s.is_decoding and s not in batch.scheduled]
-            return
-        self._schedule_decodes(batch)
-        if self._prefilling:
-            self._schedule_one_by_one(list(self._prefilling), batch, chunk)
-
-    def _schedule_decodes(self, batch: _Batch) -> None:
-        """Let all decode. Where blocks are short, those who come first take all, then the last makes room."""
         cache, decoding = self._cache, self._decoding
-        num_served = 0
-        while decoding.num_beginning() - num_served > cache.num_free_blocks:
-            num_served += cache.take_rest()
-            self._preempt_one(batch)
-        cache.allocate_decodes(decoding, num_served)
-        batch.budget -= decoding.size
+        draft = _Draft(self._budget)
+        longest_chunk = self._longest_chunk()
 
-    def _is_crowded(self, chunk: int) -> bool:
-        """Whether it may matter in which order the running requests get tokens and blocks.
+        if self._order_matters(longest_chunk):
+            self._schedule_in_order(list(self._running), draft, longest_chunk)
+            draft.skipped = [s for s in self._running if s.is_decoding and s not in draft.scheduled]
+        else:
+            num_served = 0
+            while decoding.num_blocks_needed() - num_served > cache.num_free_blocks:
+                num_served += cache.allocate_all_free()
+                self._preempt_one(draft)
+            cache.allocate_decodes(decoding, num_served)
+            draft.budget -= decoding.num_requests
+            if self._prefilling:
+                self._schedule_in_order(list(self._prefilling), draft, longest_chunk)
 
-        It does not while prompts come after all that decode, and the budget is for all of these: then what
-        one gets takes nothing from another. Where blocks are short, the last admitted makes room, and has
-        not had its turn; by priority it may be anyone.
-        """
-        if self._decoding.size > self._budget:
-            return True
-        if not self._prefilling:
-            return self._by_priority and self._decoding.num_beginning() > self._cache.num_free_blocks
-        for state in islice(reversed(self._running), len(self._prefilling)):
-            if state.is_decoding:
-                return True
-        if not self._by_priority:
-            return False
-        wanted = sum(self._wanted_blocks(state, chunk) for state in self._prefilling)
-        return self._decoding.num_beginning() + wanted > self._cache.num_free_blocks
-
-    def _wanted_blocks(self, state: RequestState, chunk: int) -> int:
-        most = min(state.num_tokens, state.num_computed_tokens + min(chunk, self._budget))
-        return self._cache.blocks_needed(state, most)
-
-    def _schedule_one_by_one(self, states: Sequence[RequestState], batch: _Batch, chunk: int) -> None:
-        cache = self._cache
-        for state in states:
-            if batch.budget == 0:
-                return
-            if state.status is not RUNNING:
-                continue
-            computed = state.current_num_computed_tokens
-            tokens = min(state.current_num_tokens - computed, chunk, batch.budget)
-            while not cache.try_allocate(state, computed + tokens):
-                if self._preempt_one(batch) is state:
-                    return
-            batch.add(state, tokens)
-
-    def _preempt_one(self, batch: _Batch) -> RequestState:
-        """Preempt a running request; which one."""
-        victim = self._victim()
-        self._preempt(victim, batch.drop(victim))
-        self._waiting.put_back([victim])
-        batch.preempted = [*batch.preempted, victim]
-        return victim
-
-    def _victim(self) -> RequestState:
-        """The request admitted last; by priority, the last to arrive of the least urgent."""
-        if self._by_priority:
-            return max(self._running, key=lambda state: state.urgency)
-        return next(reversed(self._running))
-
-    def _schedule_waiting(self, batch: _Batch, chunk: int) -> None:
-        cache = self._cache
-        while self._waiting and batch.budget > 0:
-            state = self._waiting.peek()
-            prefix = cache.find_prefix(state)
-            tokens = self._first_tokens(state, prefix, batch.budget, chunk)
+        while self._waiting and draft.budget > 0 and not draft.preempted:
+            state = self._waiting.peek_request()
+            prefix = cache.match_prefix(state)
+            tokens = self._first_chunk(state, prefix, draft.budget, longest_chunk)
             if not tokens:
                 break
             computed = prefix.num_blocks * cache.block_size
             cache.allocate(state, computed + tokens, prefix)
             self._admit(state)
             state.num_computed_tokens = computed
-            batch.add(state, tokens)
+            draft.add(state, tokens)
             if computed:
-                batch.cached = [*batch.cached, (state, computed)]
+                draft.cached = [*draft.cached, (state, computed)]
             if state.num_cached_tokens is None:
                 state.num_cached_tokens = computed
+        return draft.to_plan(decoding.num_requests)
 
-    def _first_tokens(self, state: RequestState, prefix: Prefix, budget: int, chunk: int) -> int:
-        """How many tokens a waiting request would get after `prefix` in this step; 0 when it has to wait."""
+    def stride(self, limit: int, steps_before_arrival: StepsBeforeArrival | None = None) -> Stride | None:
+        """Take steps in which all decode and at most one prompt takes what is left of the budget.
+
+        In none of them is a request admitted or preempted, or a prompt finished; see `Scheduler.stride`.
+        """
+        decoding = self._decoding
+        budget_left = self._budget - decoding.num_requests
+        prefilling = next(iter(self._prefilling), None)
+        if prefilling is not None:
+            tokens_left = prefilling.num_tokens - prefilling.num_computed_tokens
+            needs_more_than_left = 0 < budget_left < tokens_left
+            is_only_one_and_last = len(self._prefilling) == 1 and next(reversed(self._running)) is prefilling
+            if not needs_more_than_left or not is_only_one_and_last or budget_left > self._longest_chunk():
+                return None
+            limit = min(limit, (tokens_left - 1) // budget_left)
+        elif not decoding.num_requests or budget_left < 0:
+            return None
+        elif self._waiting and budget_left:
+            state = self._waiting.peek_request()
+            prefix = self._cache.match_prefix(state)
+            if self._first_chunk(state, prefix, budget_left, self._longest_chunk()):
+                return None
+        batch = Batch(budget_left if prefilling else 0, decoding.num_requests, decoding.context_tokens)
+        if steps_before_arrival is not None:
+            limit = steps_before_arrival(batch, limit)
+        limit = decoding.ticks_to_finish(limit)
+        steps = self._cache.allocate_ticks(decoding, limit, prefilling, budget_left)
+        if not steps:
+            return None
+        if prefilling is not None:
+            prefilling.num_computed_tokens += steps * budget_left
+        return self._take_stride(steps, batch)
+
+    def _longest_chunk(self) -> int:
+        """Return the maximum number of tokens of one request in a step; a request by itself has no limit."""
+        if self._long_prefill_threshold and len(self._running) + len(self._waiting) > 1:
+            return self._long_prefill_threshold
+        return sys.maxsize
+
+    def _order_matters(self, longest_chunk: int) -> bool:
+        """Return whether the order in which running requests are served can change what they get.
+
+        It cannot if the budget covers all decodes, and all of these come before the prompts: then every
+        decode gets its token, and the prompts share what is left. In order of admission, with a budget of 8:
+
+            d d d d d p p        five decodes take 5, and the prompts share 3: the order does not matter
+            d d p d d d p        the first prompt can take 6, which leaves nothing for three decodes
+            d d d d d d d d d    the last decode gets nothing
+
+        If too few blocks are free, the request admitted last is preempted, which was not served yet. By
+        priority it can be any request, so the order matters whenever blocks are short.
+        """
+        some_decodes_get_nothing = self._decoding.num_requests > self._budget
+        if some_decodes_get_nothing:
+            return True
+        if self._prefilling:
+            for state in islice(reversed(self._running), len(self._prefilling)):
+                comes_after_a_prompt = state not in self._prefilling
+                if comes_after_a_prompt:
+                    return True
+        if not self._by_priority:
+            return False
+        blocks_needed = self._decoding.num_blocks_needed()
+        for state in self._prefilling:
+            chunk_end = state.num_computed_tokens + min(longest_chunk, self._budget)
+            blocks_needed += self._cache.blocks_needed(state, min(state.num_tokens, chunk_end))
+        return blocks_needed > self._cache.num_free_blocks
+
+    def _schedule_in_order(self, states: Sequence[RequestState], draft: _Draft, longest_chunk: int) -> None:
+        """Give running requests their tokens one after another, until the budget is spent.
+
+        Where blocks are missing, requests are preempted, maybe the one that needs the blocks.
+        """
+        for state in states:
+            if draft.budget == 0:
+                return
+            if state.status is not RUNNING:
+                continue
+            computed = state.current_num_computed_tokens
+            tokens = min(state.current_num_tokens - computed, longest_chunk, draft.budget)
+            while not self._cache.try_allocate(state, computed + tokens):
+                if self._preempt_one(draft) is state:
+                    return
+            draft.add(state, tokens)
+
+    def _preempt_one(self, draft: _Draft) -> RequestState:
+        """Preempt one running request and return it.
+
+        It is the one admitted last; by priority, of the least urgent requests the one added last.
+        """
+        if self._by_priority:
+            victim = max(self._running, key=lambda state: state.urgency)
+        else:
+            victim = next(reversed(self._running))
+        self._preempt(victim, draft.drop(victim))
+        self._waiting.prepend_requests([victim])
+        draft.preempted = [*draft.preempted, victim]
+        return victim
+
+    def _first_chunk(self, state: RequestState, prefix: Prefix, budget: int, longest_chunk: int) -> int:
+        """Return how many tokens a waiting request would get after `prefix`; 0 if it cannot be admitted."""
         if len(self._running) >= self._max_num_seqs:
             return 0
         cache = self._cache
         computed = prefix.num_blocks * cache.block_size
         tokens = state.num_tokens - computed
-        if tokens > chunk:
-            tokens = chunk
+        if tokens > longest_chunk:
+            tokens = longest_chunk
         if tokens > budget:
             if not self._chunks_prefills:
                 return 0
             tokens = budget
-        must_fit = state.num_tokens if self._reserves_prompt else computed + tokens
-        headroom = self._watermark if self._running else 0
-        needed = -(-must_fit // cache.block_size) - prefix.num_held + headroom
+        must_fit = state.num_tokens if self._reserves_whole_prompt else computed + tokens
+        must_stay_free = self._watermark if self._running else 0
+        needed = -(-must_fit // cache.block_size) - prefix.num_held + must_stay_free
         return tokens if needed <= cache.num_free_blocks else 0
 
-    def _plan(self, batch: _Batch) -> StepPlan:
-        """The step; from here on its tokens count as computed."""
-        prefill: list[Scheduled] = []
-        decode: list[Scheduled] = []
-        sampled: list[RequestState] = []
-        for state, tokens in batch.scheduled.items():
-            if state.is_decoding:
-                continue
-            computed = state.num_computed_tokens
-            state.num_computed_tokens = after = computed + tokens
-            kind = prefill
-            if after == state.num_tokens:
-                sampled.append(state)
-                if tokens == 1 and state.num_output_tokens:
-                    kind = decode
-            kind.append(new_scheduled((state, computed, tokens)))
-        num_decodes = self._decoding.size - len(batch.skipped) + len(decode)
-        return StepPlan(num_decodes, prefill, sampled, decode, batch.cached, batch.skipped, batch.preempted)
 
+class _Draft:
+    """A step while it is planned: the budget left, and the requests scheduled individually.
 
-class _Batch:
-    """A step in the making: who is scheduled one by one, who is held back, and the budget that is left."""
+    A scheduled request can still be preempted, so its counters are not updated before the plan is complete.
+    """
 
     cached: Sequence[tuple[RequestState, int]] = ()
     skipped: Sequence[RequestState] = ()
@@ -251,12 +233,34 @@ class _Batch:
         self.scheduled: dict[RequestState, int] = {}
 
     def add(self, state: RequestState, tokens: int) -> None:
-        """Compute `tokens` more tokens of a request."""
+        """Schedule `tokens` tokens of a request."""
         self.scheduled[state] = tokens
         self.budget -= tokens
 
     def drop(self, state: RequestState) -> int:
-        """Take a request out again and give its tokens back to the budget; how many they were."""
+        """Remove a request, if it is scheduled; return how many tokens that gives back to the budget."""
         tokens = self.scheduled.pop(state, 0)
         self.budget += tokens
         return tokens
+
+    def to_plan(self, num_decoding: int) -> StepPlan:
+        """Return the complete plan; from now on its tokens count as computed.
+
+        `num_decoding` requests are in the calendar, and all of them decode except the skipped ones.
+        """
+        prefill: list[BatchEntry] = []
+        decode: list[BatchEntry] = []
+        sampled: list[RequestState] = []
+        for state, tokens in self.scheduled.items():
+            if state.is_decoding:
+                continue
+            computed = state.num_computed_tokens
+            state.num_computed_tokens = after = computed + tokens
+            entries = prefill
+            if after == state.num_tokens:
+                sampled.append(state)
+                if tokens == 1 and state.num_output_tokens:
+                    entries = decode
+            entries.append(BatchEntry(state, computed, tokens))
+        num_decodes = num_decoding - len(self.skipped) + len(decode)
+        return StepPlan(num_decodes, prefill, sampled, decode, self.cached, self.skipped, self.preempted)

@@ -1,9 +1,10 @@
-"""When requests arrive: as the trace says, at once, at a rate, or each when another is done."""
+"""When requests arrive: as the trace says, at once, at a rate, or each when another one has finished."""
 
 from __future__ import annotations
 
 import math
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,18 +12,20 @@ from tracesim.errors import ConfigError, RequestError
 from tracesim.timing.clock import to_picoseconds
 from tracesim.trace.record import TraceRecord
 
-_MOST_DIGITS: Final = 9
-_NEVER: Final = 2**63
-"""Later than any run gets, in seconds and in steps."""
+_MAX_DIGITS: Final = 9
+_MAX_ARRIVAL: Final = 2**63
+"""Arrivals are before this, in seconds and in steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArrivalProcess:
-    """How requests come to arrive; random ones by `seed`, all of them `speedup` times faster.
+    """How requests arrive: `speedup` times faster than it says below, with random numbers from `seed`.
 
-    `trace`: when the trace says. `asap`: all before the first step. `poisson` and `constant`: `rate` requests
-    a second, with exponential gaps or with even ones; a step, where there is no clock. `closed`: `users`
-    users, each of whom sends its next request when its last is done.
+    - `trace`: when the trace says.
+    - `asap`: all before the first step.
+    - `poisson`, `constant`: at `rate` requests per second, or per step without a clock, with exponentially
+      distributed gaps or equal ones.
+    - `closed`: sent by `users` users, each of whom sends the next request when the last one has finished.
     """
 
     kind: str = "trace"
@@ -33,66 +36,60 @@ class ArrivalProcess:
 
 
 def parse_arrivals(value: str, speedup: float = 1.0, seed: int = 0) -> ArrivalProcess:
-    """What `trace`, `asap`, `poisson:RATE`, `constant:RATE`, `closed:USERS` mean. Raises ConfigError."""
+    """Return the process for `trace`, `asap`, `poisson:RATE`, `constant:RATE` or `closed:USERS`.
+
+    Raises ConfigError.
+    """
     kind, _, amount = value.partition(":")
-    more: dict[str, Any] = {"speedup": speedup, "seed": seed}
+    common: dict[str, Any] = {"speedup": speedup, "seed": seed}
     if value in ("trace", "asap"):
-        return ArrivalProcess(kind, **more)
-    if kind in ("poisson", "constant") and (rate := _positive(amount)):
-        return ArrivalProcess(kind, rate=rate, **more)
-    if kind == "closed" and amount.isdecimal() and len(amount) <= _MOST_DIGITS and int(amount):
-        return ArrivalProcess(kind, users=int(amount), **more)
+        return ArrivalProcess(kind, **common)
+    if kind in ("poisson", "constant"):
+        with suppress(ValueError):
+            rate = float(amount)
+            if 0 < rate < math.inf:
+                return ArrivalProcess(kind, rate=rate, **common)
+    if kind == "closed" and amount.isdecimal() and len(amount) <= _MAX_DIGITS and int(amount):
+        return ArrivalProcess(kind, users=int(amount), **common)
     raise ConfigError(
         f"is {value!r}; must be trace, asap, poisson:RATE, constant:RATE or closed:USERS, over 0",
         setting="arrivals",
     )
 
 
-def _positive(text: str) -> float:
-    """The number that `text` is; 0 where it is none, or not over 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        return 0.0
-    return number if 0 < number < math.inf else 0.0
-
-
 class ArrivalTimes:
-    """The arrival of one record after another: in picoseconds where the run is `timed`, else in steps.
+    """The arrivals of records, one after another: in picoseconds in a run with a clock, else in steps.
 
-    `of` tells it, and `advance` goes on to the next: a record that is refused leaves no gap.
+    `of` gives the arrival of the next record, and `advance` moves on to the one after it. So a record that
+    is refused, for which `advance` is not called, leaves no gap.
     """
 
-    def __init__(self, process: ArrivalProcess, *, timed: bool) -> None:
+    def __init__(self, process: ArrivalProcess, *, has_clock: bool) -> None:
         self._process = process
-        self._timed = timed
+        self._has_clock = has_clock
         self._random = random.Random(process.seed)
         self._next = 0.0
 
     def of(self, record: TraceRecord) -> int:
-        """When the next record arrives. Raises RequestError for one whose own arrival means nothing here."""
-        arrival = self._recorded(record) if self._process.kind == "trace" else self._next
+        """Return when the next record arrives. Raises RequestError if its own arrival cannot be used."""
+        arrival = self._next
+        if self._process.kind == "trace":
+            arrival = record.arrival_time or 0.0 if self._has_clock else record.arrival_step
+            if self._has_clock and record.arrival_step:
+                raise RequestError(
+                    f"arrival_step is {record.arrival_step}, and this run has a clock: give arrival_time, "
+                    "in seconds, or let requests arrive another way (asap, poisson, constant, closed)"
+                )
         if self._process.speedup != 1:
             arrival /= self._process.speedup
-        if not arrival < _NEVER:
-            raise RequestError(f"arrives after {arrival:g} seconds or steps; must be before {_NEVER:g}")
-        return to_picoseconds(arrival) if self._timed else int(arrival)
+        if not arrival < _MAX_ARRIVAL:
+            raise RequestError(f"arrives after {arrival:g} seconds or steps; must be before {_MAX_ARRIVAL:g}")
+        return to_picoseconds(arrival) if self._has_clock else int(arrival)
 
     def advance(self) -> None:
-        """The record was added: the one after it comes later."""
+        """Move on to the record after the one that was added."""
         process = self._process
         if process.kind == "constant":
             self._next += 1 / process.rate
         elif process.kind == "poisson":
             self._next += self._random.expovariate(process.rate)
-
-    def _recorded(self, record: TraceRecord) -> float:
-        """The record's own arrival; of a step, an integer however large."""
-        if not self._timed:
-            return record.arrival_step
-        if record.arrival_step:
-            raise RequestError(
-                f"arrival_step is {record.arrival_step}, and this run has a clock: give arrival_time, in "
-                "seconds, or let requests arrive another way (asap, poisson, constant, closed)"
-            )
-        return record.arrival_time or 0.0

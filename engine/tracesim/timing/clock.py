@@ -1,6 +1,6 @@
-"""Clocks: how long a step takes, worked out from its batch. Time is virtual, and nothing waits for it.
+"""Clocks: how long a step takes, calculated from its batch. Time is virtual: nothing sleeps.
 
-Times are whole picoseconds, so that steps taken one by one and steps taken at once add up to the same.
+Times are whole picoseconds, so that a stride takes exactly as long as its steps one by one.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _DURATION: Final = re.compile(r"(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(?P<
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A step takes `base`, and more for each prefill token, decode request and context token; in picoseconds.
+    """A step takes `base`, and more per prefill token, decode request and context token; in picoseconds.
 
-    Context tokens are those in the KV cache of the requests that decode: attention reads them all. In the
-    next step of the same batch each of these requests has one more.
+    Context tokens are those that decode requests have in the KV cache, all of which attention reads. In the
+    next step of a stride each of these requests has one more.
     """
 
     base: int
@@ -36,21 +36,21 @@ class Clock:
     context: int = 0
 
     def duration(self, batch: Batch) -> int:
-        """How long a step takes."""
+        """Return how long a step with this batch takes."""
         prefill_tokens, num_decodes, context_tokens = batch
         fixed = self.base + self.prefill * prefill_tokens
         return fixed + self.decode * num_decodes + self.context * context_tokens
 
     def growth(self, batch: Batch) -> int:
-        """How much longer each next step of the same batch takes."""
+        """Return how much longer each further step of a stride with this batch takes."""
         return self.context * batch.num_decodes
 
     def duration_of(self, batch: Batch, steps: int) -> int:
-        """How long that many steps of the same batch take, one after another."""
+        """Return how long a stride of `steps` steps takes; `batch` is that of the first."""
         return sum_of_series(self.duration(batch), self.growth(batch), steps)
 
-    def steps_to(self, time: int, batch: Batch, limit: int) -> int:
-        """After how many steps of a batch at least `time` has passed, `limit` at most."""
+    def steps_before(self, time: int, batch: Batch, limit: int) -> int:
+        """Return how many steps with this batch, up to the limit, start before `time` has passed."""
         first = self.duration(batch)
         growth = self.growth(batch)
         if time <= 0 or limit <= 0:
@@ -66,16 +66,16 @@ class Clock:
 
 
 def sum_of_series(first: int, growth: int, steps: int) -> int:
-    """How long `steps` steps take of which each is `growth` longer than the one before."""
+    """Return how long `steps` steps take if each takes `growth` longer than the one before."""
     return steps * first + growth * (steps * (steps - 1) // 2)
 
 
 def parse_clock(value: str, name: str = "clock") -> Clock | None:
-    """The clock that `value` describes; None for `steps`.
+    """Return the clock that `value` describes; None for `steps`.
 
-    `constant:20ms`; `linear:base=5ms,prefill=50us,decode=80us,context=1ns`, of which each may be left out; or
-    a TOML file with these names, or `constant`, in a table `[clock]`. Raises ConfigError, which calls the
-    setting `name`.
+    Accepts `constant:20ms`, `linear:base=5ms,prefill=50us,decode=80us,context=1ns` with any of these costs,
+    and a TOML file with the same names, or `constant`, in a table `[clock]`. Raises ConfigError, which calls
+    the setting `name`.
     """
     kind, colon, rest = value.partition(":")
     if value == "steps":
@@ -94,7 +94,7 @@ def parse_clock(value: str, name: str = "clock") -> Clock | None:
 
 
 def parse_duration(name: str, value: object) -> int:
-    """The picoseconds that `value`, such as `20ms`, stands for. Raises ConfigError, which calls it `name`."""
+    """Return a duration such as `20ms` in picoseconds. Raises ConfigError, which calls the setting `name`."""
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     picoseconds = float(match["number"]) * _UNITS[match["unit"]] if match else math.inf
     if not math.isfinite(picoseconds):
@@ -103,11 +103,12 @@ def parse_duration(name: str, value: object) -> int:
 
 
 def to_picoseconds(seconds: float) -> int:
-    """Seconds, such as a trace has, in whole picoseconds."""
+    """Return seconds, as a trace has them, in whole picoseconds."""
     return round(seconds * PER_SECOND)
 
 
 def _pairs(name: str, text: str) -> dict[str, str]:
+    """Return the costs of a linear clock by name, as they are written."""
     pairs = [part.partition("=") for part in text.split(",")]
     for key, equals, _ in pairs:
         if not equals:
@@ -121,6 +122,7 @@ def _pairs(name: str, text: str) -> dict[str, str]:
 
 
 def _linear(name: str, costs: Mapping[str, Any]) -> Clock:
+    """Return the clock with these costs, those that are not given being 0."""
     known = [field.name for field in fields(Clock)]
     for cost in costs:
         if cost not in known:
@@ -131,7 +133,7 @@ def _linear(name: str, costs: Mapping[str, Any]) -> Clock:
 
 
 def _checked(clock: Clock, name: str, value: object) -> Clock:
-    """A clock that stands still would let no time pass until the next arrival."""
+    """Return the clock. Raises ConfigError if steps can take no time: no further request would arrive."""
     if clock.base <= 0 and (clock.prefill <= 0 or clock.decode <= 0):
         raise ConfigError(
             f"is {value!r}; a step must take time: base, or prefill and decode, over 0", setting=name
@@ -139,7 +141,8 @@ def _checked(clock: Clock, name: str, value: object) -> Clock:
     return clock
 
 
-def _from_toml(name: str, path: Path) -> Clock | None:
+def _from_toml(name: str, path: Path) -> Clock:
+    """Return the clock in the table `[clock]` of a file."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

@@ -1,4 +1,4 @@
-"""When things happen to requests under a clock, and how far apart their tokens come."""
+"""How time passes from step to step: counted in steps, or by a clock that also gives requests their times."""
 
 from __future__ import annotations
 
@@ -7,16 +7,55 @@ from dataclasses import dataclass
 
 from tracesim.requests.batch import Batch
 from tracesim.requests.request import RequestState
-from tracesim.scheduler import StepPlan, Stride
+from tracesim.scheduler import Scheduler, StepPlan, Stride
 from tracesim.timing.clock import Clock, sum_of_series
-from tracesim.timing.token_gaps import Gaps
+from tracesim.timing.token_gaps import TokenGaps
+
+
+class StepCounter:
+    """Time counted in steps, for a run without a clock: the interface of `Timekeeper` where a step takes 1.
+
+    `now` is the number of the next step. Requests have no times but the steps that the engine keeps.
+    """
+
+    last_step = None
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def skip_to(self, time: int) -> int:
+        """Pass over the steps before `time`, in which the engine is idle; return how many they are."""
+        skipped, self.now = time - self.now, time
+        return skipped
+
+    def steps_before(self, time: int, batch: Batch, limit: int) -> int:
+        """Return how many steps of this batch, up to the limit, start before `time`."""
+        return min(limit, time - self.now)
+
+    def arrive(self, state: RequestState) -> None:
+        """Do nothing: the engine notes the step of an arrival."""
+
+    def stop_decoding(self, request_id: str) -> None:
+        """Do nothing: no gaps between tokens are counted."""
+
+    def start_step(self, plan: StepPlan, scheduler: Scheduler) -> None:
+        """Do nothing: every step takes 1."""
+
+    def end_step(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
+        """Let the step pass."""
+        self.now += 1
+
+    def pass_stride(self, stride: Stride) -> None:
+        """Let the steps of a stride pass."""
+        self.now += stride.steps
 
 
 @dataclass(slots=True)
 class RequestTimes:
-    """A request's moments, in picoseconds from the start of the run; None until they happen.
+    """When things happened to one request, in picoseconds from the start of the run; None until they do.
 
-    `scheduled` is the start of the first step that computed any of its prompt; a token comes at a step's end.
+    `scheduled` is the start of the first step that computed any of its prompt. A token comes at the end of
+    its step.
     """
 
     arrived: int
@@ -27,41 +66,55 @@ class RequestTimes:
 
 
 class Timekeeper:
-    """Lets the time of steps pass, and notes what it means for requests.
+    """Time by a clock, in picoseconds, and what it means for requests.
 
-    `now` is the start of the next step, `requests` has the times of each by id. `gaps` counts the times
-    between two tokens of a request, over all requests: a decode moves all that decode, so a step adds one gap
-    with the size of its batch. Only who did not emit in the last step that decoded has a gap of its own.
-    `busy` adds up for how long requests were in a batch. `last_step` has the start and the duration of the
-    step that passed last, unless that was in a stride.
+    `now` is the start of the next step. `requests` has the times of each request by id, and `gaps` the times
+    between two tokens of a request, over all requests. `busy` is the sum over requests of how long they were
+    in a batch. `last_step` has the start and the duration of the last step that was not part of a stride.
+
+    Every decode emits one token per step, so a step adds one gap for all of them. That works because of this
+    invariant: each decoding request emitted its last token at `_last_decode`, the end of the last step in
+    which requests decoded, except those in `_last_tokens`, where the time of their last token is.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.now = 0
         self.requests: dict[str, RequestTimes] = {}
-        self.gaps = Gaps()
+        self.gaps = TokenGaps()
         self.busy = 0
         self.last_step = (0, 0)
         self._last_decode = 0
-        self._own_last: dict[str, int] = {}
+        self._last_tokens: dict[str, int] = {}
 
-    def arrive(self, request_id: str, time: int) -> None:
-        """Note when a request arrives."""
-        self.requests[request_id] = RequestTimes(time)
+    def skip_to(self, time: int) -> int:
+        """Pass over the time before `time`, in which the engine is idle; that takes no steps."""
+        self.now = time
+        return 0
+
+    def steps_before(self, time: int, batch: Batch, limit: int) -> int:
+        """Return how many steps of this batch, up to the limit, start before `time`."""
+        return self.clock.steps_before(time - self.now, batch, limit)
+
+    def arrive(self, state: RequestState) -> None:
+        """Note when a request arrived, which may have been during the last step."""
+        self.requests[state.id] = RequestTimes(state.arrival)
 
     def stop_decoding(self, request_id: str) -> None:
-        """Note that a request, if it decodes, does so no more: it was preempted, or it was aborted."""
+        """Note that a request does not decode any more, if it did: it was preempted or aborted."""
         times = self.requests[request_id]
         if times.is_decoding:
-            times.last_token = self._own_last.pop(request_id, self._last_decode)
+            times.last_token = self._last_tokens.pop(request_id, self._last_decode)
             times.is_decoding = False
 
-    def pass_step(self, plan: StepPlan, batch: Batch, finished: Sequence[RequestState]) -> None:
-        """Let the step of `plan` pass, which computed `batch`."""
-        duration = self.clock.duration(batch)
-        start, end = self.now, self.now + duration
-        self.last_step = start, duration
+    def start_step(self, plan: StepPlan, scheduler: Scheduler) -> None:
+        """Find out how long the step of `plan` takes; before the scheduler updates its counters."""
+        self.last_step = self.now, self.clock.duration(scheduler.batch_of(plan))
+
+    def end_step(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
+        """Let the step of `plan` pass, and note the times of its requests."""
+        start, duration = self.last_step
+        self.now = end = start + duration
         self.busy += (len(plan.prefill) + plan.num_decodes) * duration
         for entry in plan.prefill:
             times = self.requests[entry.state.id]
@@ -71,65 +124,54 @@ class Timekeeper:
             self.stop_decoding(state.id)
         num_decodes = plan.num_decodes - len(plan.decode)
         if num_decodes:
-            self._decoded(end, num_decodes, plan.skipped)
+            self._add_gaps(end, num_decodes, plan.skipped)
         for state in plan.sampled:
             if state.request.num_output_tokens:
-                self._sampled(state.id, end)
-        if finished:
-            self._finished(end, finished)
-        self.now = end
+                times = self.requests[state.id]
+                if times.first_token is None:
+                    times.first_token = end
+                elif times.last_token is not None:
+                    self.gaps.add(end - times.last_token)
+                times.last_token = end
+                times.is_decoding = True
+                if self._last_decode != end:
+                    self._last_tokens[state.id] = end
+        self._finish(finished)
 
     def pass_stride(self, stride: Stride) -> None:
-        """Let the steps of a stride pass."""
-        steps, batch, finished = stride
-        start, num_decodes = self.now, batch.num_decodes
+        """Let the steps of a stride pass, and note the times of the requests that finished."""
+        steps, batch = stride.steps, stride.batch
         first, growth = self.clock.duration(batch), self.clock.growth(batch)
-        duration = sum_of_series(first, growth, steps)
-        end = start + duration
-        self.busy += (stride.num_prefills + num_decodes) * duration
-        if num_decodes:
-            if self._own_last or self._last_decode != start:
-                self._decoded(start + first, num_decodes, ())
+        start, duration = self.now, sum_of_series(first, growth, steps)
+        self.now = start + duration
+        self.busy += (stride.num_prefills + batch.num_decodes) * duration
+        if batch.num_decodes:
+            if self._last_tokens or self._last_decode != start:
+                self._add_gaps(start + first, batch.num_decodes, ())
                 first, steps = first + growth, steps - 1
             if steps:
-                self.gaps.add_run(first, growth, steps, num_decodes)
-            self._last_decode = end
-        if finished:
-            self._finished(end, finished)
-        self.now = end
+                self.gaps.add_stride(first, growth, steps, batch.num_decodes)
+            self._last_decode = self.now
+        self._finish(stride.finished)
 
-    def _decoded(self, end: int, num_decodes: int, skipped: Sequence[RequestState]) -> None:
-        """Count the gaps of all that decoded in a step, which ends at `end`, while some were held back."""
-        if skipped or self._own_last:
-            num_decodes -= self._decoded_apart(end, {state.id for state in skipped})
+    def _add_gaps(self, end: int, num_decodes: int, skipped: Collection[RequestState]) -> None:
+        """Add the gaps of `num_decodes` requests that emit a token at `end`, while `skipped` ones do not."""
+        if skipped or self._last_tokens:
+            for state in skipped:
+                self._last_tokens.setdefault(state.id, self._last_decode)
+            skipped_ids = {state.id for state in skipped}
+            for request_id in [each for each in self._last_tokens if each not in skipped_ids]:
+                self.gaps.add(end - self._last_tokens.pop(request_id))
+                num_decodes -= 1
+            assert num_decodes >= 0, f"{-num_decodes} requests with a gap of their own do not decode"
         if num_decodes:
             self.gaps.add(end - self._last_decode, num_decodes)
         self._last_decode = end
 
-    def _decoded_apart(self, end: int, skipped: Collection[str]) -> int:
-        """Count the gaps of those with one of their own; how many that are."""
-        for request_id in skipped:
-            self._own_last.setdefault(request_id, self._last_decode)
-        apart = [each for each in self._own_last if each not in skipped]
-        for request_id in apart:
-            self.gaps.add(end - self._own_last.pop(request_id))
-        return len(apart)
-
-    def _sampled(self, request_id: str, end: int) -> None:
-        """Note a token of a request that was scheduled by itself, and decodes from now on."""
-        times = self.requests[request_id]
-        if times.first_token is None:
-            times.first_token = end
-        elif times.last_token is not None:
-            self.gaps.add(end - times.last_token)
-        times.last_token = end
-        times.is_decoding = True
-        if self._last_decode != end:
-            self._own_last[request_id] = end
-
-    def _finished(self, end: int, finished: Sequence[RequestState]) -> None:
+    def _finish(self, finished: Sequence[RequestState]) -> None:
+        """Note the last tokens of requests that finished in the step that ends `now`."""
         for state in finished:
             times = self.requests[state.id]
             if times.is_decoding:
-                times.last_token = end
-                self._own_last.pop(state.id, None)
+                times.last_token = self.now
+                self._last_tokens.pop(state.id, None)

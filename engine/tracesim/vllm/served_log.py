@@ -8,8 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tracesim.engine.outputs import CachedTokens, EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
 from tracesim.engine.step_json import step_to_json
+from tracesim.engine.step_records import (
+    CachedTokens,
+    EmittedToken,
+    FinishedRequest,
+    ScheduledTokens,
+    StepRecord,
+)
 from tracesim.vllm.answers import ServedRequest
 from tracesim.vllm.served_plan import ServedEntry, entries_of
 

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from command_line import run
 from steps import a_step_record
-from tracesim.engine.outputs import CachedTokens, EmittedToken, ScheduledTokens
+from tracesim.engine.step_records import CachedTokens, EmittedToken, ScheduledTokens
 from tracesim_cli.main import COMMANDS, app
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.views.help_view import HelpPage, Panel, format_help, help_page

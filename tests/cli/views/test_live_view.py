@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import pytest
 
 from steps import a_step_record
-from tracesim.engine.outputs import FinishedRequest, ScheduledTokens, StepRecord
+from tracesim.engine.step_records import FinishedRequest, ScheduledTokens, StepRecord
 from tracesim_cli.terminal.display import Display, choose_display, open_console
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.views.live_view import Footer, LiveView, StepView, open_view

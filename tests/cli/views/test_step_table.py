@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from steps import a_step_record
-from tracesim.engine.outputs import CachedTokens, EmittedToken, FinishedRequest, ScheduledTokens, StepRecord
+from tracesim.engine.step_records import (
+    CachedTokens,
+    EmittedToken,
+    FinishedRequest,
+    ScheduledTokens,
+    StepRecord,
+)
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.terminal.text import clip
 from tracesim_cli.views.items import Item, fit
