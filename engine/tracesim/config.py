@@ -291,10 +291,11 @@ class EngineConfig(EngineSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineArgs(TimeSettings, ResponseSettings, InputSettings, EngineSettings):
-    """Every setting that decides what a replay does, as given; None is the default of the engine.
+    """Every setting of a replay, as given; None stands for the default of the engine.
 
-    `use_simulator` must be true: there is no model to run. `sim_trace_path` is the trace, or the traces,
-    whose responses the engine gives.
+    `tracesim replay --help` describes each setting as the option with its name. `use_simulator` must be true:
+    there is no model to run. `sim_trace_path` is the trace, or the traces, with the responses.
+    Raises ConfigError for a value that is not accepted.
     """
 
     use_simulator: bool = True

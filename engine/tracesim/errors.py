@@ -1,16 +1,16 @@
-"""Everything that tracesim raises on purpose.
+"""The errors that tracesim raises on purpose.
 
     TracesimError
-    ├── ConfigError           a setting is out of range, unknown to the engine, or in conflict
-    ├── TraceError            trace records cannot be used; carries their problems, each with file and line
-    ├── StepLogError          a step log cannot be read or is none; with its file and line
-    ├── TokenizerError        a tokenizer cannot be loaded or lacks what is asked of it
+    ├── ConfigError           a setting is not accepted, or in conflict with another; names the setting
+    ├── TraceError            records of a trace cannot be used; has their problems, each with file and line
+    ├── StepLogError          a file cannot be read as a step log; has the file and the line
+    ├── TokenizerError        a tokenizer cannot be loaded, or cannot do what is required
     ├── RequestError          a request cannot be added: its id is taken, or it can never run
-    │   └── UnknownPromptError    no recorded response has its prompt; names the nearest that there is
-    ├── StepLimitError        the run reached its guard, `max_steps`
-    └── StalledError          the schedule can never move again, with what it waits for
+    │   └── UnknownPromptError    no recorded response has its prompt; names the most similar prompt
+    ├── StepLimitError        the run reached its limit, `max_steps`
+    └── StalledError          the schedule can never continue; says what it waits for
 
-Catching `TracesimError` catches all of them; anything else that escapes is a bug.
+Catching `TracesimError` catches all of them. Any other exception is a bug.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Severity = Literal["error", "warning"]
 
 
 class TraceProblem(NamedTuple):
-    """One thing that is wrong, or looks wrong, at one place of a trace.
+    """An error or a warning about one place of a trace.
 
-    `line` counts from 1 and is None when the file as a whole is meant; `field` is the JSON field or None;
-    `code` is a stable name to filter by; `message` is a sentence: what was found, what is accepted.
-    The message may quote the trace, so it is untrusted text.
+    `line` counts from 1 and is None for the file as a whole, `field` is the JSON field or None, and `code` is
+    a stable name to filter by. `message` is a sentence with what was found and what is accepted. It may quote
+    the trace, so it is untrusted text.
     """
 
     code: str
@@ -43,15 +43,15 @@ class TraceProblem(NamedTuple):
 
 
 class TracesimError(Exception):
-    """The root of the tree."""
+    """The base of all errors that tracesim raises on purpose."""
 
 
 class ConfigError(TracesimError, ValueError):
-    """A setting is out of range, unknown to the engine, or in conflict with another.
+    """A setting is not accepted, not known to the engine, or in conflict with another.
 
-    `setting` is the name of the setting, with the part of it that is wrong where it has parts ("clock.base"),
-    and `problem` what is wrong with it: together they are the message. `setting` is None, and `problem` the
-    whole message, where no single setting is at fault.
+    `setting` is its name, with the part that is wrong if it has parts ("clock.base"), and `problem` is what
+    is wrong with it. Together they are the message. If no single setting is wrong, `setting` is None and
+    `problem` is the whole message.
     """
 
     def __init__(self, problem: str, *, setting: str | None = None) -> None:
@@ -60,7 +60,7 @@ class ConfigError(TracesimError, ValueError):
 
 
 class TraceError(TracesimError, ValueError):
-    """Records of a trace cannot be used. `problems` has every one that is known, in trace order."""
+    """Records of a trace cannot be used. `problems` has all known problems, in the order of the trace."""
 
     def __init__(self, problems: Sequence[TraceProblem]) -> None:
         self.problems = tuple(problems)
@@ -68,7 +68,7 @@ class TraceError(TracesimError, ValueError):
 
 
 class StepLogError(TracesimError, ValueError):
-    """A step log cannot be read, or is none. `line` is None when the file as a whole is meant.
+    """A file cannot be read as a step log. `line` counts from 1 and is None for the file as a whole.
 
     The message may quote the file, so it is untrusted text.
     """
@@ -80,7 +80,7 @@ class StepLogError(TracesimError, ValueError):
 
 
 class TokenizerError(TracesimError):
-    """A tokenizer cannot be loaded or lacks what is asked of it."""
+    """A tokenizer cannot be loaded, or cannot do what is required."""
 
 
 class RequestError(TracesimError, ValueError):
@@ -88,12 +88,12 @@ class RequestError(TracesimError, ValueError):
 
 
 class UnknownPromptError(RequestError, LookupError):
-    """No recorded response is left for a prompt; the message names the nearest prompt that there is."""
+    """No unused recorded response has this prompt; the message names the most similar prompt."""
 
 
 class StepLimitError(TracesimError):
-    """The run reached its guard, `max_steps`, with requests unfinished."""
+    """The run reached its limit, `max_steps`, before all requests were finished."""
 
 
 class StalledError(TracesimError):
-    """The schedule can never move again: every further step would be like the last."""
+    """The schedule can never continue: every further step would be like the last."""

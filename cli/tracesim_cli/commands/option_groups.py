@@ -48,8 +48,9 @@ class GivenSettings(dict[str, Any]):
         for group in GROUPS:
             for setting in settings_of(group).values():
                 kind = list[str] if setting.is_repeatable else setting.type
+                names = [setting.name, setting.alias] if setting.alias else []
                 option = typer.Option(
-                    *_flags(setting),
+                    *(f"--{name.replace('_', '-')}" for name in names),
                     help=f"{setting.description} {describe_default(setting)}".rstrip(),
                     metavar=setting.metavar,
                     rich_help_panel=group.title,
@@ -104,9 +105,3 @@ def describe_default(setting: Setting) -> str:
 def _parameter(name: str, annotation: Any, default: Any) -> Parameter:
     """Return a parameter that is passed by name, so that those without a default may follow others."""
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _flags(setting: Setting) -> list[str]:
-    """Return the names of a setting's option where they do not follow from its name alone."""
-    names = [setting.name, setting.alias] if setting.alias else []
-    return [f"--{name.replace('_', '-')}" for name in names]

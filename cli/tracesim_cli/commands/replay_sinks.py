@@ -91,7 +91,7 @@ class TableSink(Sink):
         sys.stdout.write("\n")
 
     def fail(self, error: BaseException, figures: RunFigures) -> None:
-        """End the table in the same way, unless the stream itself has failed."""
+        """End the table as `end_steps` does, unless the stream itself has failed."""
         self._view.__exit__(type(error), error, None)
         if not isinstance(error, OSError):
             sys.stdout.write("\n")

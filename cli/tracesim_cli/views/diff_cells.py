@@ -69,7 +69,7 @@ def clip_differing(left: str, right: str, width: int) -> tuple[str, str]:
 
 
 def clip_start(text: str, width: int) -> str:
-    """Return the end of `text` in `width` cells: the part that tells most about a path."""
+    """Return the end of `text` in `width` cells: the most specific part of a path."""
     if cell_len(text) <= width:
         return text
     return "…" + set_cell_size(text[::-1], max(width - 1, 0))[::-1]

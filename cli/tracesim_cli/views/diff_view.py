@@ -1,7 +1,7 @@
 """Two step logs side by side: the first step that differs, field by field, and the steps around it.
 
-A mark before a line says the same as its colour: "!" differs, "-" is only in the first log, "+" is only in
-the second. A line without a mark is equal in both.
+Marks before lines mean what their colours mean: "!" differs, "-" is only in the first log, "+" is only in the
+second. A line without a mark is equal in both.
 """
 
 from __future__ import annotations

@@ -113,7 +113,12 @@ def _format_panels(panels: Sequence[Panel], width: int, *, boxed: bool) -> Itera
     column = max([length for length in terms if length <= min(inner * 2 // 5, _MAX_COLUMN)], default=0) + _GAP
     for panel in panels:
         rows = [line for term, description in panel.rows for line in _row(term, description, column, inner)]
-        yield from _boxed(panel.title, rows, width) if boxed else _titled(panel.title, rows)
+        if boxed:
+            yield from _boxed(panel.title, rows, width)
+        else:
+            yield [(f"{panel.title}:", "bold")]
+            yield from ([(" " * _GAP, ""), *row] for row in rows)
+            yield []
 
 
 def _row(term: str, description: str, column: int, width: int) -> Iterator[Line]:
@@ -141,12 +146,6 @@ def _description(text: str, width: int) -> Iterator[Line]:
         plain = max(0, note - start)
         yield [(line[:plain], ""), (line[plain:].replace("\u00a0", " "), "dim")]
         start += len(line) + 1
-
-
-def _titled(title: str, rows: Sequence[Line]) -> Iterator[Line]:
-    yield [(f"{title}:", "bold")]
-    yield from ([(" " * _GAP, ""), *row] for row in rows)
-    yield []
 
 
 def _boxed(title: str, rows: Sequence[Line], width: int) -> Iterator[Line]:
