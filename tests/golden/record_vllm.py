@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
@@ -60,6 +60,7 @@ class Driver:
     """vLLM's scheduler, stepped with the tokens of recorded responses in place of a model's."""
 
     def __init__(self, config: Json, model: Path) -> None:
+        self.is_async = bool(config.get("async_scheduling"))
         self.scheduler = vllm_scheduler(config, model)
         self.responses: dict[str, list[int]] = {}
         self.new_request = partial(vllm_request, hasher=block_hasher(config))
@@ -69,44 +70,79 @@ class Driver:
         self.responses[request["id"]] = [*request["response_ids"][:-1], END]
         self.scheduler.add_request(self.new_request(request, order))
 
-    def step(self) -> Json:
-        """Schedule, give every request that is due its next token, and say what happened."""
+    def has_work(self) -> bool:
+        """Whether there are requests or, asynchronously, ended ones of which no worker was informed yet."""
+        return bool(self.scheduler.has_requests() if self.is_async else self.scheduler.requests)
+
+    def schedule(self) -> Plan:
+        """Plan a batch. The figures that hold right after it are taken."""
         plan = self.scheduler.schedule()
         requests = [self.scheduler.requests[name] for name in plan.num_scheduled_tokens]
         batch = zip(requests, plan.num_scheduled_tokens.values(), strict=True)
         scheduled = [[r.request_id, r.num_computed_tokens - tokens, tokens] for r, tokens in batch]
-        clients = self.scheduler.update_from_output(plan, self.sampled(requests)).values()
+        sampling = {request.request_id for request in requests if self.samples(request)}
+        launched = {**self.figures(), "running": len(self.scheduler.running)}
+        step = {"scheduled": scheduled, "preempted": sorted(plan.preempted_req_ids)}
+        return Plan(plan, sampling, {**step, "launched": launched} if self.is_async else step)
+
+    def samples(self, request: Any) -> bool:
+        """Whether a request that was just planned samples a token: no chunk does that ends before its last."""
+        if not self.is_async:
+            return bool(request.num_computed_tokens == request.num_tokens)
+        placeholders = request.num_output_placeholders  # of the token that it samples, too
+        return placeholders > 0 and request.num_computed_tokens == request.num_tokens + placeholders - 1
+
+    def update(self, plan: Plan) -> Json:
+        """Give each request of a batch that is due a token its next one, and return what happened."""
+        gone = [name for name in plan.batch.num_scheduled_tokens if name not in self.scheduler.requests]
+        clients = self.scheduler.update_from_output(plan.batch, self.sampled(plan)).values()
         outputs = [output for client in clients for output in client.outputs]
         return {
-            "scheduled": scheduled,
-            "emitted": [output.request_id for output in outputs],
-            "preempted": sorted(plan.preempted_req_ids),
+            **plan.step,
+            "emitted": [output.request_id for output in outputs if output.new_token_ids],
             "finished": {o.request_id: str(o.finish_reason) for o in outputs if o.finish_reason is not None},
+            **({"discarded": gone} if self.is_async else {}),
+            **self.figures(),
+        }
+
+    def figures(self) -> Json:
+        """Return who runs, in order, how many wait, and how many blocks are free."""
+        return {
             "running": [request.request_id for request in self.scheduler.running],
             "waiting": self.scheduler.get_request_counts()[1],
             "free_blocks": self.scheduler.kv_cache_manager.block_pool.get_num_free_blocks(),
         }
 
-    def sampled(self, requests: list[Any]) -> Any:
-        """What a model runner would return: a token for each request whose tokens are all computed."""
+    def sampled(self, plan: Plan) -> Any:
+        """Return what a model runner would: the next token of each request of the batch that samples one."""
         from vllm.v1.outputs import ModelRunnerOutput
 
+        names = list(plan.batch.num_scheduled_tokens)
         return ModelRunnerOutput(
-            req_ids=[request.request_id for request in requests],
-            req_id_to_index={request.request_id: index for index, request in enumerate(requests)},
-            sampled_token_ids=[
-                [self.responses[request.request_id][request.num_output_tokens]]
-                if request.num_computed_tokens == request.num_tokens
-                else []
-                for request in requests
-            ],
+            req_ids=names,
+            req_id_to_index={name: index for index, name in enumerate(names)},
+            sampled_token_ids=[[self.next_token(name)] if name in plan.sampling else [] for name in names],
         )
+
+    def next_token(self, name: str) -> int:
+        """Return the next token of a request; `END` for one that has ended, whose token is dropped."""
+        request = self.scheduler.requests.get(name)
+        return END if request is None else self.responses[name][request.num_output_tokens]
+
+
+class Plan(NamedTuple):
+    """A planned batch: vLLM's own, the requests of it that sample a token, and what is known of its step."""
+
+    batch: Any
+    sampling: set[str]
+    step: Json
 
 
 def vllm_scheduler(config: Json, model: Path) -> Any:
     """vLLM's scheduler with a case's settings, one group of full attention, and nothing behind it."""
     import torch
     from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
+    from vllm.v1.core.sched.async_scheduler import AsyncScheduler
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
     from vllm.v1.structured_output import StructuredOutputManager
@@ -114,6 +150,7 @@ def vllm_scheduler(config: Json, model: Path) -> Any:
     block_size, num_blocks = config["block_size"], config["num_blocks"]
     caching = {"block_size", "num_blocks", "enable_prefix_caching"}
     scheduling = {name: value for name, value in config.items() if name not in caching}
+    scheduling.setdefault("async_scheduling", False)
     cache = CacheConfig(block_size=block_size, enable_prefix_caching=config["enable_prefix_caching"])
     cache.num_gpu_blocks = num_blocks
     settings = VllmConfig(
@@ -121,12 +158,13 @@ def vllm_scheduler(config: Json, model: Path) -> Any:
             model=str(model), skip_tokenizer_init=True, max_model_len=config["max_model_len"]
         ),
         cache_config=cache,
-        scheduler_config=SchedulerConfig(is_encoder_decoder=False, async_scheduling=False, **scheduling),
+        scheduler_config=SchedulerConfig(is_encoder_decoder=False, **scheduling),
         device_config=DeviceConfig("cpu"),
     )
     attention = FullAttentionSpec(block_size=block_size, num_kv_heads=1, head_size=8, dtype=torch.float32)
     groups = [KVCacheGroupSpec(["layer"], attention)]
-    return Scheduler(
+    scheduler = AsyncScheduler if scheduling["async_scheduling"] else Scheduler
+    return scheduler(
         vllm_config=settings,
         kv_cache_config=KVCacheConfig(num_blocks=num_blocks, kv_cache_tensors=[], kv_cache_groups=groups),
         structured_output_manager=StructuredOutputManager(settings),
@@ -169,15 +207,27 @@ def recorded(case: Json, model: Path, max_steps: int = MAX_STEPS) -> Json:
     check_admissible(case["config"], case["requests"])
     driver = Driver(case["config"], model)
     pending = deque(sorted(enumerate(case["requests"]), key=lambda item: item[1]["arrival_step"]))
+    in_flight: deque[Plan] = deque()
     steps: list[Json] = []
-    while pending or driver.scheduler.requests:
-        if len(steps) == max_steps:
+    iteration = 0
+    while pending or in_flight or driver.has_work():
+        if iteration == max_steps:
             raise EndlessCaseError(case["name"])
-        while pending and pending[0][1]["arrival_step"] <= len(steps):
+        while pending and pending[0][1]["arrival_step"] <= iteration:
             order, request = pending.popleft()
             driver.add(request, order)
-        steps.append({"step": len(steps), **driver.step()})
-    source = f"vllm {vllm.__version__.partition('+')[0]} V1 scheduler"
+        if driver.has_work() or not driver.is_async:
+            plan = driver.schedule()
+            plan.step["step"] = iteration
+            in_flight.append(plan)
+        # With asynchronous scheduling the first batch after an idle time is alone in flight, and the next one
+        # is planned before its output is taken in (`EngineCore.step_with_batch_queue`).
+        is_alone = len(in_flight) == 1 and in_flight[0].step["step"] == iteration
+        if in_flight and not (driver.is_async and is_alone and in_flight[0].step["scheduled"]):
+            steps.append(driver.update(in_flight.popleft()))
+        iteration += 1
+    scheduler = "V1 AsyncScheduler" if driver.is_async else "V1 scheduler"
+    source = f"vllm {vllm.__version__.partition('+')[0]} {scheduler}"
     return {**case, "engine": "vllm-v1", "source": source, "steps": steps}
 
 
@@ -345,10 +395,14 @@ def random_priorities(draw: random.Random, count: int) -> list[int]:
 # ---- The command
 
 
-def random_cases(count: int, seed: int, scale: int, model: Path) -> Iterator[Json]:
-    """So many random cases, recorded."""
+def random_cases(count: int, seed: int, scale: int, model: Path, *, is_async: bool) -> Iterator[Json]:
+    """Record random cases, with asynchronous scheduling or without."""
     for number in range(count):
-        yield recorded(random_case(seed, number, scale), model, MAX_STEPS * scale)
+        case = random_case(seed, number, scale)
+        if is_async:
+            case["name"] += "-async"
+            case["config"]["async_scheduling"] = True
+        yield recorded(case, model, MAX_STEPS * scale)
 
 
 def cases_again(path: Path, model: Path) -> Iterator[Json]:
@@ -381,12 +435,13 @@ def main() -> None:
     what.add_argument("--like", type=Path, metavar="FILE", help="record the cases of this file again")
     parser.add_argument("--seed", type=int, default=1, help="the seed of the random cases")
     parser.add_argument("--scale", type=int, default=1, help="how many times larger the random cases are")
+    parser.add_argument("--async", dest="is_async", action="store_true", help="schedule asynchronously")
     parser.add_argument("out", type=Path, metavar="OUT.jsonl.gz")
     args = parser.parse_args()
     logging.disable(logging.WARNING)  # vLLM has a few for every scheduler
     with tempfile.TemporaryDirectory() as folder:
         model = model_folder(Path(folder))
-        random_ones = random_cases(args.random or 0, args.seed, args.scale, model)
+        random_ones = random_cases(args.random or 0, args.seed, args.scale, model, is_async=args.is_async)
         count = write(cases_again(args.like, model) if args.like else random_ones, args.out)
     parser.exit(0, f"{count} cases written to {args.out}\n")
 
