@@ -86,11 +86,11 @@ class Driver:
         return Plan(plan, sampling, {**step, "launched": launched} if self.is_async else step)
 
     def samples(self, request: Any) -> bool:
-        """Whether a request that was just planned samples a token: no chunk does that ends before its last."""
+        """Whether a request that was just planned samples a token: its batch reaches its last known token."""
         if not self.is_async:
             return bool(request.num_computed_tokens == request.num_tokens)
         placeholders = request.num_output_placeholders  # of the token that it samples, too
-        return placeholders > 0 and request.num_computed_tokens == request.num_tokens + placeholders - 1
+        return bool(placeholders and request.num_computed_tokens == request.num_tokens + placeholders - 1)
 
     def update(self, plan: Plan) -> Json:
         """Give each request of a batch that is due a token its next one, and return what happened."""
