@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from paths import FORMATS as SAMPLES
 from tracesim.errors import ConfigError, TraceProblem
-from tracesim.trace.formats import FORMATS, tell_format
+from tracesim.trace.formats import FORMATS, detect_format
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import TraceReader, read_trace, read_with
 from tracesim.trace.record import TraceRecord
@@ -88,7 +88,7 @@ def test_the_content_tells_the_format(names: list[str], expected: str) -> None:
     ],
 )
 def test_what_speaks_for_no_other_format_is_of_the_own(head: bytes) -> None:
-    assert tell_format(head) == "tracesim"
+    assert detect_format(head) == "tracesim"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_speaks_for_no_other_format_is_of_the_own(head: bytes) -> None:
     ],
 )
 def test_the_first_look_is_enough(head: bytes, expected: str) -> None:
-    assert expected == tell_format(head)
+    assert expected == detect_format(head)
 
 
 def test_an_unknown_format_is_refused_with_those_that_there_are() -> None:

@@ -19,7 +19,7 @@ import orjson
 from tracesim.engine.step_json import STEP_SCHEMA
 from tracesim.engine.step_records import StepRecord
 from tracesim.errors import StepLogError, TraceProblem
-from tracesim.trace.input_file import TraceFile
+from tracesim.trace.input_file import InputFile
 
 Tells = Mapping[str, Sequence[str]]
 """Fields of a step, each with the fields of its entries; a list of ids, and a figure, has none."""
@@ -87,7 +87,7 @@ def open_step_log(path: str | os.PathLike[str], case: str | None = None) -> Step
 
     `case` names one of several golden cases. Raises StepLogError for what is no step log.
     """
-    name = TraceFile(path).name
+    name = InputFile(path).name
     objects = _objects(path)
     first = next(objects, None)
     if first is None:
@@ -123,7 +123,7 @@ def logged(record: StepRecord) -> LoggedStep:
 
 def _objects(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Every line that is not blank, with its number, as a JSON object."""
-    file = TraceFile(path)
+    file = InputFile(path)
     number = 0
     for item in file:
         if isinstance(item, TraceProblem):

@@ -1,8 +1,9 @@
-"""From a path to its bytes, by lines or in chunks: opening, unpacking and splitting, in bounded memory."""
+"""One input file: opened, decompressed, and split into lines or chunks, in bounded memory."""
 
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import sys
 import zlib
@@ -17,32 +18,35 @@ from tracesim.trace.problems import problem
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
-_BUFFER = 256 * 1024
+_BUFFER_BYTES = 256 * 1024
 _NEWLINE = ord("\n")
 _BLANKS = b" \t\r\n"
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-# A packed byte unfolds to at most 1,032 bytes (gzip) or 32,768 (zstd): so much is unpacked at a time.
+_BZIP2_MAGIC = b"BZh"
+_XZ_MAGIC = b"\xfd7zXZ\0"
+_ZIP_MAGIC = b"PK\x03\x04"
+# Compressed bytes that are expanded at a time: one becomes at most 1,032 bytes (gzip) or 32,768 (zstd).
 _GZIP_BITE = 16 * 1024
 _ZSTD_BITE = 1024
 
 
 class _BrokenStreamError(Exception):
-    """Packed data ends early or is damaged."""
+    """Compressed data ends early or is damaged."""
 
 
-_FAILURES = (_BrokenStreamError, OSError, ValueError, ImportError)
+_FAILURES = (_BrokenStreamError, EOFError, OSError, ValueError, ImportError, lzma.LZMAError, zlib.error)
 
 
-class TraceFile:
-    r"""One trace file, unpacked, to be read once: by `lines` or in `chunks`. Only b"\n" ends a line.
+class InputFile:
+    r"""One file, decompressed, to be read once: by `lines` or in `chunks`. Only b"\n" ends a line.
 
-    Nothing is raised for what the file is or holds: a `TraceProblem` stands where something is wrong, and
-    `failure` is the one that lets nothing be read. `head` is how the content begins, as far as one look
-    shows. A line over `max_line_bytes` is replaced by its problem and never held whole. `line_number` counts
-    the lines that were read.
+    gzip, zstd, bzip2, xz, and zip archives of one file are decompressed. Nothing is raised for what the file
+    is or contains: a `TraceProblem` stands in place of what is wrong, and `failure` is the one because of
+    which nothing can be read. `head` is the beginning of the content, as far as one look shows. A line over
+    `max_line_bytes` is replaced by its problem and never held whole. `line_number` counts the lines read.
     """
 
     def __init__(self, path: str | os.PathLike[str], max_line_bytes: int = MAX_LINE_BYTES) -> None:
@@ -55,130 +59,168 @@ class TraceFile:
         self._starts_with_bom = False
         self._stack = ExitStack()
 
-    def __enter__(self) -> TraceFile:
+    def __enter__(self) -> InputFile:
         try:
-            self._stream = _unpacked(self.path, self._stack.enter_context(_opened(self.path)))
-            self._look_at_head()
+            self._stream = _decompressed(self.path, self._stack.enter_context(_opened(self.path)))
+            self.head = self._stream.peek(_BUFFER_BYTES)
         except _FAILURES as error:
-            self.failure = self._told(error)
+            self.failure = self._problem_of(error)
+            return self
+        if self.head.startswith(_UTF16_BOMS) or b"\0" in self.head[:4]:
+            message = "is not UTF-8: it looks like UTF-16 or binary; to convert it: iconv -f UTF-16 -t UTF-8"
+            self.failure = problem("invalid-utf8", self.name, None, None, message)
+        elif self.head.startswith(_UTF8_BOM):
+            self._starts_with_bom = True
+            self._stream.read(len(_UTF8_BOM))
+            self.head = self.head[len(_UTF8_BOM) :]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def __iter__(self) -> Iterator[bytes | TraceProblem]:
-        """All lines of a file that nobody has opened."""
+        """Open the file and yield all its lines."""
         with self:
             yield from (self.failure,) if self.failure else self.lines()
 
     def lines(self) -> Iterator[bytes | TraceProblem]:
-        """All lines, each with its newline."""
+        """Yield all lines, each with its newline."""
         try:
-            yield from self._lines()
+            yield from self._bom_warning()
+            readline, limit = self._stream.readline, self.max_line_bytes + 1
+            while line := readline(limit):
+                self.line_number += 1
+                if line[-1] == _NEWLINE:
+                    yield line
+                else:
+                    yield from self._line_without_newline(line)
         except _FAILURES as error:
-            yield self._told(error)
+            yield self._problem_of(error)
 
     def chunks(self) -> Iterator[bytes | TraceProblem]:
-        """All bytes, some at a time, for a format that is one document."""
+        """Yield all bytes, some at a time, for a format that is one document."""
         try:
-            yield from self._about_bom()
-            while chunk := self._stream.read1(_BUFFER):
+            yield from self._bom_warning()
+            while chunk := self._stream.read1(_BUFFER_BYTES):
                 yield chunk
         except _FAILURES as error:
-            yield self._told(error)
+            yield self._problem_of(error)
 
-    def _look_at_head(self) -> None:
-        self.head = self._stream.peek(_BUFFER)
-        if self.head.startswith(_UTF16_BOMS) or b"\0" in self.head[:4]:
-            say = "is not UTF-8: it looks like UTF-16 or binary; to convert it: iconv -f UTF-16 -t UTF-8"
-            self.failure = self._file_problem("invalid-utf8", say)
-        elif self.head.startswith(_UTF8_BOM):
-            self._starts_with_bom = True
-            self._stream.read(len(_UTF8_BOM))
-            self.head = self.head[len(_UTF8_BOM) :]
-
-    def _about_bom(self) -> Iterator[TraceProblem]:
+    def _bom_warning(self) -> Iterator[TraceProblem]:
         if self._starts_with_bom:
-            say = "starts with a byte order mark, which is skipped; save the file as UTF-8 without BOM"
-            yield problem("bom", self.name, 1, None, say)
+            message = "starts with a byte order mark, which is skipped; save the file as UTF-8 without BOM"
+            yield problem("bom", self.name, 1, None, message)
 
-    def _lines(self) -> Iterator[bytes | TraceProblem]:
-        yield from self._about_bom()
-        readline, most = self._stream.readline, self.max_line_bytes + 1
-        while line := readline(most):
-            self.line_number += 1
-            if line[-1] == _NEWLINE:
-                yield line
-            else:
-                yield from self._line_without_end(line)
-
-    def _line_without_end(self, line: bytes) -> Iterator[bytes | TraceProblem]:
+    def _line_without_newline(self, line: bytes) -> Iterator[bytes | TraceProblem]:
+        """Yield the last line of a file, or the problem of a line that is too long."""
         is_blank = not line.strip(_BLANKS)
         if len(line) <= self.max_line_bytes:
             yield line
         else:
             while line and line[-1] != _NEWLINE:
-                line = self._stream.readline(_BUFFER)
-            say = f"has more than {self.max_line_bytes:,} bytes, the most that a line may have; it is skipped"
-            yield problem("line-too-long", self.name, self.line_number, None, say)
+                line = self._stream.readline(_BUFFER_BYTES)
+            message = f"has more than {self.max_line_bytes:,} bytes, the limit of a line; it is skipped"
+            yield problem("line-too-long", self.name, self.line_number, None, message)
         if not is_blank and line[-1:] != b"\n":
-            say = "the last line does not end with a newline; the file may have been cut off"
-            yield problem("no-final-newline", self.name, self.line_number, None, say)
+            message = "the last line does not end with a newline; the file may have been cut off"
+            yield problem("no-final-newline", self.name, self.line_number, None, message)
 
-    def _told(self, error: Exception) -> TraceProblem:
-        if isinstance(error, _BrokenStreamError):
-            say = f"the packed data ends early or is damaged here ({error}); make or download the file again"
-            return problem("truncated-file", self.name, self.line_number + 1, None, say)
+    def _problem_of(self, error: Exception) -> TraceProblem:
+        """Return the problem that an exception means."""
+        # bz2 reports damaged data as an OSError that has no number.
+        is_unnumbered = type(error) is OSError and error.errno is None and "standard input" not in str(error)
+        if is_unnumbered or isinstance(error, _BrokenStreamError | EOFError | lzma.LZMAError | zlib.error):
+            reason = str(error).rstrip(".")
+            message = (
+                f"the compressed data ends early or is damaged here ({reason}); make or download it again"
+            )
+            return problem("truncated-file", self.name, self.line_number + 1, None, message)
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return self._file_problem("missing-file", "no such file; check the path")
+            return problem("missing-file", self.name, None, None, "no such file; check the path")
         if isinstance(error, IsADirectoryError):
-            return self._file_problem("is-a-directory", "is a directory; name the trace files in it")
-        say = getattr(error, "strerror", None) or str(error)
-        return self._file_problem("unreadable-file", f"cannot be read: {say}")
-
-    def _file_problem(self, code: str, say: str) -> TraceProblem:
-        return problem(code, self.name, None, None, say)
+            return problem("is-a-directory", self.name, None, None, "is a directory; name the files in it")
+        message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        return problem("unreadable-file", self.name, None, None, message)
 
 
 def _opened(path: str) -> AbstractContextManager[IO[bytes]]:
+    """Return the file, or standard input for `-`. Raises OSError."""
     if path == "-":
         if sys.stdin is None:
             raise OSError("standard input is closed")
         return nullcontext(sys.stdin.buffer)
     if Path(path).is_dir():
         raise IsADirectoryError
-    return Path(path).open("rb", buffering=_BUFFER)
+    return Path(path).open("rb", buffering=_BUFFER_BYTES)
 
 
-def _unpacked(path: str, packed: IO[bytes]) -> io.BufferedReader[Any]:
+def _decompressed(path: str, file: IO[bytes]) -> io.BufferedReader[Any]:
+    """Return a stream of the content, whose compression is detected from its first bytes or the file's name.
+
+    Raises ImportError where a package is missing, ValueError for an archive of several files.
+    """
     stream: io.BufferedReader[Any] = (
-        packed if isinstance(packed, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", packed))
+        file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", file))
     )
-    head = stream.peek(4)
+    head = stream.peek(6)
     if path.endswith(".gz") or head.startswith(_GZIP_MAGIC):
-        unpacker = _Unpacker(stream, partial(zlib.decompressobj, wbits=31), zlib.error, _GZIP_BITE)
-    elif path.endswith(".zst") or head.startswith(_ZSTD_MAGIC):
+        new_decoder = partial(zlib.decompressobj, wbits=31)
+        return io.BufferedReader(_Decompressor(stream, new_decoder, zlib.error, _GZIP_BITE), _BUFFER_BYTES)
+    if path.endswith(".zst") or head.startswith(_ZSTD_MAGIC):
         try:
             import zstandard
         except ImportError:
-            raise ImportError("zstd needs one more package: pip install 'tracesim[zst]'") from None
-        new_decoder = zstandard.ZstdDecompressor().decompressobj
-        unpacker = _Unpacker(stream, new_decoder, zstandard.ZstdError, _ZSTD_BITE)
-    else:
-        return stream
-    return io.BufferedReader(unpacker, _BUFFER)
+            message = "zstd needs the package zstandard; install it with: pip install zstandard"
+            raise ImportError(message) from None
+        new_zstd = zstandard.ZstdDecompressor().decompressobj
+        decompressor = _Decompressor(stream, new_zstd, zstandard.ZstdError, _ZSTD_BITE)
+        return io.BufferedReader(decompressor, _BUFFER_BYTES)
+    if head.startswith(_BZIP2_MAGIC):
+        import bz2
+
+        return io.BufferedReader(cast("io.RawIOBase", bz2.BZ2File(stream)), _BUFFER_BYTES)
+    if head.startswith(_XZ_MAGIC):
+        return io.BufferedReader(cast("io.RawIOBase", lzma.LZMAFile(stream)), _BUFFER_BYTES)
+    if head.startswith(_ZIP_MAGIC):
+        return io.BufferedReader(cast("io.RawIOBase", _only_member(stream)), _BUFFER_BYTES)
+    return stream
 
 
-class _Unpacker(io.RawIOBase):
-    """One or more packed members as one stream; zeros after a member are padding, as gzip has it.
+def _only_member(stream: IO[bytes]) -> IO[bytes]:
+    """Return the one file in a zip archive. Raises ValueError where there is another number of them."""
+    import zipfile
 
-    The libraries' own streams are not used: they give no sign of a zstd file that ends early.
+    if not stream.seekable():
+        raise ValueError(
+            "a zip archive cannot be read from a pipe; name the file, or pipe what unzip -p prints"
+        )
+    try:
+        archive = zipfile.ZipFile(stream)
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        if len(members) != 1:
+            raise ValueError(
+                f"this zip archive has {len(members)} files; unpack it and name the traces in it"
+            )
+        return archive.open(members[0])
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise _BrokenStreamError(str(error)) from None
+
+
+class _Decompressor(io.RawIOBase):
+    """One or more compressed members as one stream; zeros after a member are padding, as in gzip.
+
+    The libraries' own streams are not used: they do not report a zstd file that ends early.
     """
 
     def __init__(
-        self, packed: IO[bytes], new_decoder: Callable[[], Any], failure: type[Exception], bite: int
+        self, compressed: IO[bytes], new_decoder: Callable[[], Any], failure: type[Exception], bite: int
     ) -> None:
-        self._packed, self._new_decoder, self._failure, self._bite = packed, new_decoder, failure, bite
+        self._compressed, self._new_decoder, self._failure, self._bite = (
+            compressed,
+            new_decoder,
+            failure,
+            bite,
+        )
         self._decoder: Any = None
         self._rest = b""
         self._ready = memoryview(b"")
@@ -188,25 +230,24 @@ class _Unpacker(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._ready:
-            if not self._rest and not self._fill():
-                return 0
+            if not self._rest:
+                self._rest = self._compressed.read(self._bite)
+                if not self._rest:
+                    if self._decoder:
+                        raise _BrokenStreamError("its end is missing")
+                    return 0
             self._ready = memoryview(self._decode())
         size = min(len(buffer), len(self._ready))
         buffer[:size], self._ready = self._ready[:size], self._ready[size:]
         return size
 
-    def _fill(self) -> bool:
-        self._rest = self._packed.read(self._bite)
-        if not self._rest and self._decoder:
-            raise _BrokenStreamError("it has no end")
-        return bool(self._rest)
-
     def _decode(self) -> bytes:
+        """Decompress what is at hand; after the end of a member the rest stays for the next one."""
         if not self._decoder:
             self._rest = self._rest.lstrip(b"\0")
-            self._decoder = self._new_decoder() if self._rest else None
-        if not self._decoder:
-            return b""
+            if not self._rest:
+                return b""
+            self._decoder = self._new_decoder()
         try:
             text: bytes = self._decoder.decompress(self._rest)
         except self._failure as error:

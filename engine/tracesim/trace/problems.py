@@ -1,4 +1,4 @@
-"""What can be wrong with a trace: the table of codes, and how a message quotes what it found.
+"""What can be wrong with a trace: the table of codes, and how a message quotes what was found.
 
 A code is stable: scripts may filter by it. Messages are for people and may change.
 """
@@ -12,16 +12,17 @@ from typing import Any, NamedTuple
 from tracesim.errors import TraceProblem
 
 ERRORS = {
-    "missing-file": "there is no such file",
+    "missing-file": "the file does not exist",
     "is-a-directory": "the path is a directory",
     "unreadable-file": "the file cannot be opened or read",
-    "empty-file": "the file holds no record",
+    "empty-file": "the file has no record",
     "truncated-file": "compressed data ends early or is damaged; the lines before it are still read",
     "line-too-long": "a line has more bytes than the limit; it is skipped",
     "invalid-utf8": "bytes are not UTF-8",
     "invalid-json": "a line is not JSON",
     "not-an-object": "a line is JSON, but not an object",
-    "lone-surrogate": "a string has half of a surrogate pair, which is no character",
+    "lone-surrogate": "a string has half of a surrogate pair, which is not a character",
+    "duplicate-key": "an object has the same key twice",
     "missing-field": "a required field is absent",
     "mixed-fields": "fields exclude each other: lengths and text, hash_ids without lengths, two arrivals",
     "wrong-type": "a value has another type than its field",
@@ -30,24 +31,26 @@ ERRORS = {
     "empty-stop": "a stop string has no characters",
     "duplicate-id": "an earlier record has the same id",
     "hash-count": "the number of hash_ids does not fit input_length",
+    "unknown-after": "`after` has an id that no record has",
+    "after-cycle": "requests wait for each other in a circle",
     "invalid-csv": "a line is not CSV, or has another number of columns than the header",
-    "unmatched": "a request has no response in the other file, or a response no request",
+    "unmatched": "a request has no response in the other file, or a response has no request",
 }
 NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
-"""Problems that leave nothing to go on with: no record of the file is invalid, there is none."""
+"""Problems of a whole file, of which no record can be read."""
 
 WARNINGS = {
-    "likely-typo": "an unknown field is called almost as a known one",
+    "likely-typo": "the name of an unknown field is almost that of a known one",
     "duplicate-prompt": "an earlier record has the same prompt",
     "bom": "the file starts with a byte order mark",
     "no-final-newline": "the last line does not end with a newline",
-    "failed-request": "the request failed when it was recorded; it is left out",
+    "failed-request": "the request failed when it was recorded; it is skipped",
     "no-request": "a conversation has no answer to replay",
-    "no-arrival-time": "a record waits for another instead of arriving at a time",
+    "no-arrival-time": "a record waits for another record instead of arriving at a time",
     "other-choices": "a response has several choices; the first is replayed",
 }
 
-_SHOWN = 40
+_SHOWN_CHARACTERS = 40
 
 
 class Finding(NamedTuple):
@@ -59,32 +62,33 @@ class Finding(NamedTuple):
 
 
 def problem(code: str, file: str, line: int | None, field: str | None, message: str) -> TraceProblem:
-    """A `TraceProblem` with the severity that the table gives to `code`."""
+    """Return a `TraceProblem` with the severity that the tables above give to `code`."""
     severity = "warning" if code in WARNINGS else "error"
     return TraceProblem(code, severity, file, line, field, message)  # type: ignore[arg-type]
 
 
-def quoted(text: str) -> str:
-    """`text` as an ASCII JSON string, cut to 40 characters."""
+def quote(text: str) -> str:
+    """Return `text` as an ASCII JSON string of at most 40 characters, cut with `...`."""
     shown = ""
     for at, character in enumerate(text):
         escaped = json.dumps(character)[1:-1]
-        room = _SHOWN - 2 if at == len(text) - 1 else _SHOWN - 5
-        if len(shown) + len(escaped) > room:
+        is_last = at == len(text) - 1
+        limit = _SHOWN_CHARACTERS - (2 if is_last else 5)  # the quotation marks, and `...` for what follows
+        if len(shown) + len(escaped) > limit:
             return f'"{shown}..."'
         shown += escaped
     return f'"{shown}"'
 
 
-def described(value: Any) -> str:
-    """What a message says it found: scalars as JSON writes them, containers by their kind."""
+def describe(value: Any) -> str:
+    """Return how a message names a value: scalars as JSON writes them, containers by their kind."""
     if isinstance(value, str):
-        return f"the string {quoted(value)}"
+        return f"the string {quote(value)}"
     if isinstance(value, list):
         return "a list"
     if isinstance(value, dict):
         return "an object"
-    return json.dumps(value)[:_SHOWN]
+    return json.dumps(value)[:_SHOWN_CHARACTERS]
 
 
 def is_non_finite(value: Any) -> bool:

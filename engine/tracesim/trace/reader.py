@@ -1,251 +1,35 @@
-"""From the lines of a trace, or the entries of a format, to records and problems."""
+"""Trace files read: paths in, `TraceRecord`s and `TraceProblem`s out, in the order of the trace."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import orjson
 
 from tracesim.errors import TraceError, TraceProblem
-from tracesim.trace.formats import OWN, FormatName, check_format, make_format, tell_format
+from tracesim.trace.formats import OWN, FormatName, check_format, detect_format, make_format
 from tracesim.trace.formats.interface import Entry, TraceFormat
-from tracesim.trace.input_file import MAX_LINE_BYTES, TraceFile
-from tracesim.trace.problems import WARNINGS, Finding, problem, quoted
+from tracesim.trace.ids import RecordIds
+from tracesim.trace.input_file import MAX_LINE_BYTES, InputFile
+from tracesim.trace.json_object import may_repeat_keys, not_an_object, read_invalid, repeated_keys
+from tracesim.trace.places import Places
+from tracesim.trace.problems import WARNINGS, Finding, problem
 from tracesim.trace.record import TraceRecord
-from tracesim.trace.schema import CHECKS, Fields, Shape
+from tracesim.trace.schema import Fields, Shape
+from tracesim.trace.sessions import AfterLinks
 
-_KNOWN = frozenset(CHECKS)
 _BLANKS = b" \t\r\n"
-_DEFAULT_ID = re.compile(r"r([1-9][0-9]{0,17})")
 _MAX_SHAPES = 1024
 _MAX_SHAPE_NAMES = 4096
 
-# What `_make` does, without a Python frame for each line: a trace may repeat a prompt in all of them.
+# What `_make` does, without a Python call for each line: a trace may repeat a prompt in every line.
 _new_record = partial(tuple.__new__, TraceRecord)
 _new_problem = partial(tuple.__new__, TraceProblem)
 
-Items = Iterator[TraceRecord | TraceProblem]
-
-
-class TraceReader:
-    """Reads the files of one trace, in turn, and remembers what is to be unique over them.
-
-    `formats` tells the format of each file that was opened. Without a `trace_format` its content tells it.
-    Raises ConfigError for a format that there is not.
-    """
-
-    def __init__(self, trace_format: str | None = None, max_line_bytes: int = MAX_LINE_BYTES) -> None:
-        self.formats: dict[str, FormatName] = {}
-        self._chosen = None if trace_format is None else check_format(trace_format)
-        self._max_line_bytes = max_line_bytes
-        self._readers: dict[FormatName, TraceFormat] = {}
-        self._field_names: Mapping[str, str] = {}
-        self._file = ""
-        self._line = 0
-        self._before = 0  # the lines of the files before this one: a place is one number over all files
-        self._starts: list[tuple[int, str]] = []  # and for each file
-        self._shapes: dict[tuple[str, ...], Shape] = {}
-        self._typos_told: set[str] = set()
-        self._ids: dict[str, int] = {}  # given ids, and the place of each
-        self._unnamed = bytearray()  # for each record whether it goes by its default id
-        self._prompts: dict[int, int] = {}  # a hash of each prompt, and its first place
-
-    def read(self, path: str | os.PathLike[str]) -> Items:
-        """The records of a file and what is wrong with it, as far as they do not wait for another file."""
-        with TraceFile(path, self._max_line_bytes) as file:
-            self._begin(file.name)
-            if file.failure:
-                yield file.failure
-                return
-            name = self.formats[file.name] = self._chosen or tell_format(file.head)
-            yield from self._read_lines(file) if name == OWN else self._read_entries(file, name)
-
-    def finish(self) -> Items:
-        """After the last file: the records that had to wait."""
-        for reader in self._readers.values():
-            self._field_names = reader.field_names
-            for item in reader.finish():
-                yield from (item,) if isinstance(item, TraceProblem) else self._add(item)
-
-    def _begin(self, file: str) -> None:
-        self._before += self._line
-        self._file, self._line = file, 0
-        self._starts.append((self._before, file))
-        self._typos_told.clear()
-        self._field_names = {}
-
-    def _read_lines(self, file: TraceFile) -> Items:
-        records, failed = len(self._unnamed), False
-        for line in file.lines():
-            if isinstance(line, TraceProblem):
-                failed |= line.severity == "error"
-                yield self._passed_on(line)
-                continue
-            self._line += 1
-            yield from self._read_line(line)
-        if len(self._unnamed) == records and not failed:
-            yield _no_records(self._file)
-
-    def _read_entries(self, file: TraceFile, name: FormatName) -> Items:
-        reader = self._readers.get(name) or self._readers.setdefault(name, make_format(name))
-        self._field_names = reader.field_names
-        is_empty = not reader.waits_for_all
-        for entry in reader.read(file):
-            items = (self._passed_on(entry),) if isinstance(entry, TraceProblem) else self._add(entry)
-            for item in items:
-                is_empty &= isinstance(item, TraceProblem) and item.severity != "error"
-                yield item
-        self._line = max(self._line, file.line_number)
-        if is_empty:
-            yield _no_records(self._file)
-
-    def _add(self, entry: Entry) -> Sequence[TraceRecord | TraceProblem]:
-        """What becomes of an entry: the same as of a line with these fields."""
-        if entry.file != self._file:
-            self._file = entry.file
-            self._before = next(start for start, file in self._starts if file == entry.file)
-        self._line = entry.line
-        told = [self._problem(finding) for finding in entry.findings if finding.code in WARNINGS]
-        faults = [finding for finding in entry.findings if finding.code not in WARNINGS]
-        if entry.fields is None:
-            self._unnamed.append(False)
-            return [*told, *map(self._problem, faults)]
-        read = self._faulty(entry.fields, faults) if faults else self._read_fields(entry.fields)
-        return [*told, *read] if told else read
-
-    def _passed_on(self, found: TraceProblem) -> TraceProblem:
-        if found.code == "line-too-long":
-            self._line += 1
-            self._unnamed.append(False)
-        return found
-
-    def _read_line(self, line: bytes) -> Sequence[TraceRecord | TraceProblem]:
-        try:
-            fields = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            line = line.strip(_BLANKS)
-            return self._refused(line, error) if line else ()
-        if type(fields) is not dict:
-            return self._not_an_object(fields)
-        return self._read_fields(fields)
-
-    def _read_fields(self, fields: Fields) -> Sequence[TraceRecord | TraceProblem]:
-        shape = self._shapes.get(tuple(fields)) or self._new_shape(tuple(fields))
-        if not shape.accepts(fields):
-            return self._faulty(fields, [])
-        return self._accepted(fields, shape)
-
-    def _accepted(self, fields: Fields, shape: Shape) -> Sequence[TraceRecord | TraceProblem]:
-        items: list[TraceRecord | TraceProblem] = self._typos(shape) if shape.likely_typos else []
-        record_id, clash = self._claim_id(fields)
-        if clash:
-            return [*items, self._problem(clash)]
-        for name in shape.sequences:
-            value = fields[name]
-            fields[name] = (value,) if type(value) is str else tuple(value)
-        if shape.is_timed:
-            fields["arrival_time"] = float(fields["arrival_time"])
-        if shape.prompt is not None:
-            place = self._before + self._line
-            first = self._prompts.setdefault(hash(fields[shape.prompt]), place)
-            if first != place:
-                items.append(self._repeated_prompt(shape.prompt, first))
-        items.append(_new_record(shape.in_order(record_id, self._file, self._line, fields)))
-        return items
-
-    def _faulty(self, fields: Fields, findings: list[Finding]) -> Sequence[TraceRecord | TraceProblem]:
-        """The careful way: null is as good as absent, and everything wrong is told."""
-        fields = {name: value for name, value in fields.items() if value is not None}
-        shape = self._shapes.get(tuple(fields)) or self._new_shape(tuple(fields))
-        findings = [*findings, *shape.faults(fields)]
-        if not findings:
-            return self._accepted(fields, shape)
-        _, clash = self._claim_id(fields)
-        findings += [clash] if clash else []
-        return [*self._typos(shape), *map(self._problem, findings)]
-
-    def _refused(self, line: bytes, error: orjson.JSONDecodeError) -> Sequence[TraceRecord | TraceProblem]:
-        from tracesim.trace.lenient_json import look_again
-
-        value, findings = look_again(line, error, _KNOWN)
-        if isinstance(value, dict):
-            return self._faulty(value, findings)
-        if not findings:
-            return self._not_an_object(value)
-        self._unnamed.append(False)
-        return [*map(self._problem, findings)]
-
-    def _not_an_object(self, value: Any) -> Sequence[TraceProblem]:
-        self._unnamed.append(False)
-        from tracesim.trace.lenient_json import not_an_object
-
-        return [self._problem(not_an_object(value))]
-
-    def _new_shape(self, names: tuple[str, ...]) -> Shape:
-        shape = Shape(names)
-        if len(self._shapes) < _MAX_SHAPES and sum(map(len, names)) < _MAX_SHAPE_NAMES:
-            self._shapes[names] = shape
-        return shape
-
-    def _claim_id(self, fields: Fields) -> tuple[str, Finding | None]:
-        """The record's id, and what is wrong if it is taken."""
-        given = fields.get("id")
-        self._unnamed.append(given is None)
-        if given is None:
-            record_id = f"r{len(self._unnamed)}"
-            first = self._ids.get(record_id) if self._ids else None
-            if first is None:
-                return record_id, None
-            say = f"is missing, and {self._where(first)} has the default {record_id}; give each record an id"
-            return record_id, Finding("duplicate-id", "id", say)
-        place = self._place()
-        first = self._ids.setdefault(given, place) if type(given) is str else place
-        if first != place:
-            say = f"{quoted(given)} is already the id of {self._where(first)}; ids must be unique"
-            return given, Finding("duplicate-id", "id", say)
-        return given, self._clash_with_default(given)
-
-    def _clash_with_default(self, given: Any) -> Finding | None:
-        match = _DEFAULT_ID.fullmatch(given) if type(given) is str else None
-        if match and int(match[1]) < len(self._unnamed) and self._unnamed[int(match[1]) - 1]:
-            say = f"{given} is already the default id of record {match[1]}; give every record an id"
-            return Finding("duplicate-id", "id", say)
-        return None
-
-    def _repeated_prompt(self, field: str, first: int) -> TraceProblem:
-        say = f"is the same as in {self._where(first)}; no error, if both were meant to be replayed"
-        named = self._field_names.get(field, field)
-        return _new_problem(("duplicate-prompt", "warning", self._file, self._line, named, say))
-
-    def _typos(self, shape: Shape) -> list[TraceRecord | TraceProblem]:
-        """The likely typos that this file has not been told of."""
-        new = [(name, meant) for name, meant in shape.likely_typos if name not in self._typos_told]
-        self._typos_told.update(name for name, _ in new)
-        say = "is not a field of a trace and is left alone; was {} meant?"
-        return [self._problem(Finding("likely-typo", name, say.format(meant))) for name, meant in new]
-
-    def _problem(self, finding: Finding) -> TraceProblem:
-        field = finding.field and self._field_names.get(finding.field, finding.field)
-        return problem(finding.code, self._file, self._line, field, finding.message)
-
-    def _place(self) -> int:
-        """The number of this line among those of all files."""
-        return self._before + self._line
-
-    def _where(self, place: int) -> str:
-        if place > self._before:
-            return f"line {place - self._before}"
-        start, file = max(start for start in self._starts if start[0] < place)
-        return f"line {place - start} of {file if file.isprintable() else quoted(file)}"
-
-
-def _no_records(file: str) -> TraceProblem:
-    return problem("empty-file", file, None, None, "has no records; a trace needs at least one")
+Items = Sequence[TraceRecord | TraceProblem]
 
 
 def read_trace(
@@ -254,14 +38,14 @@ def read_trace(
     trace_format: str | None = None,
     max_line_bytes: int = MAX_LINE_BYTES,
 ) -> Iterator[TraceRecord | TraceProblem]:
-    """Read one trace from several files; `-` is standard input; gzip and zstd are unpacked.
+    """Read one trace from one or more files, compressed or not; `-` is standard input.
 
-    `trace_format` names the format of all files; without it each file's content tells its own.
+    `trace_format` names the format of all files; without it the format of each is detected from its content.
 
-    Ids are unique over all the files; a record without one is called r1, r2, ... by its position among all
-    lines that are not blank. A record with an error is not yielded, all its errors are; a warning comes
-    before its record. Nothing is raised for what a file is or holds, and no file is held in memory, unless a
-    format needs the whole of it. Raises ConfigError for a format that there is not.
+    Ids are unique over all files; a record without one is called r1, r2, ... by its position among all
+    records. An invalid record is not yielded, but each of its errors is; a warning comes before its record.
+    Nothing is raised for what a file is or contains, and no file is held in memory, unless its format needs
+    all of it. Raises ConfigError for an unknown format.
     """
     return read_with(TraceReader(trace_format, max_line_bytes), paths)
 
@@ -269,16 +53,220 @@ def read_trace(
 def read_with(
     reader: TraceReader, paths: Sequence[str | os.PathLike[str]]
 ) -> Iterator[TraceRecord | TraceProblem]:
-    """The same with a reader of one's own, which tells afterwards what it found."""
+    """Read one trace as `read_trace` does, with a reader that the caller keeps and can ask for `formats`."""
     return chain(chain.from_iterable(map(reader.read, paths)), reader.finish())
 
 
 def read_records(
     paths: Sequence[str | os.PathLike[str]], *, trace_format: str | None = None
 ) -> list[TraceRecord]:
-    """All records of one trace; warnings are passed over. Raises TraceError, with every error there is."""
+    """Return all records of one trace; warnings are ignored. Raises TraceError with every error there is."""
     items = list(read_trace(paths, trace_format=trace_format))
     problems = [item for item in items if isinstance(item, TraceProblem) and item.severity == "error"]
     if problems:
         raise TraceError(problems)
     return [item for item in items if isinstance(item, TraceRecord)]
+
+
+class TraceReader:
+    """Reads the files of one trace in turn, and remembers what has to be unique over all of them.
+
+    `formats` has the format of each file that was opened. Raises ConfigError for an unknown `trace_format`.
+    """
+
+    def __init__(self, trace_format: str | None = None, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self.formats: dict[str, FormatName] = {}
+        self._chosen_format = None if trace_format is None else check_format(trace_format)
+        self._max_line_bytes = max_line_bytes
+        self._format_readers: dict[FormatName, TraceFormat] = {}
+        self._builder = RecordBuilder()
+
+    def read(self, path: str | os.PathLike[str]) -> Iterator[TraceRecord | TraceProblem]:
+        """Yield the records of a file and its problems, as far as they do not depend on later files."""
+        with InputFile(path, self._max_line_bytes) as file:
+            self._builder.open_file(file.name)
+            if file.failure:
+                yield file.failure
+                return
+            name = self.formats[file.name] = self._chosen_format or detect_format(file.head)
+            yield from self._read_own(file) if name == OWN else self._read_format(file, name)
+
+    def finish(self) -> Iterator[TraceRecord | TraceProblem]:
+        """Yield, after the last file, the records that depended on it, and problems between records."""
+        for reader in self._format_readers.values():
+            self._builder.field_names = reader.field_names
+            for item in reader.finish():
+                yield from (item,) if isinstance(item, TraceProblem) else self._builder.build_entry(item)
+        yield from self._builder.finish()
+
+    def _read_own(self, file: InputFile) -> Iterator[TraceRecord | TraceProblem]:
+        """Read a file of tracesim's own JSONL."""
+        builder = self._builder
+        places, build = builder.places, builder.build
+        records, failed = len(builder.ids.has_default), False
+        for line in file.lines():
+            if isinstance(line, TraceProblem):
+                failed |= line.severity == "error"
+                yield builder.pass_on(line)
+                continue
+            places.line += 1
+            try:
+                fields = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                if stripped := line.strip(_BLANKS):
+                    yield from builder.build_invalid(stripped, error)
+                continue
+            if type(fields) is not dict:
+                yield builder.skip(not_an_object(fields))
+            elif may_repeat_keys(line, fields) and (findings := repeated_keys(line)):
+                yield from builder.reject(fields, findings)
+            else:
+                yield from build(fields)
+        if len(builder.ids.has_default) == records and not failed:
+            yield _no_records(file)
+
+    def _read_format(self, file: InputFile, name: FormatName) -> Iterator[TraceRecord | TraceProblem]:
+        """Read a file of another format through its reader."""
+        builder = self._builder
+        reader = self._format_readers.get(name) or self._format_readers.setdefault(name, make_format(name))
+        builder.field_names = reader.field_names
+        is_empty = not reader.waits_for_all
+        for entry in reader.read(file):
+            items = (
+                [builder.pass_on(entry)] if isinstance(entry, TraceProblem) else builder.build_entry(entry)
+            )
+            for item in items:
+                is_empty &= isinstance(item, TraceProblem) and item.severity != "error"
+                yield item
+        builder.places.line = max(builder.places.line, file.line_number)
+        if is_empty:
+            yield _no_records(file)
+
+
+class RecordBuilder:
+    """Makes a `TraceRecord`, or problems, of the fields of each record in turn.
+
+    `field_names` has what the format of the current file calls a field of a record, where that differs.
+    """
+
+    def __init__(self) -> None:
+        self.places = Places()
+        self.ids = RecordIds(self.places)
+        self.field_names: Mapping[str, str] = {}
+        self._shapes: dict[tuple[str, ...], Shape] = {}
+        self._reported_typos: set[str] = set()
+        self._prompt_places: dict[int, int] = {}  # by a hash of the prompt, the first place of each
+        self._after = AfterLinks()
+
+    def open_file(self, name: str) -> None:
+        """Go to the start of a file."""
+        self.places.open_file(name)
+        self.field_names = {}
+        self._reported_typos.clear()
+
+    def build(self, fields: Fields) -> Items:
+        """Return the record that these fields make, after its warnings, or else its errors."""
+        shape = self._shapes.get(tuple(fields)) or self._add_shape(tuple(fields))
+        return self._accept(fields, shape) if shape.accepts(fields) else self.reject(fields, [])
+
+    def build_entry(self, entry: Entry) -> Items:
+        """Return what becomes of an entry of a format: the same as of a line with its fields."""
+        self.places.move_to(entry.file, entry.line)
+        warnings = [self._problem(finding) for finding in entry.findings if finding.code in WARNINGS]
+        errors = [finding for finding in entry.findings if finding.code not in WARNINGS]
+        if entry.fields is None:
+            self.ids.skip()
+            return [*warnings, *map(self._problem, errors)]
+        items = self.reject(entry.fields, errors) if errors else self.build(entry.fields)
+        return [*warnings, *items] if warnings else items
+
+    def build_invalid(self, line: bytes, refusal: orjson.JSONDecodeError) -> Items:
+        """Return what becomes of a line that orjson refused: a record after all, or its problems."""
+        value, findings = read_invalid(line, refusal)
+        if isinstance(value, dict):
+            return self.reject(value, findings)
+        if not findings:
+            return [self.skip(not_an_object(value))]
+        self.ids.skip()
+        return [*map(self._problem, findings)]
+
+    def reject(self, fields: Fields, findings: list[Finding]) -> Items:
+        """Return everything that is wrong with a record, `findings` first.
+
+        A field that is null counts as absent; a record that is then without fault is accepted after all.
+        """
+        fields = {name: value for name, value in fields.items() if value is not None}
+        shape = self._shapes.get(tuple(fields)) or self._add_shape(tuple(fields))
+        findings = [*findings, *shape.faults(fields)]
+        if not findings:
+            return self._accept(fields, shape)
+        _, taken = self.ids.claim(fields.get("id"))
+        return [*self._typos(shape), *map(self._problem, [*findings, *([taken] if taken else [])])]
+
+    def skip(self, finding: Finding) -> TraceProblem:
+        """Count a record of which nothing can be read, and return its problem."""
+        self.ids.skip()
+        return self._problem(finding)
+
+    def pass_on(self, found: TraceProblem) -> TraceProblem:
+        """Return a problem of the file itself; a line that is too long counts as a record."""
+        if found.code == "line-too-long":
+            self.places.line += 1
+            self.ids.skip()
+        return found
+
+    def finish(self) -> Iterator[TraceProblem]:
+        """Yield, after the last record, the problems that only the whole trace shows."""
+        yield from self._after.problems(self.ids, self.field_names.get("after", "after"))
+
+    def _accept(self, fields: Fields, shape: Shape) -> Items:
+        """Return the record that valid fields make, after its warnings; an id that is taken is an error."""
+        places = self.places
+        items: list[TraceRecord | TraceProblem] = self._typos(shape) if shape.likely_typos else []
+        record_id, taken = self.ids.claim(fields.get("id"))
+        if taken:
+            return [*items, self._problem(taken)]
+        for name in shape.lists:
+            value = fields[name]
+            fields[name] = (value,) if type(value) is str else tuple(value)
+        for name in shape.seconds:
+            fields[name] = float(fields[name])
+        if shape.prompt is not None:
+            place = places.lines_before + places.line
+            first = self._prompt_places.setdefault(hash(fields[shape.prompt]), place)
+            if first != place:
+                message = (
+                    f"is the same as in {places.describe(first)}; no error, if both were meant to be replayed"
+                )
+                field = self.field_names.get(shape.prompt, shape.prompt)
+                items.append(
+                    _new_problem(("duplicate-prompt", "warning", places.file, places.line, field, message))
+                )
+        record = _new_record(shape.in_order(record_id, places.file, places.line, fields))
+        if record.after:
+            self._after.add(record)
+        items.append(record)
+        return items
+
+    def _add_shape(self, names: tuple[str, ...]) -> Shape:
+        """Return the shape of these names, and remember it unless there are too many."""
+        shape = Shape(names)
+        if len(self._shapes) < _MAX_SHAPES and sum(map(len, names)) < _MAX_SHAPE_NAMES:
+            self._shapes[names] = shape
+        return shape
+
+    def _typos(self, shape: Shape) -> list[TraceRecord | TraceProblem]:
+        """Return a warning for each likely typo that was not reported for this file before."""
+        new = [(name, known) for name, known in shape.likely_typos if name not in self._reported_typos]
+        self._reported_typos.update(name for name, _ in new)
+        message = "is not a field of a trace and is ignored; was {} meant?"
+        return [self._problem(Finding("likely-typo", name, message.format(known))) for name, known in new]
+
+    def _problem(self, finding: Finding) -> TraceProblem:
+        """Return a finding as a problem of the current line, with the field's name in the file."""
+        field = finding.field and self.field_names.get(finding.field, finding.field)
+        return problem(finding.code, self.places.file, self.places.line, field, finding.message)
+
+
+def _no_records(file: InputFile) -> TraceProblem:
+    return problem("empty-file", file.name, None, None, "has no records; a trace needs at least one")

@@ -1,4 +1,4 @@
-"""What a trace is read into: one `TraceRecord` a request."""
+"""`TraceRecord`: what one line of a trace is read into."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 
 class TraceRecord(NamedTuple):
-    """One recorded request. What the trace does not say is None, but `arrival_step` is 0.
+    """One recorded request. A field that the trace does not have is None; `arrival_step` is then 0.
 
-    `arrival_time` is in seconds; only one of the two arrivals is ever given. `line` counts from 1: lines, or
-    in a format that is one JSON document its items.
+    Prompt and response are each given as text, as token ids, or as both; or both lengths stand for them.
+    `hash_ids` has one id for every `hash_block_size` prompt tokens (None: 512). `arrival_time` and `delay`
+    are in seconds; at most one of `arrival_step` and `arrival_time` is given. Requests with one `session_id`
+    are the turns of one conversation; `after` has the ids of the requests that must finish before this one
+    is sent, and `delay` is the time between that and this request.
 
-    Prompt and response are each given as text, as token ids or as both; or both lengths stand for them.
-    `hash_ids` has one id for each 512 prompt tokens. A named tuple, as it is made for every line of a trace.
+    `line` counts from 1: the line of the file or, in a format that is one JSON document, the item. This is a
+    named tuple because one is made for every line of a trace.
     """
 
     id: str
@@ -24,11 +27,15 @@ class TraceRecord(NamedTuple):
     input_length: int | None
     output_length: int | None
     hash_ids: Sequence[int] | None
+    hash_block_size: int | None
     max_tokens: int | None
     min_tokens: int | None
     stop: tuple[str, ...] | None
     priority: int | None
     arrival_step: int
     arrival_time: float | None
+    session_id: str | None
+    after: tuple[str, ...] | None
+    delay: float | None
     file: str
     line: int

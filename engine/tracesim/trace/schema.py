@@ -1,7 +1,7 @@
-"""What a trace record may say: a check for each field, and for the fields of a record together.
+"""The fields of a trace record: a check for each, and the rules between them.
 
-The names of a record are judged once for each combination of them that a trace uses (a `Shape`); then a
-record costs one check a value. A check returns None, or a fault: a code and a message.
+The names of a record's fields are checked once for each combination of them that a trace uses (a `Shape`);
+a record then costs one check for each value. A check returns None, or a fault: a code and a message.
 """
 
 from __future__ import annotations
@@ -12,191 +12,223 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from tracesim.trace.problems import Finding, described, is_non_finite
+from tracesim.trace.problems import Finding, describe, is_non_finite
 
 Fields = dict[str, Any]
 Fault = tuple[str, str]
 Check = Callable[[Any], Fault | None]
 Rule = Callable[[Fields], Finding | None]
 
-_INT_ALONE = frozenset([int])
+DEFAULT_HASH_BLOCK_SIZE = 512
+"""Prompt tokens that one of `hash_ids` stands for where `hash_block_size` is not given."""
 
-HASH_BLOCK = 512
-"""Prompt tokens that one of `hash_ids` stands for."""
+_INTEGER_TYPE = frozenset([int])
+_STRING_TYPE = frozenset([str])
 
 
-def _mismatch(value: Any, accepted: str, place: str = "") -> Fault:
+def _wrong_number(value: Any, accepted: str, place: str = "") -> Fault:
+    """Return the fault of a value that should be a number; `place` names the item of a list."""
     code = "bad-value" if type(value) in (int, bool) or is_non_finite(value) else "wrong-type"
     if type(value) is float and math.isfinite(value) and abs(value) >= 2**63:
         return "bad-value", f"{place}is {value!r}, over 64 bits; must be {accepted}"
-    return code, f"{place}is {described(value)}; must be {accepted}"
+    return code, f"{place}is {describe(value)}; must be {accepted}"
 
 
-def _text(value: Any) -> Fault | None:
+def _check_text(value: Any) -> Fault | None:
     if type(value) is str:
         return None
     code = "bad-value" if is_non_finite(value) else "wrong-type"
-    return code, f"is {described(value)}; must be a string"
+    return code, f"is {describe(value)}; must be a string"
 
 
-def _prompt(value: Any) -> Fault | None:
+def _check_prompt(value: Any) -> Fault | None:
     if type(value) is str and value:
         return None
     if value == "":
         return "empty-prompt", "is empty; must have at least one character"
-    return _text(value)
+    return _check_text(value)
 
 
-def _id(value: Any) -> Fault | None:
+def _check_id(value: Any) -> Fault | None:
     if value == "":
-        return "bad-value", "is empty; must be a string with at least one character, or be left out"
-    return _text(value)
+        return "bad-value", "is empty; must be a string with at least one character, or be absent"
+    return _check_text(value)
 
 
-def _integer(minimum: float) -> Check:
+def _integer_at_least(minimum: float) -> Check:
     accepted = "an integer" if minimum == -math.inf else f"an integer >= {minimum}"
 
     def check(value: Any) -> Fault | None:
         if type(value) is int and value >= minimum:
             return None
-        return _mismatch(value, accepted)
+        return _wrong_number(value, accepted)
 
     return check
 
 
-def _seconds(value: Any) -> Fault | None:
+def _check_seconds(value: Any) -> Fault | None:
     if type(value) in (int, float) and 0 <= value < math.inf:
         return None
     code = "bad-value" if type(value) in (int, float, bool) else "wrong-type"
-    return code, f"is {described(value)}; must be a number of seconds >= 0"
+    return code, f"is {describe(value)}; must be a number of seconds >= 0"
 
 
-def _integers(value: Any) -> Fault | None:
+def _check_integers(value: Any) -> Fault | None:
     if type(value) is not list:
-        return _mismatch(value, "a list of integers >= 0")
-    if not value or (_INT_ALONE.issuperset(map(type, value)) and min(value) >= 0):
+        return _wrong_number(value, "a list of integers >= 0")
+    if not value or (_INTEGER_TYPE.issuperset(map(type, value)) and min(value) >= 0):
         return None
     at, item = next((at, item) for at, item in enumerate(value, 1) if type(item) is not int or item < 0)
-    return _mismatch(item, "an integer >= 0", f"item {at} ")
+    return _wrong_number(item, "an integer >= 0", f"item {at} ")
 
 
-def _prompt_ids(value: Any) -> Fault | None:
+def _check_prompt_ids(value: Any) -> Fault | None:
     if value == []:
         return "empty-prompt", "is empty; must have at least one token id"
-    return _integers(value)
+    return _check_integers(value)
 
 
-def _stop(value: Any) -> Fault | None:
-    items = value if type(value) is list else [value]
-    for at, item in enumerate(items, 1):
+def _strings(empty: Fault) -> Check:
+    """Return a check for a string or a list of strings, none of them empty; `empty` is the fault of one."""
+
+    def check(value: Any) -> Fault | None:
+        items = value if type(value) is list else [value]
+        if _STRING_TYPE.issuperset(map(type, items)) and "" not in items:
+            return None
+        at, item = next((at, item) for at, item in enumerate(items, 1) if item == "" or type(item) is not str)
         place = f"item {at} " if items is value else ""
         if item == "":
-            return "empty-stop", f"{place}is empty; a stop string must have at least one character"
-        if type(item) is not str:
-            accepted = "a string" if place else "a string or a list of strings"
-            return _text(item)[0], f"{place}is {described(item)}; must be {accepted}"  # type: ignore[index]
-    return None
+            return empty[0], f"{place}is empty; {empty[1]}"
+        code = "bad-value" if is_non_finite(item) else "wrong-type"
+        accepted = "a string" if place else "a string or a list of strings"
+        return code, f"{place}is {describe(item)}; must be {accepted}"
+
+    return check
 
 
 CHECKS: dict[str, Check] = {
-    "id": _id,
-    "prompt": _prompt,
-    "response": _text,
-    "prompt_token_ids": _prompt_ids,
-    "response_token_ids": _integers,
-    "input_length": _integer(1),
-    "output_length": _integer(0),
-    "hash_ids": _integers,
-    "max_tokens": _integer(1),
-    "min_tokens": _integer(0),
-    "stop": _stop,
-    "priority": _integer(-math.inf),
-    "arrival_step": _integer(0),
-    "arrival_time": _seconds,
+    "id": _check_id,
+    "prompt": _check_prompt,
+    "response": _check_text,
+    "prompt_token_ids": _check_prompt_ids,
+    "response_token_ids": _check_integers,
+    "input_length": _integer_at_least(1),
+    "output_length": _integer_at_least(0),
+    "hash_ids": _check_integers,
+    "hash_block_size": _integer_at_least(1),
+    "max_tokens": _integer_at_least(1),
+    "min_tokens": _integer_at_least(0),
+    "stop": _strings(("empty-stop", "a stop string must have at least one character")),
+    "priority": _integer_at_least(-math.inf),
+    "arrival_step": _integer_at_least(0),
+    "arrival_time": _check_seconds,
+    "session_id": _check_id,
+    "after": _strings(("bad-value", "an id must have at least one character")),
+    "delay": _check_seconds,
 }
 """The known fields, in the order of `TraceRecord`."""
 
 _LENGTHS = ("input_length", "output_length")
-_SEQUENCES = ("prompt_token_ids", "response_token_ids", "hash_ids", "stop")
+_LISTS = ("prompt_token_ids", "response_token_ids", "hash_ids", "stop", "after")
+_SECONDS = ("arrival_time", "delay")
 _SIDES = (("prompt", "prompt_token_ids"), ("response", "response_token_ids"))
+
+_NEEDS = {
+    "hash_ids": ({*_LENGTHS}, "needs input_length and output_length beside it"),
+    "hash_block_size": ({"hash_ids"}, "needs hash_ids beside it"),
+    "delay": (
+        {"session_id", "after"},
+        "needs session_id or after beside it: it counts from the request before",
+    ),
+}
+"""Fields that mean nothing without one of others."""
 
 
 def _name_findings(names: tuple[str, ...]) -> Iterator[Finding]:
-    """What the names alone tell: a part is missing, or two ways of giving it are mixed."""
+    """Yield what the names alone show: a part is missing, or two ways of giving it are mixed."""
     lengths = [name for name in _LENGTHS if name in names]
     contents = [name for side in _SIDES for name in side if name in names]
     if lengths and contents:
-        say = f"cannot stand together with {contents[0]}; give lengths, or text and token ids, not both"
-        yield Finding("mixed-fields", lengths[0], say)
-    elif lengths:
-        for name in _LENGTHS:
-            if name not in names:
-                yield Finding("missing-field", name, f"is missing; {lengths[0]} needs it beside it")
-    else:
-        for text, ids in _SIDES:
-            if text not in names and ids not in names:
-                yield Finding("missing-field", text, f"is missing; give it as text, or give {ids}")
-    if "hash_ids" in names and not lengths:
-        yield Finding("mixed-fields", "hash_ids", "needs input_length and output_length beside it")
+        message = f"cannot stand together with {contents[0]}; give lengths, or text and token ids, not both"
+        yield Finding("mixed-fields", lengths[0], message)
+    elif len(lengths) == 1:
+        (other,) = {*_LENGTHS} - {*lengths}
+        yield Finding("missing-field", other, f"is missing; {lengths[0]} needs it beside it")
+    absent = [] if lengths else [side for side in _SIDES if not {*side} & {*names}]
+    for text, ids in absent:
+        yield Finding("missing-field", text, f"is missing; give it as text, or give {ids}")
     if "arrival_time" in names and "arrival_step" in names:
         yield Finding("mixed-fields", "arrival_time", "cannot stand together with arrival_step; give one")
+    if "delay" in names and "after" not in names and "session_id" not in names:
+        yield Finding(
+            "mixed-fields", "delay", "needs session_id or after beside it: it counts from their end"
+        )
 
 
-def _hash_count(fields: Fields) -> Finding | None:
+def _check_hash_count(fields: Fields) -> Finding | None:
     found, length = len(fields["hash_ids"]), fields["input_length"]
-    needed = -(-length // HASH_BLOCK)
+    size = fields.get("hash_block_size", DEFAULT_HASH_BLOCK_SIZE)
+    needed = -(-length // size)
     if found == needed:
         return None
-    say = f"counts {found}; must count {needed} for input_length {length}, an id for each {HASH_BLOCK} tokens"
-    return Finding("hash-count", "hash_ids", say)
+    message = f"has {found} ids; must have {needed} for input_length {length}, one for every {size} tokens"
+    return Finding("hash-count", "hash_ids", message)
 
 
-def _limits(fields: Fields) -> Finding | None:
+def _check_limits(fields: Fields) -> Finding | None:
     low, high = fields["min_tokens"], fields["max_tokens"]
     if low <= high:
         return None
     return Finding("bad-value", "min_tokens", f"is {low}; must be at most max_tokens, {high}")
 
 
-def _stop_without_text(fields: Fields) -> Finding | None:
+def _check_stop_has_text(fields: Fields) -> Finding | None:
     if not fields["stop"]:
         return None
-    say = "cannot be looked for: the response has no text; give response as text, or leave stop out"
-    return Finding("bad-value", "stop", say)
+    message = "cannot be searched for: the response has no text; give response as text, or remove stop"
+    return Finding("bad-value", "stop", message)
 
 
 def _rules(names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Rule]]:
-    """The rules between values that apply to these names, each with the fields that it reads."""
+    """Yield the rules between values that apply to these names, each with the fields that it reads."""
     if "hash_ids" in names and "input_length" in names:
-        yield ("hash_ids", "input_length"), _hash_count
+        size = ("hash_block_size",) if "hash_block_size" in names else ()
+        yield ("hash_ids", "input_length", *size), _check_hash_count
     if "min_tokens" in names and "max_tokens" in names:
-        yield ("min_tokens", "max_tokens"), _limits
+        yield ("min_tokens", "max_tokens"), _check_limits
     if "stop" in names and "response" not in names and {"output_length", "response_token_ids"} & {*names}:
-        yield ("stop",), _stop_without_text
+        yield ("stop",), _check_stop_has_text
 
 
 class Shape:
     """What is known of every record with these field names, in this order.
 
-    `findings` are wrong whatever the values are; `likely_typos` are unknown names, each with what it may
-    stand for; `prompt` is the field to know a prompt by, if there is one; `sequences` become tuples, and the
-    arrival time a float where `is_timed`.
+    `findings` are wrong whatever the values are. `likely_typos` are unknown names, each with the known name
+    that it resembles. `prompt` is the field that identifies the prompt, if there is one. The values of
+    `lists` become tuples, those of `seconds` floats.
     """
 
-    __slots__ = ("_checks", "_order", "_rules", "findings", "is_timed", "likely_typos", "prompt", "sequences")
+    __slots__ = ("_checks", "_order", "_rules", "findings", "likely_typos", "lists", "prompt", "seconds")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.findings = tuple(_name_findings(names))
-        self.likely_typos = tuple(_likely_typos(names))
+        self.likely_typos = tuple(
+            (name, known)
+            for name in names
+            if name not in CHECKS and (known := _similar_field(name)) and known not in names
+        )
         self.prompt = next((name for name in _SIDES[0] if name in names), None)
-        self.sequences = tuple(name for name in names if name in _SEQUENCES)
-        self.is_timed = "arrival_time" in names
+        self.lists = tuple(name for name in names if name in _LISTS)
+        self.seconds = tuple(name for name in names if name in _SECONDS)
         self._checks = tuple((name, CHECKS[name]) for name in names if name in CHECKS)
         self._rules = tuple(_rules(names))
-        self._order = _record_order(names)
+        # The values that `in_order` picks from: None, 0, id, file and line, then those of the record.
+        places = {name: at for at, name in enumerate(names, 5)}
+        places = {"arrival_step": 1, **places, "id": 2}
+        self._order = itemgetter(*(places.get(name, 0) for name in CHECKS), 3, 4)
 
     def accepts(self, fields: Fields) -> bool:
-        """Whether a record of this shape is without fault."""
+        """Whether a record of this shape is valid."""
         for name, check in self._checks:
             if check(fields[name]) is not None:
                 return False
@@ -206,7 +238,7 @@ class Shape:
         return not self.findings
 
     def faults(self, fields: Fields) -> Iterator[Finding]:
-        """Everything that is wrong with a record of this shape."""
+        """Yield everything that is wrong with a record of this shape."""
         yield from self.findings
         faulty = set()
         for name, check in self._checks:
@@ -218,30 +250,18 @@ class Shape:
                 yield finding
 
     def in_order(self, record_id: str, file: str, line: int, fields: Fields) -> tuple[Any, ...]:
-        """The values of `TraceRecord`'s fields."""
-        return self._order((None, 0, record_id, file, line, *fields.values()))
-
-
-def _record_order(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    absent, no_arrival, record_id, file, line, first = range(6)
-    places = {name: at for at, name in enumerate(names, first)}
-    places = {"arrival_step": no_arrival, **places, "id": record_id}
-    return itemgetter(*(places.get(name, absent) for name in CHECKS), file, line)
-
-
-def _likely_typos(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for name in names:
-        if name not in CHECKS and (meant := _nearest(name)) and meant not in names:
-            yield name, meant
+        """Return the values of `TraceRecord`'s fields, in their order."""
+        values: tuple[Any, ...] = self._order((None, 0, record_id, file, line, *fields.values()))
+        return values
 
 
 @lru_cache(maxsize=4096)
-def _nearest(name: str) -> str | None:
-    """The known field that `name` is a slip of: another case or dash, or about one letter off."""
+def _similar_field(name: str) -> str | None:
+    """Return the known field that `name` misspells: other case or dashes, or about one letter off."""
     from difflib import get_close_matches
 
     known = {field.replace("_", ""): field for field in CHECKS}
     plain = name.lower().replace("_", "").replace("-", "") if len(name) < 40 else ""
-    alike = [field for field in known if abs(len(field) - len(plain)) <= 1]
-    close = get_close_matches(plain, alike, n=1, cutoff=0.82)
+    candidates = [field for field in known if abs(len(field) - len(plain)) <= 1]
+    close = get_close_matches(plain, candidates, n=1, cutoff=0.82)
     return known[close[0]] if close else None

@@ -1,4 +1,4 @@
-"""Records back to the project's own JSONL."""
+"""Records written as the project's own JSONL."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tracesim.trace.schema import CHECKS
 
 
 def record_to_json(record: TraceRecord) -> bytes:
-    """A line with every field that the record has, `arrival_step` where it is not 0.
+    """Return a record as one line of JSON with every field that it has; an `arrival_step` of 0 is omitted.
 
-    What reads it gets the same record, but for its file and line.
+    Reading the line gives an equal record, except for its file and line.
     """
     fields = {name: getattr(record, name) for name in CHECKS}
     fields["arrival_step"] = record.arrival_step or None

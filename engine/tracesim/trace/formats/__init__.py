@@ -44,7 +44,7 @@ def make_format(name: FormatName) -> TraceFormat:
     return reader()
 
 
-def tell_format(head: bytes) -> FormatName:
+def detect_format(head: bytes) -> FormatName:
     """The format of a file that begins with `head`; the own where nothing speaks for another."""
     head = head.lstrip()
     if head.startswith(b"["):

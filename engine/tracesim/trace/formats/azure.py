@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.csv_rows import Cells, csv_entries, integer
 from tracesim.trace.formats.interface import Entry
-from tracesim.trace.input_file import TraceFile
-from tracesim.trace.problems import Finding, quoted
+from tracesim.trace.input_file import InputFile
+from tracesim.trace.problems import Finding, quote
 
 _COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -32,7 +32,7 @@ class Azure:
     def __init__(self) -> None:
         self._first: int | None = None
 
-    def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
+    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """An entry a row."""
         return csv_entries(file, _COLUMNS, self._fields)
 
@@ -51,12 +51,12 @@ class Azure:
         """The arrival in seconds after the first; what is wrong with it goes to the findings."""
         time = _nanoseconds(cell)
         if time is None:
-            say = f"is {quoted(cell)}; must be a time such as 2023-11-16 18:15:46.6805900"
+            say = f"is {quote(cell)}; must be a time such as 2023-11-16 18:15:46.6805900"
             findings.append(Finding("bad-value", "TIMESTAMP", say))
             return {}
         self._first = time if self._first is None else self._first
         if time < self._first:
-            say = f"is {quoted(cell)}, before the first of the trace; sort the rows, or the files, by time"
+            say = f"is {quote(cell)}, before the first of the trace; sort the rows, or the files, by time"
             findings.append(Finding("bad-value", "TIMESTAMP", say))
             return {}
         return {"arrival_time": (time - self._first) / 1e9}

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.csv_rows import Cells, csv_entries, integer
 from tracesim.trace.formats.interface import Entry
-from tracesim.trace.input_file import TraceFile
-from tracesim.trace.problems import Finding, quoted
+from tracesim.trace.input_file import InputFile
+from tracesim.trace.problems import Finding, quote
 
 _COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
 
@@ -28,7 +28,7 @@ class BurstGPT:
         "arrival_time": "Timestamp",
     }
 
-    def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
+    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """An entry a row."""
         return csv_entries(file, _COLUMNS, _fields)
 
@@ -56,6 +56,6 @@ def _arrival(cell: str, findings: list[Finding]) -> dict[str, float]:
         seconds = math.nan
     if 0 <= seconds < math.inf:
         return {"arrival_time": seconds}
-    say = f"is {quoted(cell)}; must be a number of seconds >= 0"
+    say = f"is {quote(cell)}; must be a number of seconds >= 0"
     findings.append(Finding("bad-value", "Timestamp", say))
     return {}

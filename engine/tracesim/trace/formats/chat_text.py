@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracesim.trace.problems import Finding, described
+from tracesim.trace.problems import Finding, describe
 
 Read = tuple[str | None, list[Finding]]
 
@@ -15,12 +15,12 @@ def prompt_of(body: Any) -> Read:
     Only text can be replayed; what is none is told.
     """
     if not isinstance(body, dict):
-        return None, [Finding("wrong-type", "body", f"is {described(body)}; must be an object")]
+        return None, [Finding("wrong-type", "body", f"is {describe(body)}; must be an object")]
     if "messages" not in body:
         return _string(body.get("prompt"), "body.prompt", "give prompt or messages")
     messages = body["messages"]
     if not isinstance(messages, list):
-        say = f"is {described(messages)}; must be a list of messages"
+        say = f"is {describe(messages)}; must be a list of messages"
         return None, [Finding("wrong-type", "body.messages", say)]
     texts: list[str] = []
     for at, message in enumerate(messages, 1):
@@ -52,7 +52,7 @@ def _content(message: Any, at: int) -> Read:
     """The text of a message: a string, or parts of which each is text."""
     field = "body.messages"
     if not isinstance(message, dict):
-        return None, [Finding("wrong-type", field, f"item {at} is {described(message)}; must be an object")]
+        return None, [Finding("wrong-type", field, f"item {at} is {describe(message)}; must be an object")]
     content = message.get("content")
     if content is None and message.get("tool_calls"):
         say = f"item {at} calls tools instead of having content; only text can be replayed"
@@ -72,4 +72,4 @@ def _string(value: Any, field: str, advice: str, place: str = "") -> Read:
         return value, []
     if value is None and not place:
         return None, [Finding("missing-field", field, f"is missing; {advice}")]
-    return None, [Finding("wrong-type", field, f"{place}is {described(value)}; must be a string: {advice}")]
+    return None, [Finding("wrong-type", field, f"{place}is {describe(value)}; must be a string: {advice}")]

@@ -9,8 +9,8 @@ from typing import Any
 
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry
-from tracesim.trace.input_file import TraceFile
-from tracesim.trace.problems import Finding, problem, quoted
+from tracesim.trace.input_file import InputFile
+from tracesim.trace.problems import Finding, problem, quote
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
@@ -19,7 +19,7 @@ Cells = dict[str, str]
 
 
 def csv_entries(
-    file: TraceFile,
+    file: InputFile,
     needed: Sequence[str],
     fields_of: Callable[[Cells, list[Finding]], dict[str, Any] | None],
 ) -> Iterator[Entry | TraceProblem]:
@@ -73,5 +73,5 @@ def _cells(line: bytes) -> tuple[list[str], list[Finding]]:
         say = f"is not UTF-8: 0x{line[error.start]:02x} at byte {error.start + 1} of the line"
         return [], [Finding("invalid-utf8", None, f"{say} is the first that is not; save the file as UTF-8")]
     except csv.Error as error:
-        say = f"is not CSV: {quoted(str(error))}; a row must be one line, and a quoted cell must end in it"
+        say = f"is not CSV: {quote(str(error))}; a row must be one line, and a quoted cell must end in it"
         return [], [Finding("invalid-csv", None, say)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.input_file import TraceFile
+from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
 
 
@@ -36,7 +36,7 @@ class TraceFormat(Protocol):
     @property
     def field_names(self) -> Mapping[str, str]: ...  # noqa: D102
 
-    def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
+    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """The entries of a file, in order; some may have to wait for what other files say."""
         ...
 

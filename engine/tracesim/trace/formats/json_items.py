@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.input_file import TraceFile
-from tracesim.trace.lenient_json import look_again, read_object
+from tracesim.trace.input_file import InputFile
+from tracesim.trace.json_object import read_invalid, read_object
 from tracesim.trace.problems import Finding, problem
 
 Item = tuple[dict[str, Any] | None, list[Finding]]
@@ -22,7 +22,7 @@ _MOST_LINES = 16
 """A value may be as long as so many of the longest lines: a document has all its requests in one."""
 
 
-def json_items(file: TraceFile) -> Iterator[Item | TraceProblem]:
+def json_items(file: InputFile) -> Iterator[Item | TraceProblem]:
     """Each object of the array that the file is, or of the values in it, and what is wrong with it.
 
     An item that is broken is the last: where the next would begin nobody knows.
@@ -55,7 +55,7 @@ def _items(text: _Text) -> Iterator[Item | Finding]:
         if isinstance(found, Finding):
             yield found
             return
-        yield read_object(found.encode("utf-8", "surrogateescape"), frozenset())
+        yield read_object(found.encode("utf-8", "surrogateescape"))
     if not text.at_end():
         yield _broken("is behind the end of the array; nothing of it is read")
 
@@ -63,7 +63,7 @@ def _items(text: _Text) -> Iterator[Item | Finding]:
 class _Text:
     """What has been read of a file and not been taken, as text; bytes that are not UTF-8 are kept in it."""
 
-    def __init__(self, file: TraceFile) -> None:
+    def __init__(self, file: InputFile) -> None:
         self.failure: TraceProblem | None = None
         self._chunks = file.chunks()
         self._most = file.max_line_bytes * _MOST_LINES
@@ -121,7 +121,7 @@ class _Text:
     def _why(self, error: Exception) -> Finding:
         rest = self._text[self._at :].encode("utf-8", "surrogateescape")
         advice = f"{_OBJECT}; nothing after it is read"
-        _, findings = look_again(rest, error, frozenset(), advice)
+        _, findings = read_invalid(rest, error, advice)
         return findings[-1] if findings else Finding("invalid-json", None, f"is not JSON; {advice}")
 
     def _read_more(self, least: int) -> bool:

@@ -9,11 +9,8 @@ from typing import Any, ClassVar
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.json_lines import json_lines
-from tracesim.trace.input_file import TraceFile
-from tracesim.trace.problems import Finding, described
-from tracesim.trace.schema import CHECKS
-
-_KNOWN = frozenset([*CHECKS, "timestamp"])
+from tracesim.trace.input_file import InputFile
+from tracesim.trace.problems import Finding, describe
 
 
 class Mooncake:
@@ -26,10 +23,10 @@ class Mooncake:
     waits_for_all: ClassVar = False
     field_names: ClassVar = {"arrival_time": "timestamp"}
 
-    def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
+    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """An entry a line."""
         told = False
-        for item in json_lines(file, _KNOWN):
+        for item in json_lines(file):
             if isinstance(item, TraceProblem):
                 yield item
                 continue
@@ -68,5 +65,5 @@ def _take_timestamp(fields: dict[str, Any]) -> Iterator[Finding]:
         fields["arrival_time"] = value / 1000
     else:
         code = "bad-value" if type(value) in (int, float, bool) else "wrong-type"
-        say = f"is {described(value)}; must be a number of milliseconds >= 0"
+        say = f"is {describe(value)}; must be a number of milliseconds >= 0"
         yield Finding(code, "timestamp", say)

@@ -9,8 +9,8 @@ from tracesim.errors import TraceProblem
 from tracesim.trace.formats.chat_text import prompt_of, response_of
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.json_lines import json_lines
-from tracesim.trace.input_file import TraceFile
-from tracesim.trace.problems import Finding, described, problem, quoted
+from tracesim.trace.input_file import InputFile
+from tracesim.trace.problems import Finding, describe, problem, quote
 
 
 class _Line(NamedTuple):
@@ -35,7 +35,7 @@ class OpenAIBatch:
         self._requests: list[_Line] = []
         self._responses: dict[str, _Line] = {}
 
-    def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
+    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """What is wrong with the lines; the entries have to wait for the other file."""
         before = len(self._requests) + len(self._responses)
         failed = False
@@ -65,13 +65,13 @@ class OpenAIBatch:
             response = self._responses.pop(request.fields["custom_id"], None)
             yield _joined(request, response)
         for response in self._responses.values():
-            say = f"{quoted(response.fields['custom_id'])} is that of no request"
+            say = f"{quote(response.fields['custom_id'])} is that of no request"
             yield problem("unmatched", response.file, response.line, "custom_id", say)
 
     def _keep(self, line: _Line) -> Iterator[Finding]:
         custom_id = line.fields.get("custom_id")
         if not isinstance(custom_id, str) or not custom_id:
-            found = "is missing" if custom_id is None else f"is {described(custom_id)}"
+            found = "is missing" if custom_id is None else f"is {describe(custom_id)}"
             code = "missing-field" if custom_id is None else "wrong-type"
             yield Finding(code, "custom_id", f"{found}; must be a string with at least one character")
         elif "body" in line.fields:
@@ -81,7 +81,7 @@ class OpenAIBatch:
             yield Finding("missing-field", "body", say)
         elif custom_id in self._responses:
             first = self._responses[custom_id].line
-            say = f"{quoted(custom_id)} is already that of the response in line {first}"
+            say = f"{quote(custom_id)} is already that of the response in line {first}"
             yield Finding("duplicate-id", "custom_id", say)
         else:
             self._responses[custom_id] = line
@@ -91,7 +91,7 @@ def _joined(request: _Line, response: _Line | None) -> Entry:
     """The entry of a request; it stands at the request's place, whichever of the two is at fault."""
     custom_id = request.fields["custom_id"]
     if response is None:
-        finding = Finding("unmatched", "custom_id", f"{quoted(custom_id)} has no response")
+        finding = Finding("unmatched", "custom_id", f"{quote(custom_id)} has no response")
         return Entry(request.file, request.line, None, [finding])
     if failure := _failure(response.fields):
         return Entry(request.file, request.line, None, [failure])
@@ -110,11 +110,11 @@ def _failure(fields: dict[str, Any]) -> Finding | None:
     if isinstance(response, dict) and not error and response.get("status_code", 200) == 200:
         return None
     is_answered = isinstance(response, dict) and not error
-    reason = f"is status {described(response['status_code'])}" if is_answered else _said(error)
+    reason = f"is status {describe(response['status_code'])}" if is_answered else _said(error)
     return Finding("failed-request", "error", f"{reason}: the request failed, and is left out")
 
 
 def _said(error: Any) -> str:
     """An error in its own words."""
     words = error.get("message") or error.get("code") if isinstance(error, dict) else error
-    return f"is {quoted(words) if isinstance(words, str) else described(words)}"
+    return f"is {quote(words) if isinstance(words, str) else describe(words)}"

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.json_items import json_items
-from tracesim.trace.input_file import TraceFile
-from tracesim.trace.problems import Finding, described, quoted
+from tracesim.trace.input_file import InputFile
+from tracesim.trace.problems import Finding, describe, quote
 
 _ANSWERING = frozenset(["gpt", "chatgpt", "assistant", "model", "bing", "bard", "function_call"])
 _ASKING = frozenset(["human", "user", "system", "tool", "observation", "function_response"])
@@ -24,7 +24,7 @@ class ShareGPT:
     waits_for_all: ClassVar = False
     field_names: ClassVar = {"prompt": "conversations", "response": "value"}
 
-    def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
+    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """An entry for each turn of the assistant; their line is the number of the conversation."""
         number = 0
         for item in json_items(file):
@@ -45,7 +45,7 @@ class ShareGPT:
 
 def _requests(file: str, number: int, turns: Any) -> Iterator[Entry]:
     if not isinstance(turns, list):
-        found = "is missing" if turns is None else f"is {described(turns)}"
+        found = "is missing" if turns is None else f"is {describe(turns)}"
         code = "missing-field" if turns is None else "wrong-type"
         say = f"{found}; must be a list of turns with from and value"
         yield Entry(file, number, None, [Finding(code, "conversations", say)])
@@ -71,17 +71,17 @@ def _requests(file: str, number: int, turns: Any) -> Iterator[Entry]:
 
 def _faults(turn: Any, at: int) -> Iterator[Finding]:
     if not isinstance(turn, dict):
-        say = f"turn {at} is {described(turn)}; must be an object with from and value"
+        say = f"turn {at} is {describe(turn)}; must be an object with from and value"
         yield Finding("wrong-type", "conversations", say)
         return
     for name in ("from", "value"):
         if name not in turn:
             yield Finding("missing-field", name, f"is missing in turn {at}")
         elif not isinstance(turn[name], str):
-            yield Finding("wrong-type", name, f"of turn {at} is {described(turn[name])}; must be a string")
+            yield Finding("wrong-type", name, f"of turn {at} is {describe(turn[name])}; must be a string")
     who = turn.get("from")
     if isinstance(who, str) and who not in _ANSWERING and who not in _ASKING:
-        say = f"of turn {at} is {quoted(who)}; must be one of {', '.join(sorted(_ASKING | _ANSWERING))}"
+        say = f"of turn {at} is {quote(who)}; must be one of {', '.join(sorted(_ASKING | _ANSWERING))}"
         yield Finding("bad-value", "from", say)
 
 

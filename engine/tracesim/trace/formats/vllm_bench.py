@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.json_items import json_items
-from tracesim.trace.input_file import TraceFile
-from tracesim.trace.problems import Finding, described, problem, quoted
+from tracesim.trace.input_file import InputFile
+from tracesim.trace.problems import Finding, describe, problem, quote
 
 _NEEDED = ("input_lens", "output_lens")
 _OPTIONAL = ("start_times", "errors")
@@ -33,7 +33,7 @@ class VLLMBench:
     def __init__(self) -> None:
         self._first: float | None = None
 
-    def read(self, file: TraceFile) -> Iterator[Entry | TraceProblem]:
+    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """An entry a request; their lines count the requests of the file."""
         before = 0
         for item in json_items(file):
@@ -73,7 +73,7 @@ class VLLMBench:
 
     def _arrival(self, time: Any, findings: list[Finding]) -> dict[str, float]:
         if not _is_time(time) or self._first is None:
-            say = f"is {described(time)}; must be a number of seconds"
+            say = f"is {describe(time)}; must be a number of seconds"
             findings.append(Finding("wrong-type", "start_times", say))
         elif time < self._first:
             say = f"is {time!r}, before the earliest of the first result, {self._first!r}; give that first"
@@ -94,7 +94,7 @@ def _faults(result: dict[str, Any]) -> Iterator[Finding]:
             say = "is missing; run vllm bench serve with --save-result --save-detailed"
             yield Finding("missing-field", name, say)
         elif value is not None and not isinstance(value, list):
-            yield Finding("wrong-type", name, f"is {described(value)}; must be a list with an item a request")
+            yield Finding("wrong-type", name, f"is {describe(value)}; must be a list with an item a request")
     sizes = {name: len(result[name]) for name in (*_NEEDED, *_OPTIONAL) if isinstance(result.get(name), list)}
     for name, size in sizes.items():
         most = max(sizes.values())
@@ -104,5 +104,5 @@ def _faults(result: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _failed(failure: Any) -> Finding:
-    said = quoted(failure.strip().rpartition("\n")[2]) if isinstance(failure, str) else described(failure)
+    said = quote(failure.strip().rpartition("\n")[2]) if isinstance(failure, str) else describe(failure)
     return Finding("failed-request", "errors", f"is {said}: the request failed, and is left out")

@@ -1,0 +1,149 @@
+"""A JSON object from bytes, and what exactly is wrong where there is none.
+
+orjson reads every good line. Only a line that it refuses, or that may have the same key twice, is read again
+with the standard library's `json`, which is slower and can say more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from tracesim.trace.problems import Finding, describe, is_non_finite
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BAD_BYTE = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of a byte that is not UTF-8
+_BLANKS = b" \t\r\n"
+_OBJECT = "each line must be one JSON object"
+_EXAMPLE = _OBJECT + ', such as {"prompt": "Hi", "response": " there"}'
+_LONGEST_INTEGER = 20
+
+
+def read_object(line: bytes) -> tuple[dict[str, Any] | None, list[Finding]]:
+    """Return the object that `line` is, and what makes it invalid; None and nothing for a blank line.
+
+    NaN and infinities are left to whoever reads the field that has them: most fields are not read.
+    """
+    try:
+        value = orjson.loads(line)
+        findings: list[Finding] = []
+    except orjson.JSONDecodeError as error:
+        line = line.strip(_BLANKS)
+        if not line:
+            return None, []
+        value, findings = read_invalid(line, error, _OBJECT)
+    if not isinstance(value, dict):
+        return None, findings or [not_an_object(value, _OBJECT)]
+    if not findings and may_repeat_keys(line, value):
+        findings = repeated_keys(line)
+    return value, findings
+
+
+def not_an_object(value: Any, accepted: str = _EXAMPLE) -> Finding:
+    """Return the finding that a line is JSON, but not an object."""
+    return Finding("not-an-object", None, f"is {describe(value)}; {accepted}")
+
+
+@lru_cache(maxsize=1024)
+def key_pattern(keys: tuple[str, ...]) -> re.Pattern[bytes]:
+    """Return a pattern of the keys of an object with their colons, which text may contain as well."""
+    return re.compile(b'"(?:%s)"[ \\t]*:' % b"|".join([re.escape(orjson.dumps(key)[1:-1]) for key in keys]))
+
+
+def may_repeat_keys(line: bytes, value: dict[str, Any]) -> bool:
+    """Whether the text of the object `value` seems to have a key twice; `repeated_keys` makes sure."""
+    return bool(value) and len(key_pattern(tuple(value)).findall(line)) > len(value)
+
+
+def repeated_keys(line: bytes) -> list[Finding]:
+    """Return a finding for each key that an object has more than once at its outermost level."""
+    repeated: list[str] = []
+
+    def note_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # The outermost object is the last to be complete, so its keys are those that stay.
+        counts = Counter([key for key, _ in pairs])
+        repeated[:] = [key for key, count in counts.items() if count > 1]
+        return dict(pairs)
+
+    try:
+        json.loads(line, object_pairs_hook=note_repeated, parse_int=_parse_integer)
+    except RecursionError:
+        return []
+    message = "is there more than once in this object; keep one"
+    return [Finding("duplicate-key", key, message) for key in repeated]
+
+
+def read_invalid(line: bytes, refusal: Exception, advice: str = _EXAMPLE) -> tuple[Any, list[Finding]]:
+    """Return the value of a line that orjson refused, None if there is none, and what makes it invalid.
+
+    `refusal` is orjson's error, reported where nothing else is found; `advice` says what is accepted.
+    NaN and infinities are not reported here: the check of a field does, and most fields are not read.
+    """
+    bad_byte = _first_bad_byte(line)
+    findings = []
+    try:
+        value = json.loads(line.decode("utf-8", "surrogateescape"), parse_int=_parse_integer)
+    except RecursionError:
+        value = None
+        findings.append(Finding("invalid-json", None, f"is nested too deeply; {advice}"))
+    except json.JSONDecodeError as error:
+        value = None
+        reason = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
+        findings.append(
+            Finding("invalid-json", None, f"is not JSON: {reason} at column {error.colno}; {advice}")
+        )
+    if isinstance(value, dict):
+        findings += _character_findings(value, bad_byte)
+        if not findings and not any(map(is_non_finite, _scalars(value))):
+            findings.append(Finding("invalid-json", None, f"is not JSON: {refusal}; {advice}"))
+    if bad_byte and not any(finding.code == "invalid-utf8" for finding in findings):
+        findings.insert(0, Finding("invalid-utf8", None, bad_byte))
+    return value, findings
+
+
+def _first_bad_byte(line: bytes) -> str | None:
+    """Return a message about the first byte that is not UTF-8, if there is one."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        found = f"0x{line[error.start]:02x} at byte {error.start + 1} of the line"
+        return f"is not UTF-8: {found} is the first that is not; save the file as UTF-8"
+    return None
+
+
+def _character_findings(fields: dict[str, Any], bad_byte: str | None) -> Iterator[Finding]:
+    """Yield what is wrong with the characters of a field: not UTF-8, or half of a surrogate pair."""
+    for name, value in fields.items():
+        texts = [scalar for scalar in _scalars([name, value]) if isinstance(scalar, str)]
+        field = None if _SURROGATE.search(name) else name
+        if bad_byte and any(map(_BAD_BYTE.search, texts)):
+            yield Finding("invalid-utf8", field, bad_byte)
+            texts = [_BAD_BYTE.sub("", text) for text in texts]
+        if any(map(_SURROGATE.search, texts)):
+            message = "has half of a surrogate pair (\\ud800 to \\udfff alone); write whole characters"
+            yield Finding("lone-surrogate", field, message)
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    """Yield every key and every value inside `value` that is not a container."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.keys()
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        else:
+            yield value
+
+
+def _parse_integer(digits: str) -> int | float:
+    """Return an integer, or a float where it is too long, as orjson does; `int` refuses very long ones."""
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
