@@ -245,7 +245,7 @@ MOON = '{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
             MOON + '{"timestamp": "1", "input_length": 600, "output_length": 1, "hash_ids": [1]}\n',
             [
                 ("wrong-type", 2, "timestamp", 'is the string "1"; must be a number'),
-                ("hash-count", 2, "hash_ids", "counts 1; must count 2"),
+                ("hash-count", 2, "hash_ids", "has 1 ids; must have 2"),
             ],
         ),
         (

@@ -136,10 +136,7 @@ _SIDES = (("prompt", "prompt_token_ids"), ("response", "response_token_ids"))
 _NEEDS = {
     "hash_ids": ({*_LENGTHS}, "needs input_length and output_length beside it"),
     "hash_block_size": ({"hash_ids"}, "needs hash_ids beside it"),
-    "delay": (
-        {"session_id", "after"},
-        "needs session_id or after beside it: it counts from the request before",
-    ),
+    "delay": ({"session_id", "after"}, "needs session_id or after beside it, from which it counts"),
 }
 """Fields that mean nothing without one of others."""
 
@@ -159,10 +156,9 @@ def _name_findings(names: tuple[str, ...]) -> Iterator[Finding]:
         yield Finding("missing-field", text, f"is missing; give it as text, or give {ids}")
     if "arrival_time" in names and "arrival_step" in names:
         yield Finding("mixed-fields", "arrival_time", "cannot stand together with arrival_step; give one")
-    if "delay" in names and "after" not in names and "session_id" not in names:
-        yield Finding(
-            "mixed-fields", "delay", "needs session_id or after beside it: it counts from their end"
-        )
+    for name, (needed, message) in _NEEDS.items():
+        if name in names and needed.isdisjoint(names):
+            yield Finding("mixed-fields", name, message)
 
 
 def _check_hash_count(fields: Fields) -> Finding | None:

@@ -227,7 +227,7 @@ def test_a_file_that_ends_early_is_not_an_invalid_record(tmp_path: Path) -> None
     result = replay(trace, "--tokenizer", "char", "--skip-invalid")
 
     assert result.exit_code == 0
-    assert "the packed data ends early" in result.stderr
+    assert "the compressed data ends early" in result.stderr
     assert "left out" not in result.stderr
 
 

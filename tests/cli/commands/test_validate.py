@@ -108,7 +108,7 @@ def test_annotations_escape_what_github_would_take_for_its_own() -> None:
 
     assert result.stdout.splitlines() == [
         "::warning file=a%2Cb%3Ac%25%0A%3A%3Aerror %3A%3A.jsonl,line=1,title=likely-typo in trace::"
-        "sto\\np: is not a field of a trace and is left alone; was stop meant?"
+        "sto\\np: is not a field of a trace and is ignored; was stop meant?"
     ]
 
 
