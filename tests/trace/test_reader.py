@@ -582,7 +582,7 @@ def test_a_zip_archive_of_several_files_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a.jsonl", f"{{{OK}}}\n")
         file.writestr("b.jsonl", f"{{{OK}}}\n")
-    (problem,) = read_trace([path])
+    _, (problem,) = read(path)
 
     assert (
         problem.message == "cannot be read: this zip archive has 2 files; unpack it and name the traces in it"
