@@ -56,7 +56,7 @@ def help_page(command: Any, context: Any) -> HelpPage:
         if parameter.param_type_name == "argument":
             panels.setdefault("Arguments", []).append((parameter.metavar, parameter.help))
         else:
-            panel = panels.setdefault(parameter.rich_help_panel or "Options", [])
+            panel = panels.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", [])
             panel.append((_option_term(parameter), _option_description(parameter)))
     groups.append([Panel(title, rows) for title, rows in panels.items()])
     for paragraph in command.epilog.split("\n\n"):
