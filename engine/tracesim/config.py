@@ -121,9 +121,13 @@ def all_settings() -> Mapping[str, Setting]:
     return settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class SettingsGroup:
-    """Settings that belong together, with a `title`. Raises ConfigError for a value that is not accepted."""
+    """Settings that belong together, with a `title`.
+
+    Groups are the bases of `EngineConfig` and `EngineArgs`, which alone have a constructor: it raises
+    ConfigError for a value that is not accepted.
+    """
 
     title: ClassVar[str]
 
@@ -138,7 +142,7 @@ class SettingsGroup:
         return {name: getattr(self, name) for name in settings_of(group)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class InputSettings(SettingsGroup):
     """How the text of a trace becomes tokens."""
 
@@ -152,7 +156,7 @@ class InputSettings(SettingsGroup):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class ResponseSettings(SettingsGroup):
     """Limits of every response. They override the fields of the trace; None leaves those as they are."""
 
@@ -167,7 +171,7 @@ class ResponseSettings(SettingsGroup):
     eos_step: bool = setting("End each response with an end-of-sequence token, as a model does.", False)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class EngineSettings(SettingsGroup):
     """An engine and its scheduler, by vLLM's names. None stands for the default of the engine."""
 
@@ -233,7 +237,7 @@ class EngineSettings(SettingsGroup):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class TimeSettings(SettingsGroup):
     """How long a step takes, and when requests arrive: see `parse_clock` and `parse_arrivals`."""
 
