@@ -33,6 +33,7 @@ from measuring import (
 from pytest_benchmark.fixture import BenchmarkFixture
 from workloads import Workload, w1, w1_long, w1_wide, w2, w3, w3_cached, w3_path
 
+from paths import MILESTONE
 from tracesim import LLMEngine
 from tracesim.analysis.report import measure_run
 from tracesim.timing.clock import parse_clock
@@ -40,7 +41,6 @@ from tracesim.tokenizers import vocabulary
 
 TRACESIM = str(Path(sys.executable).with_name("tracesim"))
 SUMMARY = (TRACESIM, "replay", "--format", "summary")
-MILESTONE = str(Path(__file__).parents[2] / "sample_traces" / "milestone.jsonl")
 
 IMPORTS = (sys.executable, "-c", "import typer, rich")
 PARSES = """
@@ -247,7 +247,7 @@ def test_version(compare: Callable[..., None]) -> None:
 
 
 def test_replay_of_the_milestone(compare: Callable[..., None]) -> None:
-    sides = (TRACESIM, "replay", MILESTONE), IMPORTS
+    sides = (TRACESIM, "replay", str(MILESTONE)), IMPORTS
     compare("replay milestone", "import typer, rich", *sides, says="requests       3:", most=2.5)
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from tracesim_cli.main import app
 
 
-def run(*arguments: str | Path, stdin: str | bytes | None = None) -> Result:
-    """Run `tracesim` with these arguments, in plain text and 80 columns."""
-    environ = {"COLUMNS": "80", "NO_COLOR": "1"}
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin, env=environ)
+def run(*arguments: str | Path, stdin: str | bytes | None = None, **environ: str) -> Result:
+    """Run `tracesim` with these arguments: in plain text and 80 columns, unless `environ` says otherwise."""
+    usual = {"COLUMNS": "80", "NO_COLOR": "1"}
+    return CliRunner().invoke(app, [str(each) for each in arguments], input=stdin, env=usual | environ)

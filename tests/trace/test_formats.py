@@ -13,15 +13,14 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
+from command_line import run
 from paths import FORMATS as SAMPLES
 from tracesim.errors import ConfigError, TraceProblem
 from tracesim.trace.formats import FORMATS, detect_format
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import TraceReader, read_trace, read_with
 from tracesim.trace.record import TraceRecord
-from tracesim_cli.main import app
 
 BATCH = ["openai_batch.requests.jsonl", "openai_batch.responses.jsonl"]
 CSV = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -133,9 +132,7 @@ def test_mooncake_has_milliseconds_and_turns_that_wait() -> None:
 
 
 def test_a_replay_tells_what_it_leaves_out_or_alone() -> None:
-    result = CliRunner().invoke(
-        app, ["replay", *(str(SAMPLES / name) for name in ("mooncake.jsonl", "burstgpt.csv"))]
-    )
+    result = run("replay", SAMPLES / "mooncake.jsonl", SAMPLES / "burstgpt.csv")
 
     assert result.exit_code == 0
     assert "mooncake.jsonl:5: warning: delay: counts from an earlier response" in result.stderr

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import gzip
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
-from typer.testing import CliRunner, Result
 
+from command_line import run
 from paths import SAMPLES
 from tracesim.trace.reader import read_records
-from tracesim_cli.main import app
+
+convert = partial(run, "convert")
+
 
 FAULTY = b'{"prompt":"a","response":"b"}\n{"prompt":"","response":"b"}\n{"prompt":"c","response":"d"}\n'
-
-
-def run(*arguments: str | Path, **more: Any) -> Result:
-    return CliRunner().invoke(app, ["convert", *map(str, arguments)], **more)
 
 
 def contents(*paths: Path) -> list[tuple[object, ...]]:
@@ -37,7 +36,7 @@ SOURCES = [
 def test_every_sample_is_the_same_trace_when_converted(sources: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
 
-    result = run(*sources, out)
+    result = convert(*sources, out)
 
     assert (result.exit_code, result.stdout) == (0, f"{out}: {len(contents(*sources))} records\n")
     assert contents(*sources) == contents(out)
@@ -46,32 +45,32 @@ def test_every_sample_is_the_same_trace_when_converted(sources: list[Path], tmp_
 @pytest.mark.parametrize(("suffix", "unpack"), [(".gz", gzip.decompress), (".zst", zstandard.decompress)])
 def test_the_name_says_how_to_pack(suffix: str, unpack: Any, tmp_path: Path) -> None:
     out = tmp_path / f"out.jsonl{suffix}"
-    run(SAMPLES / "milestone.jsonl", out)
+    convert(SAMPLES / "milestone.jsonl", out)
 
     packed = out.read_bytes()
 
     assert contents(SAMPLES / "milestone.jsonl") == contents(out)
     if suffix == ".gz":
-        assert unpack(packed) == run(SAMPLES / "milestone.jsonl", "-").stdout_bytes
+        assert unpack(packed) == convert(SAMPLES / "milestone.jsonl", "-").stdout_bytes
 
 
 def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("precious")
 
-    refused = run(SAMPLES / "milestone.jsonl", out)
+    refused = convert(SAMPLES / "milestone.jsonl", out)
 
     assert (refused.exit_code, out.read_text()) == (2, "precious")
     assert "is there already; name another file, or write over it with --force" in refused.stderr
-    assert run(SAMPLES / "milestone.jsonl", out, "--force").exit_code == 0
-    assert run(out, out, "--force").exit_code == 0
+    assert convert(SAMPLES / "milestone.jsonl", out, "--force").exit_code == 0
+    assert convert(out, out, "--force").exit_code == 0
     assert contents(SAMPLES / "milestone.jsonl") == contents(out)
 
 
 def test_an_invalid_trace_is_not_written(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
 
-    result = run("-", out, input=FAULTY)
+    result = convert("-", out, stdin=FAULTY)
 
     assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
     assert "<stdin>:2: error: prompt: is empty" in result.stderr
@@ -81,7 +80,7 @@ def test_an_invalid_trace_is_not_written(tmp_path: Path) -> None:
 def test_invalid_records_are_left_out_on_demand(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
 
-    result = run("-", out, "--skip-invalid", input=FAULTY)
+    result = convert("-", out, "--skip-invalid", stdin=FAULTY)
 
     assert result.exit_code == 0
     assert "1 error, left out with their records; the first: <stdin>:2" in result.stderr
@@ -89,7 +88,7 @@ def test_invalid_records_are_left_out_on_demand(tmp_path: Path) -> None:
 
 
 def test_nothing_valid_is_an_error_also_then(tmp_path: Path) -> None:
-    result = run("-", tmp_path / "out", "--skip-invalid", input=b"{\n" * 20)
+    result = convert("-", tmp_path / "out", "--skip-invalid", stdin=b"{\n" * 20)
 
     assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
     assert "... and 10 more" in result.stderr
@@ -97,20 +96,20 @@ def test_nothing_valid_is_an_error_also_then(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_no_invalid_record(tmp_path: Path) -> None:
-    result = run(SAMPLES / "milestone.jsonl", "nowhere", tmp_path / "out", "--skip-invalid")
+    result = convert(SAMPLES / "milestone.jsonl", "nowhere", tmp_path / "out", "--skip-invalid")
 
     assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
     assert "nowhere: error: no such file; check the path [missing-file]" in result.stderr
 
 
 def test_requests_that_failed_are_told(tmp_path: Path) -> None:
-    result = run(SAMPLES / "formats" / "burstgpt.csv", tmp_path / "out")
+    result = convert(SAMPLES / "formats" / "burstgpt.csv", tmp_path / "out")
 
     assert "left out 1 request that failed when recorded" in result.stderr
 
 
 def test_the_format_may_be_named() -> None:
-    result = run("-", "-", "--trace-format", "azure", input=b"{}\n")
+    result = convert("-", "-", "--trace-format", "azure", stdin=b"{}\n")
 
     assert result.exit_code == 1
     assert "ContextTokens: is missing in the header" in result.stderr

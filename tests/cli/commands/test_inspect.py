@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from typer.testing import CliRunner, Result
 
+from command_line import run
 from factories import a_record
 from paths import FORMATS
 from tracesim import load_tokenizer
 from tracesim.analysis.trace_statistics import LengthStats, TraceStats
-from tracesim_cli.main import app
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.views.inspect_view import PLAIN, Inspected, format_inspected
 
-
-def run(*arguments: str | Path, **more: Any) -> Result:
-    return CliRunner().invoke(app, ["inspect", *map(str, arguments)], **more)
+inspect = partial(run, "inspect")
 
 
 def stats_of(*records: Any) -> TraceStats:
@@ -100,7 +97,7 @@ def test_tokens_are_found_in_full_blocks_of_sixteen() -> None:
 
 
 def test_the_figures_of_a_sample_are_shown() -> None:
-    result = run(FORMATS / "azure.csv", env={"COLUMNS": "70", "PYTHONIOENCODING": "utf-8"})
+    result = inspect(FORMATS / "azure.csv", COLUMNS="70", PYTHONIOENCODING="utf-8")
 
     assert result.exit_code == 0
     assert "records         4 (4 with lengths)\n" in result.stdout
@@ -109,7 +106,7 @@ def test_the_figures_of_a_sample_are_shown() -> None:
 
 
 def test_the_figures_are_a_json_document() -> None:
-    document = json.loads(run(FORMATS / "mooncake.jsonl", "--format", "json").stdout)
+    document = json.loads(inspect(FORMATS / "mooncake.jsonl", "--format", "json").stdout)
 
     assert document["schema"] == "tracesim.inspect/1"
     assert [file["format"] for file in document["files"]] == ["mooncake"]
@@ -122,7 +119,7 @@ def test_the_figures_are_a_json_document() -> None:
 
 
 def test_invalid_records_are_told_and_the_others_shown() -> None:
-    result = run("-", input=b'{"prompt":"a","response":"b"}\n' + b"{\n" * 12)
+    result = inspect("-", stdin=b'{"prompt":"a","response":"b"}\n' + b"{\n" * 12)
 
     assert result.exit_code == 1
     assert "records         1 (1 with text)\nproblems        12 errors" in result.stdout
@@ -131,18 +128,18 @@ def test_invalid_records_are_told_and_the_others_shown() -> None:
 
 
 def test_nothing_is_shown_of_nothing() -> None:
-    result = run("nowhere.jsonl")
+    result = inspect("nowhere.jsonl")
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert "nowhere.jsonl: error: no such file" in result.stderr
 
 
 def test_the_tokenizer_is_told_where_there_is_text() -> None:
-    result = run("-", "--tokenizer", "char", input=b'{"prompt":"abc","response":"b"}\n')
+    result = inspect("-", "--tokenizer", "char", stdin=b'{"prompt":"abc","response":"b"}\n')
 
     assert "tokenizer       char\n" in result.stdout
-    assert "no tokenizer" not in run("-", "--tokenizer", "nonsense", input=b"").stderr
-    assert run("-", "--tokenizer", "nonsense", input=b'{"prompt":"abc","response":"b"}\n').exit_code == 2
+    assert "no tokenizer" not in inspect("-", "--tokenizer", "nonsense", stdin=b"").stderr
+    assert inspect("-", "--tokenizer", "nonsense", stdin=b'{"prompt":"abc","response":"b"}\n').exit_code == 2
 
 
 def test_without_utf8_bars_are_ascii() -> None:

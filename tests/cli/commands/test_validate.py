@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner, Result
 
+from command_line import run
 from paths import GOLDEN
-from tracesim_cli.commands.validate import validate
 from tracesim_cli.terminal.safe_text import visible
 
-app = typer.Typer()
-app.command()(validate)
+validate = partial(run, "validate")
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +22,6 @@ def in_a_folder_of_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     shutil.copy((GOLDEN / "validate") / "faulty.jsonl", tmp_path)
     Path("clean.jsonl").write_text('{"prompt": "Hello", "response": " world!"}\n')
-
-
-def run(*arguments: str, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(app, arguments, input=stdin)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +35,14 @@ def run(*arguments: str, stdin: bytes = b"") -> Result:
     ],
 )
 def test_a_faulty_trace_is_reported(golden: str, options: list[str]) -> None:
-    result = run("faulty.jsonl", "clean.jsonl", "nowhere.jsonl", *options)
+    result = validate("faulty.jsonl", "clean.jsonl", "nowhere.jsonl", *options)
 
     assert result.stdout == ((GOLDEN / "validate") / golden).read_text()
     assert result.exit_code == 1
 
 
 def test_a_clean_trace_ends_with_0() -> None:
-    result = run("clean.jsonl")
+    result = validate("clean.jsonl")
 
     assert result.stdout == "clean.jsonl: 1 record, no problems\n"
     assert result.exit_code == 0
@@ -56,13 +50,13 @@ def test_a_clean_trace_ends_with_0() -> None:
 
 @pytest.mark.parametrize(("options", "code"), [([], 0), (["--strict"], 1)])
 def test_warnings_fail_only_when_strict(options: list[str], code: int) -> None:
-    result = run("-", *options, stdin=b'{"prompt": "Hello", "response": "", "Stop": "x"}')
+    result = validate("-", *options, stdin=b'{"prompt": "Hello", "response": "", "Stop": "x"}')
 
     assert result.exit_code == code
 
 
 def test_counts_stay_true_when_the_report_is_capped() -> None:
-    result = run("faulty.jsonl", "--format", "json", "--max-problems", "1")
+    result = validate("faulty.jsonl", "--format", "json", "--max-problems", "1")
 
     report = json.loads(result.stdout)
     assert [problem["severity"] for problem in report["problems"]] == ["warning", "error"]
@@ -71,7 +65,7 @@ def test_counts_stay_true_when_the_report_is_capped() -> None:
 
 
 def test_many_warnings_do_not_hide_an_error() -> None:
-    result = run("-", stdin=b'{"prompt": "Hello", "response": ""}\n' * 870 + b"{\n")
+    result = validate("-", stdin=b'{"prompt": "Hello", "response": ""}\n' * 870 + b"{\n")
 
     assert result.stdout.count("[duplicate-prompt]") == 50
     assert "<stdin>:871: error" in result.stdout
@@ -79,13 +73,13 @@ def test_many_warnings_do_not_hide_an_error() -> None:
 
 
 def test_zero_shows_all_problems() -> None:
-    result = run("-", "--max-problems", "0", stdin=b"{\n" * 200)
+    result = validate("-", "--max-problems", "0", stdin=b"{\n" * 200)
 
     assert result.stdout.count("[invalid-json]") == 200
 
 
 def test_a_clean_trace_has_no_annotations() -> None:
-    result = run("clean.jsonl", "--format", "github")
+    result = validate("clean.jsonl", "--format", "github")
 
     assert (result.stdout, result.exit_code) == ("", 0)
 
@@ -94,7 +88,7 @@ def test_nothing_from_a_trace_or_a_name_reaches_the_terminal_raw() -> None:
     name = "evil\x1b[2J\n\u202e.jsonl"
     Path(name).write_text('{"\\u001b]0;Prompt\\u0007": 1, "\\u202eprompt": "", "response": "\x7f"}')
 
-    result = run(name)
+    result = validate(name)
 
     assert all(line.isprintable() for line in result.stdout.splitlines())
     assert visible(name) in result.stdout
@@ -104,7 +98,7 @@ def test_annotations_escape_what_github_would_take_for_its_own() -> None:
     name = "a,b:c%\n::error ::.jsonl"
     Path(name).write_text('{"prompt": "x", "response": "", "sto\\np": 1}\n')
 
-    result = run(name, "--format", "github")
+    result = validate(name, "--format", "github")
 
     assert result.stdout.splitlines() == [
         "::warning file=a%2Cb%3Ac%25%0A%3A%3Aerror %3A%3A.jsonl,line=1,title=likely-typo in trace::"
@@ -113,18 +107,13 @@ def test_annotations_escape_what_github_would_take_for_its_own() -> None:
 
 
 def test_color_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_COLOR", "TERM"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("tracesim_cli.commands.validate._is_terminal", lambda: True)
 
-    assert "\x1b[31m" in run("nowhere.jsonl").stdout
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b" not in run("nowhere.jsonl").stdout
-    monkeypatch.delenv("NO_COLOR")
-    monkeypatch.setenv("TERM", "dumb")
-    assert "\x1b" not in run("nowhere.jsonl").stdout
+    assert "\x1b[31m" in validate("nowhere.jsonl", NO_COLOR="", TERM="xterm").stdout
+    assert "\x1b" not in validate("nowhere.jsonl", NO_COLOR="1", TERM="xterm").stdout
+    assert "\x1b" not in validate("nowhere.jsonl", NO_COLOR="", TERM="dumb").stdout
 
 
 def test_wrong_usage_ends_with_2() -> None:
-    assert run().exit_code == 2
-    assert run("clean.jsonl", "--max-problems", "-1").exit_code == 2
+    assert validate().exit_code == 2
+    assert validate("clean.jsonl", "--max-problems", "-1").exit_code == 2
