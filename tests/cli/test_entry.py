@@ -49,9 +49,9 @@ def test_steps_are_compared_to_the_end_after_standard_output_is_closed(tmp_path:
         (f"{REPLAY} >&-", 0),
         (f"{REPLAY} 2>&-", 0),
         (f"validate {MILESTONE} >&-", 0),
-        ("replay no/such/file 2>&-", 1),
+        ("replay no/such/file 2>&-", 2),
         ("replay --no-such-option 2>&-", 2),
-        ("replay - <&-", 1),
+        ("replay - <&-", 2),
     ],
 )
 def test_a_closed_stream_is_not_an_error_and_errors_stay_off_standard_output(command: str, code: int) -> None:

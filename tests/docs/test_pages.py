@@ -80,5 +80,5 @@ def test_the_command_line_page_has_every_option(tmp_path: Path) -> None:
 
     for name, command in commands().items():
         section = text.partition(f"## tracesim {name}\n")[2].partition("\n## ")[0]
-        missing = [option.opts[0] for option in command.params if f"`{option.opts[0]}" not in section]
+        missing = [option.opts[0] for option in command.params if f"{option.opts[0]}" not in section]
         assert [option for option in missing if option.startswith("-") and option != "--help"] == []

@@ -14,7 +14,6 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command_line import run
 from paths import FORMATS as SAMPLES
 from tracesim.errors import ConfigError, TraceProblem
 from tracesim.trace.formats import FORMATS, detect_format
@@ -128,15 +127,24 @@ def test_mooncake_has_milliseconds_and_turns_that_wait() -> None:
 
     assert [record.arrival_time for record in records] == [0.0, 0.105, 0.105, 2.25, None]
     assert [record.hash_ids for record in records][:2] == [(0, 1, 2), (0, 1, 3)]
-    assert told(problems) == [("no-arrival-time", 5, "delay")]
+    assert [(record.session_id, record.delay) for record in records][3:] == [("s1", None), ("s1", 0.4)]
+    assert problems == []
 
 
-def test_a_replay_tells_what_it_leaves_out_or_alone() -> None:
-    result = run("replay", SAMPLES / "mooncake.jsonl", SAMPLES / "burstgpt.csv")
+def test_a_delay_without_a_session_is_ignored_with_a_warning() -> None:
+    line = b'{"timestamp": 1500, "input_tokens": 3, "output_tokens": 2, "delay": 7}\n'
+    (record,), problems = read_text(line, trace_format="mooncake")
+
+    assert (record.input_length, record.output_length, record.arrival_time, record.delay) == (3, 2, 1.5, None)
+    assert told(problems) == [("no-arrival-time", 1, "delay")]
+
+
+def test_a_replay_reports_what_it_ignores() -> None:
+    result = run("replay", *(SAMPLES / name for name in ("mooncake.jsonl", "burstgpt.csv")))
 
     assert result.exit_code == 0
-    assert "mooncake.jsonl:5: warning: delay: counts from an earlier response" in result.stderr
-    assert "left out 1 request that failed when recorded" in result.stderr
+    assert "session_id, after and delay of 3 records are ignored" in result.stderr
+    assert "skipped 1 request that failed when recorded" in result.stderr
 
 
 def test_azure_has_seven_digits_and_counts_from_the_first(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
-"""`tracesim inspect`: what is in a trace."""
+"""`tracesim inspect`: what a trace contains."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -13,24 +12,24 @@ from typing import Annotated, Any, Literal
 import orjson
 import typer
 
-from tracesim.analysis.trace_statistics import LengthStats, TraceStats
+from tracesim.analysis.trace_statistics import LengthStatistics, TraceStatistics
 from tracesim.errors import TraceProblem
 from tracesim.tokenizers.loading import LazyTokenizer
 from tracesim.trace.reader import TraceReader, read_with
 from tracesim.trace.record import TraceRecord
 from tracesim_cli.commands.arguments import TokenizerName, TraceFormat, Traces
 from tracesim_cli.terminal.display import choose_display
-from tracesim_cli.terminal.exit_codes import ExitCode, fail, with_exit_codes
+from tracesim_cli.terminal.exit_codes import fail, with_exit_codes
 from tracesim_cli.terminal.status import with_status
 from tracesim_cli.views.inspect_view import COLUMNS, Inspected, print_inspected
-from tracesim_cli.views.problem_text import format_problem
+from tracesim_cli.views.problem_text import ProblemList
 
 INSPECT_SCHEMA = "tracesim.inspect/1"
 RATE_BUCKETS = 60
-"""Parts of the time that the JSON document tells the arrival rate of."""
+"""Parts of the duration for which the JSON document has the arrival rate."""
 
-_BATCH = 1024
-_MOST_SHOWN = 10
+_BATCH_RECORDS = 1024
+"""Records that are tokenized together."""
 
 EPILOG = """\
 Example:
@@ -38,8 +37,8 @@ tracesim inspect trace.jsonl
 
 Exit codes:
 0  all records are valid
-1  some are not
-2  wrong usage"""
+1  some records are invalid
+2  wrong usage, or a file cannot be read"""
 
 
 @with_exit_codes
@@ -51,26 +50,39 @@ def inspect(
         Literal["text", "json"], typer.Option("--format", help="How to write the figures.")
     ] = "text",
 ) -> None:
-    """Show what is in traces, as one: records, lengths, arrivals and shared prefixes.
+    """Show what is in traces: records, sessions, lengths, arrivals and shared prefixes.
 
-    Invalid records are left out and told. Exit code 0: all are valid; 1: some are not; 2: wrong usage.
+    Invalid records are skipped and reported.
     """
     reader = TraceReader(trace_format)
-    stats = TraceStats(LazyTokenizer(tokenizer))
-    problems = _Problems()
-    records = problems.pass_over(with_status(read_with(reader, traces), "reading"))
-    while batch := list(islice(records, _BATCH)):
+    stats = TraceStatistics(LazyTokenizer(tokenizer))
+    problems = ProblemList()
+    errors = ProblemList()
+
+    def valid_records() -> Iterator[TraceRecord]:
+        for item in with_status(read_with(reader, traces), "reading"):
+            if isinstance(item, TraceProblem):
+                problems.add(item)
+                if item.severity == "error":
+                    errors.add(item)
+            else:
+                yield item
+
+    records = valid_records()
+    while batch := list(islice(records, _BATCH_RECORDS)):
         stats.add(batch)
-    inspected = Inspected(reader.formats, stats, problems.counts, tokenizer)
-    if stats.records:
-        _write(inspected, output_format)
-    if problems.shown:
+    inspected = Inspected(reader.formats, stats, problems.by_severity, tokenizer)
+    if stats.records and output_format == "json":
+        sys.stdout.buffer.write(format_json(inspected))
+    elif stats.records:
+        print_inspected(sys.stdout, choose_display(os.environ, sys.stdout), inspected)
+    if errors.num_errors:
         sys.stdout.flush()
-        fail("\n".join(problems.shown), ExitCode.INVALID_TRACE)
+        fail("\n".join(errors.lines()), errors.exit_code)
 
 
 def format_json(inspected: Inspected) -> bytes:
-    """The figures as one JSON document, `INSPECT_SCHEMA`, with a newline at its end."""
+    """Return the figures as one JSON document, `INSPECT_SCHEMA`, with a newline at its end."""
     stats = inspected.stats
     prefixes, arrivals = stats.prefixes, stats.arrivals
     document: dict[str, Any] = {
@@ -84,6 +96,7 @@ def format_json(inspected: Inspected) -> bytes:
         "prompt_tokens": _lengths(stats.prompt_tokens),
         "output_tokens": _lengths(stats.output_tokens),
         "arrivals": None,
+        "sessions": None if stats.sessions is None else asdict(stats.sessions),
         "prefixes": {**asdict(prefixes), "found_fraction": round(prefixes.found_fraction, 4)},
     }
     if arrivals:
@@ -97,42 +110,7 @@ def format_json(inspected: Inspected) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-class _Problems:
-    """How many there were of each severity, and the first errors."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._first: list[str] = []
-
-    @property
-    def shown(self) -> list[str]:
-        """The first errors, and how many more there are."""
-        more = self.counts["error"] - len(self._first)
-        return (
-            [*self._first, f"... and {more:,} more; tracesim validate shows them all"]
-            if more
-            else self._first
-        )
-
-    def pass_over(self, items: Any) -> Iterator[TraceRecord]:
-        """The records between the problems."""
-        for item in items:
-            if not isinstance(item, TraceProblem):
-                yield item
-                continue
-            self.counts[item.severity] += 1
-            if item.severity == "error" and len(self._first) < _MOST_SHOWN:
-                self._first.append(format_problem(item))
-
-
-def _write(inspected: Inspected, output_format: str) -> None:
-    if output_format == "json":
-        sys.stdout.buffer.write(format_json(inspected))
-    else:
-        print_inspected(sys.stdout, choose_display(os.environ, sys.stdout), inspected)
-
-
-def _lengths(lengths: LengthStats) -> dict[str, Any]:
+def _lengths(lengths: LengthStatistics) -> dict[str, Any]:
     return {
         "total": lengths.total,
         "mean": round(lengths.mean, 2),

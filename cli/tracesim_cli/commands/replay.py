@@ -16,7 +16,7 @@ from tracesim.timing.clock import parse_clock
 from tracesim.tokenizers.loading import LazyTokenizer
 from tracesim_cli.commands.arguments import Traces
 from tracesim_cli.commands.option_groups import GivenSettings, with_option_groups
-from tracesim_cli.commands.replay_loading import Loader
+from tracesim_cli.commands.replay_loading import TraceLoader
 from tracesim_cli.commands.replay_options import (
     ComparisonOptions,
     InputOptions,
@@ -71,8 +71,12 @@ def replay(
 
     simulator = TraceSimulator([], LazyTokenizer(args.tokenizer), eos_step=args.eos_step)
     engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
-    notes_times = clock is None and arrivals.kind == "trace"
-    loader = Loader(engine, params, skip_invalid=inputs.skip_invalid, notes_times=notes_times)
+    loader = TraceLoader(
+        engine,
+        params,
+        skip_invalid=inputs.skip_invalid,
+        ignores_times=clock is None and arrivals.kind == "trace",
+    )
     loader.load(traces, inputs.limit, inputs.trace_format)
 
     figures = RunFigures(engine, args.resolved(), slo)

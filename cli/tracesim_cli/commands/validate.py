@@ -11,197 +11,189 @@ from typing import Annotated, Literal
 
 import typer
 
-from tracesim.errors import Severity, TraceProblem
-from tracesim.trace.reader import read_trace
-from tracesim.trace.record import TraceRecord
+from tracesim.errors import TraceProblem
+from tracesim.trace.problems import ERRORS, WARNINGS
+from tracesim.trace.reader import TraceReader, read_with
 from tracesim_cli.commands.arguments import TraceFormat, Traces
 from tracesim_cli.terminal.exit_codes import with_exit_codes
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.text import counted
-from tracesim_cli.views.problem_text import format_problem, sentence
+from tracesim_cli.views.problem_text import SHOWN_PER_CODE, ProblemList, sentence
 
 VALIDATE_SCHEMA = "tracesim.validate/1"
-MAX_PROBLEMS = 50
-"""Errors, and warnings, that are shown."""
 
+EPILOG = """\
+Example:
+tracesim validate traces/*.jsonl
+
+Exit codes:
+0  no errors
+1  errors, or warnings with --strict
+2  wrong usage, or a file cannot be read"""
 
 OutputFormat = Literal["text", "json", "github"]
 
 
 @dataclass(slots=True)
-class Counts:
-    """What was found in a file, or in all of them; `records` are those without an error."""
+class FileCounts:
+    """What was found in one file; `records` are those without an error."""
 
     records: int = 0
     errors: int = 0
     warnings: int = 0
 
-    def add(self, severity: Severity, number: int = 1) -> None:
-        """Count a problem, or `number` of them."""
-        if severity == "error":
-            self.errors += number
-        else:
-            self.warnings += number
 
-
-class Report:
-    """Counts by file, and the first problems: `max_problems` errors and as many warnings, 0 for all."""
+class ValidationReport:
+    """The problems of the files that were validated, and counts for each file."""
 
     def __init__(self, files: Sequence[str], max_problems: int) -> None:
-        self.files = {name: Counts() for name in files}
-        self.problems: list[TraceProblem] = []
-        room = max_problems or sys.maxsize
-        self._room = {"error": room, "warning": room}
+        self.files = {name: FileCounts() for name in files}
+        self.problems = ProblemList(max_problems)
 
     @property
-    def total(self) -> Counts:
-        """The sum over the files."""
-        total = Counts()
-        for counts in self.files.values():
-            total.records += counts.records
-            total.errors += counts.errors
-            total.warnings += counts.warnings
-        return total
-
-    @property
-    def omitted(self) -> Counts:
-        """The problems that are counted but not kept."""
-        total = self.total
-        for problem in self.problems:
-            total.add(problem.severity, -1)
-        return total
+    def total(self) -> FileCounts:
+        """The sum over all files."""
+        counts = self.files.values()
+        return FileCounts(
+            sum(each.records for each in counts),
+            sum(each.errors for each in counts),
+            sum(each.warnings for each in counts),
+        )
 
     def add(self, problem: TraceProblem) -> None:
-        """Count a problem, and keep it while there is room."""
-        self.files[problem.file].add(problem.severity)
-        if self._room[problem.severity]:
-            self._room[problem.severity] -= 1
-            self.problems.append(problem)
+        """Count a problem of one of the files."""
+        self.problems.add(problem)
+        if problem.severity == "error":
+            self.files[problem.file].errors += 1
+        else:
+            self.files[problem.file].warnings += 1
 
 
-EPILOG = """\
-Example:
-tracesim validate trace.jsonl --format github
-
-Exit codes:
-0  no errors
-1  errors, or warnings with --strict
-2  wrong usage"""
+def _check_codes(codes: list[str] | None) -> list[str] | None:
+    for code in codes or ():
+        if code not in ERRORS and code not in WARNINGS:
+            raise typer.BadParameter(f"{code!r} is not a code; known are {', '.join([*ERRORS, *WARNINGS])}")
+    return codes
 
 
 @with_exit_codes
 def validate(
     traces: Traces,
     trace_format: TraceFormat = None,
+    as_one_trace: Annotated[
+        bool,
+        typer.Option("--as-one-trace", help="Validate all files as one trace, whose ids are unique."),
+    ] = False,
     max_problems: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Show at most N errors and N warnings; 0 shows all.")
-    ] = MAX_PROBLEMS,
-    strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
+        int, typer.Option(min=0, metavar="N", help="Show at most N problems of each code; 0 shows all.")
+    ] = SHOWN_PER_CODE,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CODE",
+            help="Ignore problems of this code, such as duplicate-prompt; may be repeated.",
+            callback=_check_codes,
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; set the exit code.")] = False,
     output_format: Annotated[
-        OutputFormat, typer.Option("--format", help="How to write the report; github: workflow annotations.")
+        OutputFormat, typer.Option("--format", help="Format of the report; github: workflow annotations.")
     ] = "text",
 ) -> None:
     """Check traces and report every problem with its file, line and field.
 
-    Exit code 0: no errors; 1: errors, or warnings with --strict; 2: wrong usage.
+    Each file is a trace of its own, unless --as-one-trace is given or a format needs several files.
     """
-    report = collect(traces, trace_format, max_problems=max_problems, strict=strict)
-    lines = {
-        "text": lambda: format_text(report, color=_wants_color()),
-        "json": lambda: format_json(report),
-        "github": lambda: format_github(report),
-    }[output_format]()
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    if report.total.errors:
-        raise typer.Exit(1)
+    report = collect(
+        traces,
+        trace_format,
+        as_one_trace=as_one_trace,
+        max_problems=max_problems,
+        ignore=ignore or (),
+        strict=strict,
+    )
+    if not quiet:
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        lines = {
+            "text": lambda: format_text(report, color=_is_terminal() and not plain),
+            "json": lambda: format_json(report),
+            "github": lambda: format_github(report),
+        }[output_format]()
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+    if code := report.problems.exit_code:
+        raise typer.Exit(code)
 
 
 def collect(
     traces: Sequence[str],
     trace_format: str | None = None,
     *,
-    max_problems: int = MAX_PROBLEMS,
+    as_one_trace: bool = False,
+    max_problems: int = SHOWN_PER_CODE,
+    ignore: Sequence[str] = (),
     strict: bool = False,
-) -> Report:
-    """Read `traces` to the end, as one trace, and keep what a report shows."""
-    report = Report([_file_name(path) for path in traces], max_problems)
-    for item in with_status(read_trace(traces, trace_format=trace_format), "checking"):
-        if isinstance(item, TraceRecord):
+) -> ValidationReport:
+    """Read `traces` to their end and return what a report shows."""
+    report = ValidationReport(["<stdin>" if path == "-" else path for path in traces], max_problems)
+    reader = TraceReader(trace_format, one_trace=as_one_trace)
+    for item in with_status(read_with(reader, traces), "checking"):
+        if not isinstance(item, TraceProblem):
             report.files[item.file].records += 1
-        else:
+        elif item.code not in ignore:
             report.add(item._replace(severity="error") if strict else item)
     return report
 
 
-def format_text(report: Report, *, color: bool = False) -> Iterator[str]:
-    """A line for each problem shown, then a line for each file, and a total of several."""
-    for problem in report.problems:
-        yield format_problem(problem, color=color)
-    if omitted := _in_words(report.omitted, "more "):
-        yield f"... and {omitted} (--max-problems 0 shows all)"
+def format_text(report: ValidationReport, *, color: bool = False) -> Iterator[str]:
+    """Yield a line for each problem shown, then a line for each file, and a total of several files."""
+    yield from report.problems.lines(color=color, show_all="--max-problems 0")
     for name, counts in report.files.items():
         yield _summary(visible(name), counts)
     if len(report.files) > 1:
         yield _summary("total", report.total)
 
 
-def format_json(report: Report) -> Iterator[str]:
-    """One JSON document, in ASCII."""
-    total, omitted = report.total, report.omitted
+def format_json(report: ValidationReport) -> Iterator[str]:
+    """Yield one JSON document, in ASCII."""
+    total, problems = report.total, report.problems
     document = {
         "schema": VALIDATE_SCHEMA,
         "valid": not total.errors,
         **asdict(total),
         "files": [{"file": name, **asdict(counts)} for name, counts in report.files.items()],
-        "shown": len(report.problems),
-        "omitted": omitted.errors + omitted.warnings,
-        "problems": [problem._asdict() for problem in report.problems],
+        "codes": dict(sorted(problems.by_code.items())),
+        "shown": len(problems.kept),
+        "omitted": problems.omitted.total(),
+        "problems": [problem._asdict() for problem in problems.kept],
     }
     yield json.dumps(document, indent=2)
 
 
-def format_github(report: Report) -> Iterator[str]:
-    """Workflow commands, which GitHub shows beside the lines of a pull request."""
-    for problem in report.problems:
+def format_github(report: ValidationReport) -> Iterator[str]:
+    """Yield workflow commands, which GitHub shows beside the lines of a pull request."""
+    for problem in report.problems.kept:
         line = "" if problem.line is None else f",line={problem.line}"
-        place = f"file={_property(problem.file)}{line},title={problem.code} in trace"
-        yield f"::{problem.severity} {place}::{_command_data(sentence(problem))}"
-    if omitted := _in_words(report.omitted, "more "):
-        yield f"::notice::{omitted} (--max-problems 0 shows all)"
+        file = _escape_data(problem.file).replace(":", "%3A").replace(",", "%2C")
+        place = f"file={file}{line},title={problem.code} in trace"
+        yield f"::{problem.severity} {place}::{_escape_data(sentence(problem))}"
+    for code, count in report.problems.omitted.items():
+        yield f"::notice::{count:,} more {code} (--max-problems 0 shows all)"
 
 
-def _file_name(path: str) -> str:
-    return "<stdin>" if path == "-" else path
+def _summary(name: str, counts: FileCounts) -> str:
+    """Return how many records and problems a file has, in words."""
+    problems = [counted(counts.errors, "error")] if counts.errors else []
+    problems += [counted(counts.warnings, "warning")] if counts.warnings else []
+    records = counted(counts.records, "valid record" if problems else "record")
+    return f"{name}: {records}, {', '.join(problems) or 'no problems'}"
 
 
-def _summary(name: str, counts: Counts) -> str:
-    problems = _in_words(counts)
-    if not problems:
-        return f"{name}: {counted(counts.records, 'record')}, no problems"
-    return f"{name}: {counted(counts.records, 'valid record')}, {problems}"
-
-
-def _in_words(counts: Counts, more: str = "") -> str:
-    """`2 errors, 1 warning`; an empty string when there are none."""
-    words = [counted(counts.errors, f"{more}error")] if counts.errors else []
-    words += [counted(counts.warnings, f"{more}warning")] if counts.warnings else []
-    return ", ".join(words)
-
-
-def _command_data(text: str) -> str:
-    """GitHub's escaping; half surrogates, which UTF-8 cannot write, are spelled out."""
+def _escape_data(text: str) -> str:
+    """Escape the data of a workflow command; half surrogates, which UTF-8 cannot write, are spelled out."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _command_data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _wants_color() -> bool:
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return _is_terminal() and not plain
 
 
 def _is_terminal() -> bool:

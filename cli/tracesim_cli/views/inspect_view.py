@@ -1,4 +1,4 @@
-"""What is in a trace, in figures and bars for a terminal of any width."""
+"""The statistics of a trace as figures and bars for a terminal of any width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import NamedTuple, TextIO
 from rich.cells import cell_len
 
 from tracesim.analysis.percentiles import PERCENTILES
-from tracesim.analysis.trace_statistics import ArrivalStats, LengthStats, PrefixStats, TraceStats
+from tracesim.analysis.trace_statistics import (
+    ArrivalStatistics,
+    LengthStatistics,
+    PrefixStatistics,
+    SessionStatistics,
+    TraceStatistics,
+)
 from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import Fragment, plain_text, print_lines
 from tracesim_cli.terminal.safe_text import visible
@@ -20,19 +26,19 @@ COLUMNS = {**{f"p{percent}": percent for percent in PERCENTILES}, "max": 100}
 
 Line = list[Fragment]
 
-_TITLE = 16
-_NARROWEST = 40
-_SIDE_BY_SIDE = 92
-_WIDEST = 140  # a bar of more tells nothing more
+_TITLE_WIDTH = 16
+_MIN_WIDTH = 40
+_MIN_WIDTH_SIDE_BY_SIDE = 92
+_MAX_WIDTH = 140  # longer bars are not easier to compare
 _GAP = 4
-_AXIS = 12
+_AXIS_WIDTH = 12
 _CHART_ROWS = 4
-_FEWEST_COLUMNS = 10
-_ARRIVALS_A_COLUMN = 5  # with fewer, a column tells chance and no rate
+_MIN_COLUMNS = 10
+_ARRIVALS_PER_COLUMN = 5  # with fewer, a column shows chance and not a rate
 
 
 class Glyphs(NamedTuple):
-    """The fillings of a cell, from none to all: from below for columns, from the left for rows."""
+    """Characters that fill a cell more and more: from below for columns, from the left for rows."""
 
     columns: str
     rows: str
@@ -44,16 +50,16 @@ PLAIN = Glyphs(" .:|#", " #")
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """The figures of a trace: the format of each file, how many problems of each severity, the tokenizer."""
+    """The statistics of a trace, the format of each file, the problems by severity, and the tokenizer."""
 
     formats: Mapping[str, str]
-    stats: TraceStats
+    stats: TraceStatistics
     problems: Mapping[str, int]
     tokenizer: str
 
 
 class Figure(NamedTuple):
-    """A title, what there is to say, and what helps to read it."""
+    """A title, a value, and a note that explains the value."""
 
     title: str
     value: str
@@ -61,18 +67,22 @@ class Figure(NamedTuple):
 
 
 def format_inspected(inspected: Inspected, *, width: int = 100, glyphs: Glyphs = BLOCKS) -> list[Line]:
-    """The figures as lines, none wider than `width`."""
-    width = min(max(width, _NARROWEST), _WIDEST)
+    """Return the statistics as lines, none wider than `width`."""
+    width = min(max(width, _MIN_WIDTH), _MAX_WIDTH)
     stats = inspected.stats
-    lines = [*_folded(_heading(inspected, width), width), [], *_table(stats, width), []]
+    lines = [*_wrap(_heading(inspected, width), width), [], *_table(stats, width), []]
     lines += _histograms(stats, width, glyphs)
     if arrivals := stats.arrivals:
-        rates = arrivals.rates(min(width - _AXIS, max(_FEWEST_COLUMNS, arrivals.count // _ARRIVALS_A_COLUMN)))
-        lines += [[], *_folded(_arrivals(arrivals, rates, stats.records), width)]
-        lines += _chart(arrivals, rates, width - _AXIS, glyphs)
+        rates = arrivals.rates(
+            min(width - _AXIS_WIDTH, max(_MIN_COLUMNS, arrivals.count // _ARRIVALS_PER_COLUMN))
+        )
+        lines += [[], *_wrap(_arrivals(arrivals, rates, stats.records), width)]
+        lines += _chart(arrivals, rates, width - _AXIS_WIDTH, glyphs)
+    if sessions := stats.sessions:
+        lines += [[], *_wrap(_sessions(sessions), width)]
     if stats.prefixes.blocks:
-        lines += [[], *_folded(_prefixes(stats.prefixes, stats.records), width)]
-    return [_cut(line, width) for line in lines]
+        lines += [[], *_wrap(_prefixes(stats.prefixes, stats.records), width)]
+    return [_clip_line(line, width) for line in lines]
 
 
 def print_inspected(stream: TextIO, display: Display, inspected: Inspected) -> None:
@@ -85,7 +95,7 @@ def print_inspected(stream: TextIO, display: Display, inspected: Inspected) -> N
 def _heading(inspected: Inspected, width: int) -> Iterator[Figure]:
     stats = inspected.stats
     for file, name in inspected.formats.items():
-        yield Figure("trace", _end_of(visible(file), width - _TITLE), name)
+        yield Figure("trace", _clip_start(visible(file), width - _TITLE_WIDTH), name)
     kinds = [f"{count:,} with {kind}" for kind, count in stats.kinds.items() if count]
     yield Figure("records", f"{stats.records:,}", ", ".join(kinds))
     problems = [counted(count, severity) for severity, count in sorted(inspected.problems.items())]
@@ -95,7 +105,7 @@ def _heading(inspected: Inspected, width: int) -> Iterator[Figure]:
         yield Figure("tokenizer", visible(inspected.tokenizer))
 
 
-def _table(stats: TraceStats, width: int) -> Iterator[Line]:
+def _table(stats: TraceStatistics, width: int) -> Iterator[Line]:
     sides = {"prompt": stats.prompt_tokens, "output": stats.output_tokens}
     rows = [["tokens", "total", "mean", *COLUMNS]]
     for title, lengths in sides.items():
@@ -108,9 +118,9 @@ def _table(stats: TraceStats, width: int) -> Iterator[Line]:
         yield [(row[0], "dim"), ("".join(figures), "dim" if row is rows[0] else "")]
 
 
-def _histograms(stats: TraceStats, width: int, glyphs: Glyphs) -> Iterator[Line]:
-    """Both beside each other where there is room for them."""
-    if width < _SIDE_BY_SIDE:
+def _histograms(stats: TraceStatistics, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """Yield both histograms, side by side where the width allows it."""
+    if width < _MIN_WIDTH_SIDE_BY_SIDE:
         yield from _histogram("prompt tokens", stats.prompt_tokens, width, glyphs)
         yield []
         yield from _histogram("output tokens", stats.output_tokens, width, glyphs)
@@ -120,20 +130,20 @@ def _histograms(stats: TraceStats, width: int, glyphs: Glyphs) -> Iterator[Line]
     right = _histogram("output tokens", stats.output_tokens, half, glyphs)
     nothing: Line = []
     for one, other in zip_longest(left, right, fillvalue=nothing):
-        room = half + _GAP - cell_len(plain_text(one))
-        yield [*one, (" " * room, ""), *other] if other else one
+        cells = half + _GAP - cell_len(plain_text(one))
+        yield [*one, (" " * cells, ""), *other] if other else one
 
 
-def _histogram(title: str, lengths: LengthStats, width: int, glyphs: Glyphs) -> list[Line]:
-    """A row for each power of two: from - to, a bar, how many."""
+def _histogram(title: str, lengths: LengthStatistics, width: int, glyphs: Glyphs) -> list[Line]:
+    """Return a row for each power of two: the range, a bar, and the count."""
     rows = [(_range(low, high), count) for low, high, count in lengths.histogram()]
     label_width = max([len(title), *(len(label) for label, _ in rows)])
     count_width = max((len(f"{count:,}") for _, count in rows), default=0)
-    room = width - label_width - count_width - 4
+    cells = width - label_width - count_width - 4
     most = max((count for _, count in rows), default=0)
     lines: list[Line] = [[(title, "bold")]]
     for label, count in rows:
-        bar = _bar(count, most, room, glyphs)
+        bar = _bar(count, most, cells, glyphs)
         lines.append(
             [(f"{label:>{label_width}}  ", "dim"), (bar, "cyan"), (f"  {count:>{count_width},}", "")]
         )
@@ -144,15 +154,15 @@ def _range(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} - {high:,}"
 
 
-def _bar(count: int, most: int, room: int, glyphs: Glyphs) -> str:
-    """A bar of `room` cells; what is not zero is seen."""
+def _bar(count: int, most: int, cells: int, glyphs: Glyphs) -> str:
+    """Return a bar in `cells` cells; a count that is not zero is always visible."""
     full = len(glyphs.rows) - 1
-    parts = max(1, round(count / most * room * full)) if count else 0
+    parts = max(1, round(count / most * cells * full)) if count else 0
     whole, rest = divmod(parts, full)
-    return (glyphs.rows[-1] * whole + (glyphs.rows[rest] if rest else "")).ljust(room)
+    return (glyphs.rows[-1] * whole + (glyphs.rows[rest] if rest else "")).ljust(cells)
 
 
-def _arrivals(arrivals: ArrivalStats, rates: Sequence[float], records: int) -> Iterator[Figure]:
+def _arrivals(arrivals: ArrivalStatistics, rates: Sequence[float], records: int) -> Iterator[Figure]:
     unit = arrivals.unit
     of = "" if arrivals.count == records else f" of {records:,}"
     span = f"from {_time(arrivals.first, unit)} to {_time(arrivals.last, unit)}"
@@ -160,12 +170,14 @@ def _arrivals(arrivals: ArrivalStats, rates: Sequence[float], records: int) -> I
     if rates:
         mean = (arrivals.count - 1) / arrivals.duration
         column = _time(arrivals.duration / len(rates), unit)
-        said = f"mean {_rate(mean, unit)}, highest {_rate(max(rates), unit)}"
-        yield Figure("arrival rate", said, f"a column is {column}")
+        rates_text = f"mean {_rate(mean, unit)}, highest {_rate(max(rates), unit)}"
+        yield Figure("arrival rate", rates_text, f"a column is {column}")
 
 
-def _chart(arrivals: ArrivalStats, rates: Sequence[float], room: int, glyphs: Glyphs) -> Iterator[Line]:
-    """Rates as columns of several rows, as wide as there is room; what is not zero is seen."""
+def _chart(
+    arrivals: ArrivalStatistics, rates: Sequence[float], num_cells: int, glyphs: Glyphs
+) -> Iterator[Line]:
+    """Yield rates as columns over several rows; a rate that is not zero is always visible."""
     if not rates:
         return
     full = len(glyphs.columns) - 1
@@ -174,21 +186,33 @@ def _chart(arrivals: ArrivalStats, rates: Sequence[float], room: int, glyphs: Gl
     labels = [_rate(most, arrivals.unit), *[""] * (_CHART_ROWS - 1)]
     for row, label in zip(reversed(range(_CHART_ROWS)), labels, strict=True):
         column = [glyphs.columns[min(max(height - row * full, 0), full)] for height in heights]
-        cells = "".join(cell * (room // len(rates)) for cell in column)
-        yield [(f"{label:>{_AXIS - 2}}  ", "dim"), (cells, "cyan")]
+        cells = "".join(cell * (num_cells // len(rates)) for cell in column)
+        yield [(f"{label:>{_AXIS_WIDTH - 2}}  ", "dim"), (cells, "cyan")]
 
 
-def _prefixes(prefixes: PrefixStats, records: int) -> Iterator[Figure]:
-    found = f"{prefixes.found_fraction:.1%} of prompt tokens in an endless cache"
+def _sessions(sessions: SessionStatistics) -> Iterator[Figure]:
+    if sessions.turns:
+        mean = sessions.turns / sessions.sessions
+        note = f"mean {mean:,.1f} per session, longest {sessions.longest:,}"
+        yield Figure("sessions", f"{sessions.sessions:,} with {counted(sessions.turns, 'turn')}", note)
+    if sessions.after:
+        yield Figure("after", f"{counted(sessions.after, 'record')} wait for others by id")
+    if sessions.mean_delay is not None:
+        note = f"of {counted(sessions.delays, 'record')} with a delay"
+        yield Figure("think time", f"mean {_time(sessions.mean_delay, 'seconds')}", note)
+
+
+def _prefixes(prefixes: PrefixStatistics, records: int) -> Iterator[Figure]:
+    found = f"{prefixes.found_fraction:.1%} of prompt tokens in an unlimited cache"
     blocks = f"{prefixes.found_blocks:,} of {counted(prefixes.blocks, 'block')}"
     yield Figure("shared prefixes", found, blocks)
     of = "" if prefixes.records == records else f" of {prefixes.records:,}"
     shared = f"{prefixes.shared_first:,}{of} share their first block"
-    yield Figure("", shared, f"{counted(prefixes.first_blocks, 'first block')} in all")
+    yield Figure("", shared, f"{counted(prefixes.first_blocks, 'different first block')}")
 
 
 def _time(value: float, unit: str) -> str:
-    """Steps, or seconds, as hours and minutes where there are some."""
+    """Return steps, or seconds, as hours and minutes if there are enough."""
     if unit == "steps":
         return f"{value:,.3g} steps" if value < 100 else f"{value:,.0f} steps"
     if value < 120:
@@ -202,27 +226,27 @@ def _rate(value: float, unit: str) -> str:
     return (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + ("/s" if unit == "seconds" else "/step")
 
 
-def _end_of(text: str, room: int) -> str:
-    """The end of a path that is too long, which tells more than its beginning."""
-    while cell_len(text) > room:
+def _clip_start(text: str, cells: int) -> str:
+    """Return the end of a path that is too long: it identifies the file better than the beginning."""
+    while cell_len(text) > cells:
         text = "…" + text[2:]
     return text
 
 
-def _folded(figures: Iterable[Figure], width: int) -> Iterator[Line]:
-    """Figures as lines, the note on one of its own where there is no room beside the value."""
+def _wrap(figures: Iterable[Figure], width: int) -> Iterator[Line]:
+    """Yield figures as lines, with the note on a line of its own where it does not fit beside the value."""
     for title, value, note in figures:
-        line: Line = [(f"{title:<{_TITLE}}", "dim"), (value, "")]
-        fits = _TITLE + cell_len(value) + cell_len(note) + 3 <= width
+        line: Line = [(f"{title:<{_TITLE_WIDTH}}", "dim"), (value, "")]
+        fits = _TITLE_WIDTH + cell_len(value) + cell_len(note) + 3 <= width
         if note and fits:
             line.append((f" ({note})", "dim"))
         yield line
         if note and not fits:
-            yield [(" " * _TITLE, ""), (note, "dim")]
+            yield [(" " * _TITLE_WIDTH, ""), (note, "dim")]
 
 
-def _cut(line: Line, width: int) -> Line:
-    """A line cut to `width` cells, with an ellipsis where it goes on."""
+def _clip_line(line: Line, width: int) -> Line:
+    """Return a line cut to `width` cells, with an ellipsis."""
     shown: Line = []
     for text, style in line:
         piece = clip(text, width)

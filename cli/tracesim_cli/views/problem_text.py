@@ -1,17 +1,24 @@
-"""A problem of a trace in one line, and how many there are."""
+"""Problems of a trace as lines of text: each with its place, repeated ones grouped and counted by code."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
 
 import typer
 
 from tracesim.errors import TraceProblem
+from tracesim.trace.problems import NO_RECORDS
+from tracesim_cli.terminal.exit_codes import ExitCode
 from tracesim_cli.terminal.safe_text import visible, visible_message
+
+SHOWN_PER_CODE = 5
 
 _COLORS = {"error": "red", "warning": "yellow"}
 
 
 def format_problem(problem: TraceProblem, *, color: bool = False) -> str:
-    """`file:line: error: field: message [code]`, safe to show on a terminal."""
+    """Return `file:line: error: field: message [code]`, safe to show on a terminal."""
     place = visible(problem.file) if problem.line is None else f"{visible(problem.file)}:{problem.line}"
     severity: str = problem.severity
     if color:
@@ -20,6 +27,54 @@ def format_problem(problem: TraceProblem, *, color: bool = False) -> str:
 
 
 def sentence(problem: TraceProblem) -> str:
-    """`field: message`, safe to show on a terminal."""
+    """Return `field: message`, safe to show on a terminal."""
     message = visible_message(problem.message)
     return message if problem.field is None else f"{visible(problem.field)}: {message}"
+
+
+class ProblemList:
+    """Problems as they are found: all are counted, and the first `shown_per_code` of each code are kept.
+
+    0 keeps all of them.
+    """
+
+    def __init__(self, shown_per_code: int = SHOWN_PER_CODE) -> None:
+        self.kept: list[TraceProblem] = []
+        self.by_severity: Counter[str] = Counter()
+        self.by_code: Counter[str] = Counter()
+        self._shown_per_code = shown_per_code
+
+    @property
+    def num_errors(self) -> int:
+        """How many errors were found."""
+        return self.by_severity["error"]
+
+    @property
+    def omitted(self) -> Counter[str]:
+        """How many problems of each code were counted and not kept."""
+        return self.by_code - Counter([problem.code for problem in self.kept])
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a command ends with: a file that cannot be read is wrong usage, an error an invalid trace."""
+        if not NO_RECORDS.isdisjoint(self.by_code):
+            return ExitCode.USAGE
+        return ExitCode.INVALID_TRACE if self.num_errors else ExitCode.DONE
+
+    def add(self, problem: TraceProblem) -> None:
+        """Count a problem, and keep it if it is one of the first of its code."""
+        self.by_severity[problem.severity] += 1
+        self.by_code[problem.code] += 1
+        if not self._shown_per_code or self.by_code[problem.code] <= self._shown_per_code:
+            self.kept.append(problem)
+
+    def lines(self, *, color: bool = False, show_all: str = "tracesim validate") -> Iterator[str]:
+        """Yield the kept problems by file and line, then how many more there are of each code.
+
+        `show_all` is the command that shows those.
+        """
+        files = {file: at for at, file in enumerate(dict.fromkeys([problem.file for problem in self.kept]))}
+        for problem in sorted(self.kept, key=lambda each: (files[each.file], each.line or 0)):
+            yield format_problem(problem, color=color)
+        for code, count in self.omitted.items():
+            yield f"... and {count:,} more [{code}] ({show_all} shows them)"

@@ -1,4 +1,4 @@
-"""What is in a trace, in figures: how many records of which kind, lengths, arrivals, shared prefixes."""
+"""Statistics of a trace: kinds of records, lengths, arrivals, sessions and shared prefixes."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from tracesim.tokenizers.interface import Tokenizer
 from tracesim.trace.record import TraceRecord
 
 TOKENS_PER_BLOCK = 16
-"""Tokens of a block where a prompt's tokens are known: vLLM's own default."""
+"""Tokens per block where the tokens of a prompt are known: vLLM's default block size."""
 
 
-class LengthStats:
-    """Lengths in tokens. All figures are 0 where there are none."""
+class LengthStatistics:
+    """Lengths in tokens. All figures are 0 if there are no lengths."""
 
     def __init__(self) -> None:
         self._lengths = array("Q")
         self._is_sorted = True
 
     def add(self, length: int) -> None:
-        """Count a length."""
+        """Add one length."""
         self._lengths.append(length)
         self._is_sorted = False
 
     @property
     def total(self) -> int:
-        """The sum."""
+        """The sum of all lengths."""
         return sum(self._lengths)
 
     @property
     def mean(self) -> float:
-        """The mean."""
+        """The mean length."""
         return self.total / max(1, len(self._lengths))
 
     def percentile(self, percent: float) -> float:
-        """The length that `percent` of all do not exceed, between two of them where none is at that place."""
+        """Return a percentile, interpolated between two lengths where necessary."""
         if not self._is_sorted:
             self._lengths = array("Q", sorted(self._lengths))
             self._is_sorted = True
         return percentile(self._lengths, len(self._lengths), percent) if self._lengths else 0.0
 
     def histogram(self) -> list[tuple[int, int, int]]:
-        """How many lie from low to high, for 0, 1, 2-3, 4-7 and so on, from the shortest to the longest."""
+        """Return low, high and count for each of the ranges 0, 1, 2-3, 4-7, ... that has lengths in it."""
         counts = Counter(length.bit_length() for length in self._lengths)
         if not counts:
             return []
@@ -55,8 +55,8 @@ class LengthStats:
         ]
 
 
-class ArrivalStats:
-    """When records arrive, by `arrival_time` or else by `arrival_step`; `unit` says in what."""
+class ArrivalStatistics:
+    """When records arrive; `unit` is seconds for `arrival_time`, and steps for `arrival_step`."""
 
     def __init__(self, unit: str, times: Sequence[float]) -> None:
         self.unit = unit
@@ -64,7 +64,7 @@ class ArrivalStats:
 
     @property
     def count(self) -> int:
-        """How many arrivals are known."""
+        """The number of records with an arrival."""
         return len(self._times)
 
     @property
@@ -79,11 +79,11 @@ class ArrivalStats:
 
     @property
     def duration(self) -> float:
-        """From the first to the last."""
+        """The time from the first arrival to the last."""
         return self.last - self.first
 
     def rates(self, num_buckets: int) -> list[float]:
-        """Arrivals a second, or a step, in each of as many equal parts of the duration; none below a step."""
+        """Return the arrival rate in each of `num_buckets` equal parts, of which none is below one step."""
         if not self.duration:
             return []
         if self.unit == "steps":
@@ -93,13 +93,30 @@ class ArrivalStats:
         return [counts[bucket] / width for bucket in range(num_buckets)]
 
 
-@dataclass(slots=True)
-class PrefixStats:
-    """What a prefix cache that forgets nothing would find of the prompts, in the trace's order.
+@dataclass(frozen=True, slots=True)
+class SessionStatistics:
+    """How records belong together.
 
-    Full blocks of 16 tokens where the tokens are known, one block an id where `hash_ids` are; `records` are
-    those of either kind. `shared_first` counts those whose first block another record has too, and
-    `first_blocks` how many different first blocks there are.
+    `sessions` counts the different `session_id`s, `turns` the records that have one, `longest` those of the
+    longest session, and `after` the records that wait for others by id. `delays` of them have a `delay`, the
+    think time or tool time before the request, whose mean is `mean_delay` in seconds (None if there is none).
+    """
+
+    sessions: int
+    turns: int
+    longest: int
+    after: int
+    delays: int
+    mean_delay: float | None
+
+
+@dataclass(slots=True)
+class PrefixStatistics:
+    """What an unlimited prefix cache would find of the prompts, in the order of the trace.
+
+    A block is 16 tokens where token ids are known, and one id where `hash_ids` are given; `records` counts
+    the records of either kind. `shared_first` counts those whose first block is also the first block of
+    another record, and `first_blocks` the different first blocks.
     """
 
     records: int = 0
@@ -112,20 +129,20 @@ class PrefixStats:
 
     @property
     def found_fraction(self) -> float:
-        """Of the prompt tokens, those that are found: 0 to 1."""
+        """The fraction of the prompt tokens that is found, from 0 to 1."""
         return self.found_tokens / max(1, self.prompt_tokens)
 
 
-class _Prefixes:
-    """All prefixes so far, each by a hash of its last block and of the hash of those before."""
+class _PrefixCounter:
+    """Counts the prefixes so far, each identified by a hash of its last block and of the blocks before."""
 
     def __init__(self) -> None:
         self._known: set[int] = set()
         self._firsts: Counter[int] = Counter()
-        self._stats = PrefixStats()
+        self._stats = PrefixStatistics()
 
     def add(self, blocks: Iterable[object], tokens_per_block: int, num_tokens: int) -> None:
-        """Count a prompt of `num_tokens` tokens, whose full blocks hold `tokens_per_block` tokens each."""
+        """Add a prompt of `num_tokens` tokens with blocks of `tokens_per_block` tokens."""
         prefix, found, number, is_found = tokens_per_block, 0, 0, True
         for block in blocks:
             prefix = hash((prefix, block))
@@ -141,41 +158,60 @@ class _Prefixes:
         self._stats.blocks += number
         self._stats.found_blocks += found
 
-    def stats(self) -> PrefixStats:
+    def statistics(self) -> PrefixStatistics:
+        """Return the figures of all prompts so far."""
         shared = [count for count in self._firsts.values() if count > 1]
         self._stats.shared_first = sum(shared)
         self._stats.first_blocks = len(self._firsts)
         return self._stats
 
 
-class TraceStats:
-    """The figures of a trace, from its records in batches. Text is cut by `tokenizer` where no ids are given.
+class TraceStatistics:
+    """The statistics of a trace, from its records in batches; text without ids is tokenized.
 
-    `kinds` counts records with text, with token ids and with lengths, and those that have `hash_ids`; a
-    record may be of several.
+    `kinds` counts the records with text, with token ids, with lengths and with `hash_ids`; a record may be of
+    several kinds.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.records = 0
         self.kinds = Counter[str]()
-        self.prompt_tokens = LengthStats()
-        self.output_tokens = LengthStats()
+        self.prompt_tokens = LengthStatistics()
+        self.output_tokens = LengthStatistics()
         self._tokenizer = tokenizer
-        self._prefixes = _Prefixes()
+        self._prefixes = _PrefixCounter()
         self._times = array("d")
         self._steps = array("d")
+        self._turns: Counter[str] = Counter()
+        self._num_after = 0
+        self._delays = array("d")
 
     @property
-    def arrivals(self) -> ArrivalStats | None:
-        """The arrivals; None where no record has any, or all arrive at step 0."""
+    def arrivals(self) -> ArrivalStatistics | None:
+        """The arrivals; None if no record has one, or all arrive at step 0."""
         if self._times:
-            return ArrivalStats("seconds", self._times)
-        return ArrivalStats("steps", self._steps) if any(self._steps) else None
+            return ArrivalStatistics("seconds", self._times)
+        return ArrivalStatistics("steps", self._steps) if any(self._steps) else None
 
     @property
-    def prefixes(self) -> PrefixStats:
-        """What the prompts share."""
-        return self._prefixes.stats()
+    def sessions(self) -> SessionStatistics | None:
+        """The sessions; None if no record belongs to one or waits for another."""
+        if not self._turns and not self._num_after and not self._delays:
+            return None
+        mean_delay = sum(self._delays) / len(self._delays) if self._delays else None
+        return SessionStatistics(
+            sessions=len(self._turns),
+            turns=self._turns.total(),
+            longest=max(self._turns.values(), default=0),
+            after=self._num_after,
+            delays=len(self._delays),
+            mean_delay=mean_delay,
+        )
+
+    @property
+    def prefixes(self) -> PrefixStatistics:
+        """What the prompts have in common."""
+        return self._prefixes.statistics()
 
     @property
     def has_tokenized(self) -> bool:
@@ -183,39 +219,38 @@ class TraceStats:
         return self.kinds["text"] > 0
 
     def add(self, records: Sequence[TraceRecord]) -> None:
-        """Count a batch of records. Raises TokenizerError where there is text and no such tokenizer."""
+        """Add a batch of records. Raises TokenizerError if the tokenizer is needed and cannot be loaded."""
         prompts = self._tokens([(record.prompt, record.prompt_token_ids) for record in records])
         outputs = self._tokens([(record.response, record.response_token_ids) for record in records])
         for record, prompt, output in zip(records, prompts, outputs, strict=True):
             self.records += 1
-            self._add_kinds(record)
-            self._add_prompt(record, prompt)
-            length = record.output_length if output is None else len(output)
-            self.output_tokens.add(length or 0)
+            self.kinds["text"] += record.prompt is not None or record.response is not None
+            self.kinds["token ids"] += (
+                record.prompt_token_ids is not None or record.response_token_ids is not None
+            )
+            self.kinds["lengths"] += record.input_length is not None
+            self.kinds["hash_ids"] += record.hash_ids is not None
+            num_prompt_tokens = (record.input_length or 0) if prompt is None else len(prompt)
+            self.prompt_tokens.add(num_prompt_tokens)
+            self.output_tokens.add((record.output_length or 0) if output is None else len(output))
+            if record.hash_ids is not None:
+                size = record.hash_block_size or DEFAULT_HASH_BLOCK_SIZE
+                self._prefixes.add(record.hash_ids, size, num_prompt_tokens)
+            elif prompt is not None:
+                size = TOKENS_PER_BLOCK
+                starts = range(0, num_prompt_tokens - size + 1, size)
+                self._prefixes.add((tuple(prompt[at : at + size]) for at in starts), size, num_prompt_tokens)
             if record.arrival_time is not None:
                 self._times.append(record.arrival_time)
             self._steps.append(record.arrival_step)
+            if record.session_id is not None:
+                self._turns[record.session_id] += 1
+            self._num_after += record.after is not None
+            if record.delay is not None:
+                self._delays.append(record.delay)
 
     def _tokens(self, sides: Sequence[tuple[str | None, Sequence[int] | None]]) -> list[Sequence[int] | None]:
-        """The tokens of each side of a record: its ids, or its text cut; None where it has only a length."""
+        """Return the token ids of each prompt or response; None for one of which only the length is known."""
         texts = [text for text, ids in sides if ids is None and text is not None]
         cut = iter(self._tokenizer.encode_batch(texts) if texts else ())
         return [next(cut) if ids is None and text is not None else ids for text, ids in sides]
-
-    def _add_kinds(self, record: TraceRecord) -> None:
-        self.kinds["text"] += record.prompt is not None or record.response is not None
-        self.kinds["token ids"] += (
-            record.prompt_token_ids is not None or record.response_token_ids is not None
-        )
-        self.kinds["lengths"] += record.input_length is not None
-        self.kinds["hash_ids"] += record.hash_ids is not None
-
-    def _add_prompt(self, record: TraceRecord, tokens: Sequence[int] | None) -> None:
-        num_tokens = (record.input_length or 0) if tokens is None else len(tokens)
-        self.prompt_tokens.add(num_tokens)
-        if record.hash_ids is not None:
-            self._prefixes.add(record.hash_ids, DEFAULT_HASH_BLOCK_SIZE, num_tokens)
-        elif tokens is not None:
-            size = TOKENS_PER_BLOCK
-            starts = range(0, num_tokens - size + 1, size)
-            self._prefixes.add((tuple(tokens[at : at + size]) for at in starts), size, num_tokens)

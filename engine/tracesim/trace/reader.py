@@ -71,24 +71,38 @@ def read_records(
 class TraceReader:
     """Reads the files of one trace in turn, and remembers what has to be unique over all of them.
 
-    `formats` has the format of each file that was opened. Raises ConfigError for an unknown `trace_format`.
+    With `one_trace` false each file is a trace of its own, except for the files of a format that needs
+    several. `formats` has the format of each file that was opened. Raises ConfigError for an unknown
+    `trace_format`.
     """
 
-    def __init__(self, trace_format: str | None = None, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+    def __init__(
+        self,
+        trace_format: str | None = None,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        *,
+        one_trace: bool = True,
+    ) -> None:
         self.formats: dict[str, FormatName] = {}
         self._chosen_format = None if trace_format is None else check_format(trace_format)
         self._max_line_bytes = max_line_bytes
         self._format_readers: dict[FormatName, TraceFormat] = {}
+        self._one_trace = one_trace
         self._builder = RecordBuilder()
 
     def read(self, path: str | os.PathLike[str]) -> Iterator[TraceRecord | TraceProblem]:
         """Yield the records of a file and its problems, as far as they do not depend on later files."""
         with InputFile(path, self._max_line_bytes) as file:
-            self._builder.open_file(file.name)
             if file.failure:
                 yield file.failure
                 return
             name = self.formats[file.name] = self._chosen_format or detect_format(file.head)
+            continued = self._format_readers.get(name)
+            if not self._one_trace and not (continued and continued.waits_for_all):
+                yield from self.finish()
+                self._format_readers.clear()
+                self._builder = RecordBuilder()
+            self._builder.open_file(file.name)
             yield from self._read_own(file) if name == OWN else self._read_format(file, name)
 
     def finish(self) -> Iterator[TraceRecord | TraceProblem]:

@@ -12,15 +12,13 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
+from tracesim.requests.request import DEFAULT_HASH_BLOCK_SIZE
 from tracesim.trace.problems import Finding, describe, is_non_finite
 
 Fields = dict[str, Any]
 Fault = tuple[str, str]
 Check = Callable[[Any], Fault | None]
 Rule = Callable[[Fields], Finding | None]
-
-DEFAULT_HASH_BLOCK_SIZE = 512
-"""Prompt tokens that one of `hash_ids` stands for where `hash_block_size` is not given."""
 
 _INTEGER_TYPE = frozenset([int])
 _STRING_TYPE = frozenset([str])

@@ -1,4 +1,4 @@
-"""`tracesim convert`: what is written is the same trace, whole or not at all."""
+"""`tracesim convert` writes the same trace, whole or not at all."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_sample_is_the_same_trace_when_converted(sources: list[Path], tmp_
 
 
 @pytest.mark.parametrize(("suffix", "unpack"), [(".gz", gzip.decompress), (".zst", zstandard.decompress)])
-def test_the_name_says_how_to_pack(suffix: str, unpack: Any, tmp_path: Path) -> None:
+def test_the_name_chooses_the_compression(suffix: str, unpack: Any, tmp_path: Path) -> None:
     out = tmp_path / f"out.jsonl{suffix}"
     convert(SAMPLES / "milestone.jsonl", out)
 
@@ -54,14 +54,14 @@ def test_the_name_says_how_to_pack(suffix: str, unpack: Any, tmp_path: Path) -> 
         assert unpack(packed) == convert(SAMPLES / "milestone.jsonl", "-").stdout_bytes
 
 
-def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("precious")
 
     refused = convert(SAMPLES / "milestone.jsonl", out)
 
     assert (refused.exit_code, out.read_text()) == (2, "precious")
-    assert "is there already; name another file, or write over it with --force" in refused.stderr
+    assert "exists already; name another file as OUT, or overwrite it with --force" in refused.stderr
     assert convert(SAMPLES / "milestone.jsonl", out, "--force").exit_code == 0
     assert convert(out, out, "--force").exit_code == 0
     assert contents(SAMPLES / "milestone.jsonl") == contents(out)
@@ -74,38 +74,45 @@ def test_an_invalid_trace_is_not_written(tmp_path: Path) -> None:
 
     assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
     assert "<stdin>:2: error: prompt: is empty" in result.stderr
-    assert "nothing was written; mend the trace, or leave invalid records out" in result.stderr
+    assert "nothing was written; fix the trace, or skip invalid records" in result.stderr
 
 
-def test_invalid_records_are_left_out_on_demand(tmp_path: Path) -> None:
+def test_invalid_records_can_be_skipped(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
 
     result = convert("-", out, "--skip-invalid", stdin=FAULTY)
 
     assert result.exit_code == 0
-    assert "1 error, left out with their records; the first: <stdin>:2" in result.stderr
+    assert "<stdin>:2: error: prompt: is empty" in result.stderr
+    assert "skipped the records that have these errors" in result.stderr
     assert [record.id for record in read_records([out])] == ["r1", "r3"]
 
 
-def test_nothing_valid_is_an_error_also_then(tmp_path: Path) -> None:
+def test_a_trace_without_a_valid_record_is_an_error(tmp_path: Path) -> None:
     result = convert("-", tmp_path / "out", "--skip-invalid", stdin=b"{\n" * 20)
 
     assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
-    assert "... and 10 more" in result.stderr
+    assert "... and 15 more [invalid-json]" in result.stderr
     assert "no valid record is left" in result.stderr
 
 
-def test_a_file_that_is_not_there_is_no_invalid_record(tmp_path: Path) -> None:
+def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
     result = convert(SAMPLES / "milestone.jsonl", "nowhere", tmp_path / "out", "--skip-invalid")
 
-    assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
     assert "nowhere: error: no such file; check the path [missing-file]" in result.stderr
 
 
-def test_requests_that_failed_are_told(tmp_path: Path) -> None:
+def test_a_missing_output_is_named(tmp_path: Path) -> None:
+    result = convert(SAMPLES / "milestone.jsonl")
+
+    assert (result.exit_code, "OUT is missing" in result.stderr) == (2, True)
+
+
+def test_failed_requests_are_counted(tmp_path: Path) -> None:
     result = convert(SAMPLES / "formats" / "burstgpt.csv", tmp_path / "out")
 
-    assert "left out 1 request that failed when recorded" in result.stderr
+    assert "skipped 1 request that failed when recorded" in result.stderr
 
 
 def test_the_format_may_be_named() -> None:

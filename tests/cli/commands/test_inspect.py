@@ -15,21 +15,21 @@ from command_line import run
 from factories import a_record
 from paths import FORMATS
 from tracesim import load_tokenizer
-from tracesim.analysis.trace_statistics import LengthStats, TraceStats
+from tracesim.analysis.trace_statistics import LengthStatistics, TraceStatistics
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.views.inspect_view import PLAIN, Inspected, format_inspected
 
 inspect = partial(run, "inspect")
 
 
-def stats_of(*records: Any) -> TraceStats:
-    stats = TraceStats(load_tokenizer("char"))
+def stats_of(*records: Any) -> TraceStatistics:
+    stats = TraceStatistics(load_tokenizer("char"))
     stats.add(records)
     return stats
 
 
-def lengths_of(*lengths: int) -> LengthStats:
-    stats = LengthStats()
+def lengths_of(*lengths: int) -> LengthStatistics:
+    stats = LengthStatistics()
     for length in lengths:
         stats.add(length)
     return stats
@@ -76,7 +76,7 @@ def test_arrivals_are_seconds_or_else_steps() -> None:
     assert stats_of(a_record(), a_record(), a_record(arrival_time=5.0)).arrivals is not None
 
 
-def test_an_endless_cache_finds_what_came_before() -> None:
+def test_an_unlimited_cache_finds_every_prefix_seen_before() -> None:
     """Chunks of 512 by id; the second record has two of three, of which the tokens are 1,024 of 1,100."""
     prefixes = stats_of(
         a_record(input_length=1_100, output_length=1, hash_ids=(1, 2, 3)),
@@ -110,7 +110,15 @@ def test_the_figures_are_a_json_document() -> None:
 
     assert document["schema"] == "tracesim.inspect/1"
     assert [file["format"] for file in document["files"]] == ["mooncake"]
-    assert (document["records"], document["errors"], document["warnings"]) == (5, 0, 1)
+    assert (document["records"], document["errors"], document["warnings"]) == (5, 0, 0)
+    assert document["sessions"] == {
+        "sessions": 1,
+        "turns": 3,
+        "longest": 3,
+        "after": 0,
+        "delays": 1,
+        "mean_delay": 0.4,
+    }
     assert document["prompt_tokens"]["max"] == 1536
     assert document["arrivals"]["count"] == 4
     assert sum(document["arrivals"]["rates"]) == pytest.approx(4 * 60 / 2.25)
@@ -118,23 +126,23 @@ def test_the_figures_are_a_json_document() -> None:
     assert document["tokenizer"] is None
 
 
-def test_invalid_records_are_told_and_the_others_shown() -> None:
+def test_invalid_records_are_reported_and_skipped() -> None:
     result = inspect("-", stdin=b'{"prompt":"a","response":"b"}\n' + b"{\n" * 12)
 
     assert result.exit_code == 1
     assert "records         1 (1 with text)\nproblems        12 errors" in result.stdout
     assert "<stdin>:2: error: is not JSON" in result.stderr
-    assert "... and 2 more; tracesim validate shows them all" in result.stderr
+    assert "... and 7 more [invalid-json]" in result.stderr
 
 
-def test_nothing_is_shown_of_nothing() -> None:
+def test_a_missing_file_is_wrong_usage() -> None:
     result = inspect("nowhere.jsonl")
 
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert "nowhere.jsonl: error: no such file" in result.stderr
 
 
-def test_the_tokenizer_is_told_where_there_is_text() -> None:
+def test_the_tokenizer_is_named_if_there_is_text() -> None:
     result = inspect("-", "--tokenizer", "char", stdin=b'{"prompt":"abc","response":"b"}\n')
 
     assert "tokenizer       char\n" in result.stdout

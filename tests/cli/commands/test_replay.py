@@ -42,7 +42,7 @@ def test_the_milestone_replays_as_recorded() -> None:
 
 def test_a_note_says_that_arrival_times_are_ignored_without_a_clock() -> None:
     timed = SAMPLES / "formats" / "azure.csv"
-    note = "without --clock, times mean nothing"
+    note = "as there is no --clock: all requests arrive at step 0"
 
     assert note in replay(timed, "--format", "summary").stderr
     assert note not in replay(timed, "--format", "summary", "--arrivals", "asap").stderr
@@ -180,7 +180,7 @@ def test_invalid_records_can_be_skipped() -> None:
     )
 
     assert result.exit_code == 0
-    assert "left out 2 invalid of 3 records" in result.stderr
+    assert "skipped 2 invalid of 3 records" in result.stderr
     assert len(result.stdout.splitlines()) == 2
 
 
@@ -188,7 +188,7 @@ def test_invalid_records_can_be_skipped() -> None:
 def test_a_record_that_cannot_run_is_reported_before_problems_of_a_later_batch(
     skip_invalid: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracesim_cli.commands.replay_loading._BATCH", 2)
+    monkeypatch.setattr("tracesim_cli.commands.replay_loading._BATCH_RECORDS", 2)
     fits, too_long = '{"prompt": "a", "response": "b"}', '{"prompt": "aaaaaaaaa", "response": "b"}'
     lines = [fits, too_long, "nonsense", fits, too_long, fits, "nonsense"]
     options = ["--tokenizer", "char", "--engine", "vllm-v1", "--max-model-len", "8"]
@@ -196,13 +196,15 @@ def test_a_record_that_cannot_run_is_reported_before_problems_of_a_later_batch(
     result = replay("-", *options, stdin="\n".join(lines) + "\n")
 
     reported = re.findall(r"<stdin>:([0-9]+)", result.stderr)
-    assert (result.exit_code, reported) == ((0, ["2"]) if skip_invalid else (1, ["2", "3", "7"]))
+    assert (result.exit_code, reported) == (
+        (0, ["2", "3", "5", "7"]) if skip_invalid else (1, ["2", "3", "7"])
+    )
 
 
 def test_skipping_does_not_cover_a_missing_file() -> None:
     result = replay(MILESTONE, "no/such/trace.jsonl", "--tokenizer", "char", "--skip-invalid")
 
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
 
 
 def test_a_trace_without_a_valid_record_is_refused() -> None:
@@ -216,7 +218,7 @@ def test_a_trace_without_a_valid_record_is_refused() -> None:
 def test_skipping_is_advised_where_it_helps(arguments: list[str], helps: bool) -> None:
     result = replay(*arguments, stdin="nonsense\n")
 
-    assert ("leave invalid records out with --skip-invalid" in result.stderr) == helps
+    assert ("skip invalid records with --skip-invalid" in result.stderr) == helps
     assert "nothing was replayed" in result.stderr
 
 
@@ -228,7 +230,7 @@ def test_a_file_that_ends_early_is_not_an_invalid_record(tmp_path: Path) -> None
 
     assert result.exit_code == 0
     assert "the compressed data ends early" in result.stderr
-    assert "left out" not in result.stderr
+    assert "skipped" not in result.stderr
 
 
 def test_limit_takes_the_first_records() -> None:

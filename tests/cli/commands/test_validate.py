@@ -35,7 +35,7 @@ def in_a_folder_of_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_a_faulty_trace_is_reported(golden: str, options: list[str]) -> None:
-    result = validate("faulty.jsonl", "clean.jsonl", "nowhere.jsonl", *options)
+    result = validate("faulty.jsonl", "clean.jsonl", "--as-one-trace", *options)
 
     assert result.stdout == ((GOLDEN / "validate") / golden).read_text()
     assert result.exit_code == 1
@@ -55,21 +55,55 @@ def test_warnings_fail_only_when_strict(options: list[str], code: int) -> None:
     assert result.exit_code == code
 
 
-def test_counts_stay_true_when_the_report_is_capped() -> None:
+def test_counts_include_problems_that_are_not_shown() -> None:
     result = validate("faulty.jsonl", "--format", "json", "--max-problems", "1")
 
     report = json.loads(result.stdout)
-    assert [problem["severity"] for problem in report["problems"]] == ["warning", "error"]
+    assert sorted(report["codes"]) == sorted({problem["code"] for problem in report["problems"]})
     assert report["shown"] + report["omitted"] == report["errors"] + report["warnings"]
     assert report["omitted"] > 0
 
 
-def test_many_warnings_do_not_hide_an_error() -> None:
+def test_repeated_problems_are_grouped_by_code() -> None:
     result = validate("-", stdin=b'{"prompt": "Hello", "response": ""}\n' * 870 + b"{\n")
 
-    assert result.stdout.count("[duplicate-prompt]") == 50
+    assert result.stdout.count(": warning: ") == 5
     assert "<stdin>:871: error" in result.stdout
-    assert "... and 819 more warnings (--max-problems 0 shows all)" in result.stdout
+    assert "... and 864 more [duplicate-prompt] (--max-problems 0 shows them)" in result.stdout
+
+
+def test_each_file_is_a_trace_of_its_own() -> None:
+    Path("again.jsonl").write_text('{"id": "x", "prompt": "Hello", "response": "a"}\n')
+    Path("third.jsonl").write_text('{"id": "x", "prompt": "Hello", "response": "b"}\n')
+    files = ["again.jsonl", "clean.jsonl", "third.jsonl"]
+
+    assert "total: 3 records, no problems" in validate(*files).stdout
+    together = validate(*files, "--as-one-trace")
+    assert (together.exit_code, "[duplicate-id]" in together.stdout) == (1, True)
+
+
+def test_a_missing_file_is_wrong_usage() -> None:
+    result = validate("clean.jsonl", "nowhere.jsonl")
+
+    assert result.exit_code == 2
+    assert "nowhere.jsonl: error: no such file; check the path [missing-file]" in result.stdout
+
+
+def test_ignored_codes_are_not_counted() -> None:
+    ignored = [
+        option for code in ("wrong-type", "bad-value", "invalid-json") for option in ("--ignore", code)
+    ]
+
+    result = validate("faulty.jsonl", "--strict", "--ignore", "likely-typo", *ignored)
+
+    assert "[likely-typo]" not in result.stdout
+    assert result.stdout.endswith("faulty.jsonl: 2 valid records, 2 errors\n")
+
+
+def test_quiet_sets_only_the_exit_code() -> None:
+    results = [validate(name, "-q") for name in ("clean.jsonl", "faulty.jsonl")]
+
+    assert [(result.stdout, result.exit_code) for result in results] == [("", 0), ("", 1)]
 
 
 def test_zero_shows_all_problems() -> None:

@@ -1,20 +1,22 @@
-"""What a trace format is: it turns a file into entries, which are checked as lines of JSONL are."""
+"""What a trace format is: it turns a file into entries, which are then checked as lines of JSONL are."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tracesim.errors import TraceProblem
 from tracesim.trace.input_file import InputFile
-from tracesim.trace.problems import Finding
+from tracesim.trace.problems import Finding, describe
+from tracesim.trace.schema import Fault
 
 
 class Entry(NamedTuple):
-    """One request as a format found it, by the names of `TraceRecord`; values are not checked yet.
+    """One request as a format found it: its fields by the names of `TraceRecord`, not checked yet.
 
-    `findings` are what is wrong that only the format can know. `fields` is None where they leave nothing to
-    be read. `line` counts from 1: lines, or in a format that is one JSON document its items.
+    `findings` are problems that only the format can know; `fields` is None if they leave nothing to read.
+    `line` counts from 1: the line of the file or, in a format that is one JSON document, the item.
     """
 
     file: str
@@ -24,10 +26,10 @@ class Entry(NamedTuple):
 
 
 class TraceFormat(Protocol):
-    """Reads the files of one trace, in turn, and remembers between them what it has to.
+    """Reads the files of one trace in turn, and keeps between them what it needs.
 
-    `field_names` tells what the format calls the fields of a record, for messages; others keep their name.
-    Where it `waits_for_all` files, the entries come with `finish`.
+    `field_names` has what the format calls a field of a record, for messages; other fields keep their names.
+    A format that `waits_for_all` files yields its entries in `finish`.
     """
 
     @property
@@ -37,9 +39,17 @@ class TraceFormat(Protocol):
     def field_names(self) -> Mapping[str, str]: ...  # noqa: D102
 
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
-        """The entries of a file, in order; some may have to wait for what other files say."""
+        """Yield the entries of a file in order, except those that depend on other files."""
         ...
 
     def finish(self) -> Iterator[Entry | TraceProblem]:
-        """After the last file: the entries that had to wait."""
+        """Yield, after the last file, the entries that depended on other files."""
         ...
+
+
+def milliseconds(value: object) -> float | Fault:
+    """Return a number of milliseconds in seconds, or what is wrong with it."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
+        return value / 1000
+    code = "bad-value" if isinstance(value, (int, float)) else "wrong-type"
+    return code, f"is {describe(value)}; must be a number of milliseconds >= 0"

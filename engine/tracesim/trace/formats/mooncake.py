@@ -1,69 +1,76 @@
-"""Mooncake's JSONL: `timestamp` in milliseconds, `input_length`, `output_length` and `hash_ids`."""
+"""Mooncake's JSONL, and what aiperf and Dynamo added to it: times in milliseconds, hash ids, and sessions."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.interface import Entry
+from tracesim.trace.formats.interface import Entry, milliseconds
 from tracesim.trace.formats.json_lines import json_lines
 from tracesim.trace.input_file import InputFile
-from tracesim.trace.problems import Finding, describe
+from tracesim.trace.problems import Finding
+
+_ALIASES = {"input_tokens": "input_length", "output_tokens": "output_length", "text_input": "prompt"}
+_TIMES = {"timestamp": "arrival_time", "delay": "delay"}
+
+_NO_SESSION = Finding(
+    "no-arrival-time",
+    "delay",
+    "is ignored: it counts from an earlier turn, and the record has no session_id that says of which session",
+)
 
 
 class Mooncake:
-    """The own format, but for the arrival; `session_id` is left alone.
+    """Lengths with `hash_ids`, one for each 512 prompt tokens.
 
-    A turn with a `delay` in place of a `timestamp` is sent that long after the turn before it was answered.
-    When that is, no trace can tell.
+    `timestamp` and `delay` are in milliseconds: a turn of a session arrives at its `timestamp`, or `delay`
+    after the turn before it has finished.
     """
 
     waits_for_all: ClassVar = False
     field_names: ClassVar = {"arrival_time": "timestamp"}
 
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
-        """An entry a line."""
-        told = False
+        """Yield an entry for each line."""
+        warned = False
         for item in json_lines(file):
             if isinstance(item, TraceProblem):
                 yield item
                 continue
             fields, findings = item
             if fields is not None:
-                findings += _take_timestamp(fields)
-                if not told and _waits(fields):
-                    told = True
-                    findings.append(_WAITS)
+                findings += _rename(fields)
+                if "delay" in fields and fields.get("session_id") is None and fields.get("after") is None:
+                    del fields["delay"]
+                    findings += [] if warned else [_NO_SESSION]
+                    warned = True
             yield Entry(file.name, file.line_number, fields, findings)
 
     def finish(self) -> Iterator[Entry]:
-        """Nothing."""
+        """Yield nothing: no entry depends on another file."""
         return iter(())
 
 
-_WAITS = Finding(
-    "no-arrival-time",
-    "delay",
-    "counts from an earlier response and is left alone: without a timestamp, the record has no arrival_time",
-)
-
-
-def _waits(fields: dict[str, Any]) -> bool:
-    return fields.get("delay") is not None and fields.get("arrival_time") is None
-
-
-def _take_timestamp(fields: dict[str, Any]) -> Iterator[Finding]:
-    """Turn the timestamp into seconds."""
-    value = fields.pop("timestamp", None)
-    if value is None:
-        return
-    if fields.get("arrival_time") is not None:
-        yield Finding("mixed-fields", "timestamp", "cannot stand together with arrival_time; give one")
-    elif type(value) in (int, float) and 0 <= value < math.inf:
-        fields["arrival_time"] = value / 1000
-    else:
-        code = "bad-value" if type(value) in (int, float, bool) else "wrong-type"
-        say = f"is {describe(value)}; must be a number of milliseconds >= 0"
-        yield Finding(code, "timestamp", say)
+def _rename(fields: dict[str, Any]) -> Iterator[Finding]:
+    """Give the fields the names and units of a trace record; yield what is wrong with them."""
+    for alias, name in _ALIASES.items():
+        if fields.get(alias) is None:
+            continue
+        value = fields.pop(alias)
+        if fields.get(name) is not None:
+            yield Finding("mixed-fields", alias, f"cannot stand together with {name}; give one")
+        else:
+            fields[name] = value
+    for time, name in _TIMES.items():
+        value = fields.pop(time, None)
+        if value is None:
+            continue
+        if fields.get(name) is not None:
+            yield Finding("mixed-fields", time, f"cannot stand together with {name}; give one")
+            continue
+        seconds = milliseconds(value)
+        if isinstance(seconds, float):
+            fields[name] = seconds
+        else:
+            yield Finding(seconds[0], time, seconds[1])
