@@ -14,6 +14,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from command_line import run
 from paths import FORMATS as SAMPLES
 from tracesim.errors import ConfigError, TraceProblem
 from tracesim.trace.formats import FORMATS, detect_format
