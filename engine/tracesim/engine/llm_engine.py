@@ -14,9 +14,10 @@ from tracesim.engine.step_json import StepWriter
 from tracesim.engine.step_records import StepObserver, StepRecord, StepRecorder
 from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitError
 from tracesim.requests.arrival_queue import ArrivalQueue, ClosedLoopArrivals, OpenLoopArrivals
-from tracesim.requests.request import ARRIVING, FINISHED, Request, RequestState
+from tracesim.requests.request import ARRIVING, DEFAULT_HASH_BLOCK_SIZE, FINISHED, Request, RequestState
+from tracesim.responses.record_tokenizer import TokenizedRecord
 from tracesim.responses.sampling_params import SamplingParams
-from tracesim.responses.simulator import SimulatedToken, TokenizedRecord, TraceSimulator
+from tracesim.responses.simulator import SimulatedToken, TraceSimulator
 from tracesim.scheduler import StepPlan, make_scheduler
 from tracesim.timing.arrival_process import ArrivalProcess, ArrivalTimes, parse_arrivals
 from tracesim.timing.clock import Clock, parse_clock
@@ -315,6 +316,7 @@ class LLMEngine:
             prompt_token_ids=tokenized.prompt_token_ids if keep_prompt or self._prefix_caching else None,
             output_token_ids=response.token_ids if self._prefix_caching else None,
             hash_ids=record.hash_ids if self._prefix_caching else None,
+            hash_block_size=record.hash_block_size or DEFAULT_HASH_BLOCK_SIZE,
         )
         self.scheduler.check(request)
         self.simulator.adopt(request_id, response)

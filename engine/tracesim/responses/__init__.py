@@ -1,1 +1,1 @@
-"""Sampling parameters, the recorded response and where it stops, and the simulator that emits it."""
+"""Responses: sampling parameters, recordings and where they stop, and the simulator that emits them."""

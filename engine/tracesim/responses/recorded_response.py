@@ -1,4 +1,4 @@
-"""A recorded response as tokens, and where and why it will stop, worked out once."""
+"""A recorded response as tokens, and where and why it stops, which is known before the first step."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FinishReason = Literal["stop", "length", "abort"]
 
 
 class RecordedTokens(NamedTuple):
-    """A recorded response: its tokens, and as much as is known of them.
+    """The tokens of a recorded response, and what is known about them.
 
-    `token_ids` is None when only the length is known. `spell` gives the bytes that each token adds to the
-    output (`Tokenizer.decode_tokens_bytes`); it is None when the text is not known.
+    `token_ids` is None where only the length is known. `spell` returns the bytes that each token adds to the
+    output (`Tokenizer.decode_tokens_bytes`); it is None where the text is not known.
     """
 
     num_tokens: int
@@ -27,20 +27,22 @@ class RecordedTokens(NamedTuple):
 
 
 class RecordedResponse:
-    """How one request's recorded response comes out: token by token, up to where it stops.
+    """The recorded response of one request: its tokens, and where and why it stops.
 
-    `num_tokens` is how many tokens it emits, `finish_reason` and `stop_reason` why it ends there. The text
-    is worked out when first asked for, at once where a stop string has to be found in it. Whoever emits
-    keeps the position. With `eos_step` a recording has one token more, as a model's answer has: the
-    end-of-sequence token, of which neither id nor text is recorded.
+    `num_tokens` is the number of tokens that it emits; `finish_reason` and `stop_reason` say why it ends
+    there. The text is decoded when it is first asked for, or at once where a stop string has to be found in
+    it. Whoever emits the tokens keeps the position.
 
-    After each token, in this order: a stop string that is complete, the end of the recording ("stop"),
-    the limit ("length"). So "length" always means that something was cut. The rules for stop strings are
-    those of vLLM's incremental detokenizer: of several the one that completes earliest, then the first in
-    the list; only text from tokens after the first `min_tokens` can complete one.
+    After each token these are checked in order: a complete stop string ("stop"), the end of the recording
+    ("stop"), and the limits ("length"). So "length" always means that something was cut. Stop strings follow
+    vLLM's incremental detokenizer: of several, the one that completes earliest ends the output, and of those
+    the first in the list. Only text from tokens after the first `min_tokens` can complete one.
+
+    With `eos_step` there is one token more, as in a model's answer: the end-of-sequence token, of which
+    neither the id nor a text is recorded.
     """
 
-    __slots__ = ("_spelled", "_tokens", "finish_reason", "num_tokens", "stop_reason")
+    __slots__ = ("_output", "_tokens", "finish_reason", "num_tokens", "stop_reason")
 
     def __init__(
         self,
@@ -50,15 +52,18 @@ class RecordedResponse:
         *,
         eos_step: bool = False,
     ) -> None:
-        """Find the end of `tokens` under `params`; `limit` is the room that the model length leaves."""
-        whole = tokens.num_tokens + eos_step
-        self.num_tokens = min([whole, *(n for n in (params.max_tokens, limit) if n is not None)])
-        self.finish_reason: FinishReason = "stop" if self.num_tokens == whole else "length"
+        """Find where `tokens` end under `params`; the maximum model length allows `limit` output tokens."""
+        num_recorded = tokens.num_tokens + eos_step
+        self.num_tokens = min([num_recorded, *(n for n in (params.max_tokens, limit) if n is not None)])
+        self.finish_reason: FinishReason = "stop" if self.num_tokens == num_recorded else "length"
         self.stop_reason: str | None = None
         self._tokens = tokens
-        self._spelled: _Spelled | None = None
-        if params.stop_strings and tokens.spell is not None:
-            self._stop_early(params)
+        self._output: _Output | None = None
+        if params.stop_strings and (output := self._decoded()) and (match := _first_stop(output, params)):
+            self.finish_reason, self.stop_reason = "stop", match.stop
+            self.num_tokens = bisect_left(output.ends, match.end) + 1
+            cut = match.end if params.include_stop_str_in_output else match.start
+            self._output = _Output(output.text[:cut], output.ends[: self.num_tokens])
 
     @property
     def has_text(self) -> bool:
@@ -67,63 +72,53 @@ class RecordedResponse:
 
     @property
     def text(self) -> str | None:
-        """The whole output; None when the text is not known."""
-        spelled = self._spell()
-        return None if spelled is None else spelled.text
+        """The whole output; None where the text is not known."""
+        output = self._decoded()
+        return None if output is None else output.text
 
     @property
     def token_ids(self) -> Sequence[int] | None:
-        """The ids of the recording's tokens, of which the first `num_tokens` are emitted."""
+        """The ids of all recorded tokens, of which the first `num_tokens` are emitted."""
         return self._tokens.token_ids
 
     def token_id(self, index: int) -> int | None:
-        """The id of output token `index`; None where only the length is known, and after the tokens."""
+        """Return the id of output token `index`; None for an end-of-sequence token or an unknown id."""
         token_ids = self._tokens.token_ids
         return None if token_ids is None or index >= len(token_ids) else token_ids[index]
 
     def piece(self, index: int) -> str | None:
-        """What output token `index` added: "" inside a character, and where a stop string is cut."""
-        spelled = self._spell()
-        return None if spelled is None else spelled.text[spelled.end(index) : spelled.end(index + 1)]
+        """Return the text that output token `index` adds: "" inside a character and after a cut."""
+        output = self._decoded()
+        return None if output is None else output.text[output.end(index) : output.end(index + 1)]
 
     def text_after(self, count: int) -> str | None:
-        """The output text once `count` tokens are out."""
-        spelled = self._spell()
-        return None if spelled is None else spelled.text[: spelled.end(count)]
+        """Return the output text of the first `count` tokens."""
+        output = self._decoded()
+        return None if output is None else output.text[: output.end(count)]
 
-    def _spell(self) -> _Spelled | None:
-        """The text up to where it ends, cut from the whole tokens: there the last character is whole."""
+    def _decoded(self) -> _Output | None:
+        """Return the output: all recorded tokens decoded and then cut, so that no character is broken."""
         tokens = self._tokens
-        if self._spelled is None and tokens.spell is not None and tokens.token_ids is not None:
-            self._spelled = _decode(tokens.spell(tokens.token_ids)).first(self.num_tokens)
-        return self._spelled
-
-    def _stop_early(self, params: SamplingParams) -> None:
-        spelled = self._spell()
-        match = None if spelled is None else _first_stop(spelled, params)
-        if spelled is None or match is None:
-            return
-        self.finish_reason, self.stop_reason = "stop", match.stop
-        self.num_tokens = bisect_left(spelled.ends, match.end) + 1
-        kept = match.end if params.include_stop_str_in_output else match.start
-        self._spelled = _Spelled(spelled.text[:kept], spelled.ends[: self.num_tokens])
+        if self._output is None and tokens.spell is not None and tokens.token_ids is not None:
+            self._output = _decode(tokens.spell(tokens.token_ids)).first(self.num_tokens)
+        return self._output
 
 
-class _Spelled(NamedTuple):
-    """An output text, and how many characters of it are complete after each token; the text may be cut."""
+class _Output(NamedTuple):
+    """An output text, and how many of its characters are complete after each token; it may be cut."""
 
     text: str
     ends: Sequence[int]
 
     def end(self, count: int) -> int:
-        """How many characters are complete after `count` tokens; those past the last one add none."""
+        """Return how many characters `count` tokens complete; an end-of-sequence token adds none."""
         return self.ends[min(count, len(self.ends)) - 1] if count and self.ends else 0
 
-    def first(self, count: int) -> _Spelled:
-        """The first `count` tokens of it."""
+    def first(self, count: int) -> _Output:
+        """Return the output of the first `count` tokens."""
         if count >= len(self.ends):
             return self
-        return _Spelled(self.text[: self.ends[count - 1]], self.ends[:count])
+        return _Output(self.text[: self.ends[count - 1]], self.ends[:count])
 
 
 class _Match(NamedTuple):
@@ -132,32 +127,32 @@ class _Match(NamedTuple):
     end: int
 
 
-def _decode(pieces: Sequence[bytes]) -> _Spelled:
-    """The text that `pieces` make. A character counts from its last byte on.
+def _decode(pieces: Sequence[bytes]) -> _Output:
+    """Return the text of `pieces`. A character belongs to the token that has its last byte.
 
-    Bytes that are no UTF-8 become U+FFFD; an incomplete character at the very end is left out.
+    Bytes that are not UTF-8 become U+FFFD; an incomplete character at the very end is dropped.
     """
     text = b"".join(pieces)
     if text.isascii():
-        return _Spelled(text.decode("ascii"), array("I", accumulate(map(len, pieces))))
+        return _Output(text.decode("ascii"), array("I", accumulate(map(len, pieces))))
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     added = [decoder.decode(piece) for piece in pieces]
-    return _Spelled("".join(added), array("I", accumulate(map(len, added))))
+    return _Output("".join(added), array("I", accumulate(map(len, added))))
 
 
-def _first_stop(spelled: _Spelled, params: SamplingParams) -> _Match | None:
-    """The stop string that completes earliest where one may; a tie goes to the first in the list."""
-    held_back = params.min_tokens or 0
-    if held_back >= len(spelled.ends):
+def _first_stop(output: _Output, params: SamplingParams) -> _Match | None:
+    """Return the stop string that completes first after `min_tokens` tokens; in a tie, the first listed."""
+    min_tokens = params.min_tokens or 0
+    if min_tokens >= len(output.ends):
         return None
-    searched = spelled.ends[held_back - 1] if held_back else 0
+    min_end = output.ends[min_tokens - 1] if min_tokens else 0
     matches = []
     for stop in params.stop_strings:
-        start = spelled.text.find(stop, max(0, searched - len(stop) + 1))
+        start = output.text.find(stop, max(0, min_end - len(stop) + 1))
         if start >= 0:
             matches.append(_Match(stop, start, start + len(stop)))
     return min(matches, key=lambda match: match.end, default=None)
 
 
 Cursor = RecordedResponse
-"""The public name of `RecordedResponse` in version 0.1."""
+"""The name of `RecordedResponse` in version 0.1, still a public name."""

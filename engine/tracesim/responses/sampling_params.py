@@ -1,4 +1,4 @@
-"""What a request asks of its response, by vLLM's names."""
+"""The limits of a response, with vLLM's names."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ _SETTINGS = settings_of(ResponseSettings)
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """Limits of one response. None is "unsaid": the recording's own field holds, then no limit.
+    """The limits of one response. Where one is None, the recording's own field applies, if it has one.
 
-    `max_tokens` and `min_tokens` count output tokens; `stop` is a string or several, which end the output
-    where one first completes. The output is cut before it, or after it with `include_stop_str_in_output`.
-    A recording cannot be made longer, so `min_tokens` can only hold back stop strings.
+    `max_tokens` and `min_tokens` count output tokens. `stop` is a string or a sequence of strings, the first
+    of which that is complete ends the output; it is cut before the string, or after it with
+    `include_stop_str_in_output`. A recording cannot be made longer, so all that `min_tokens` does is to
+    ignore stop strings before it.
 
-    Raises ConfigError for a limit out of range, an empty stop string, or a value of another type.
+    Raises ConfigError for a limit out of range, an empty stop string, or a value of a wrong type.
     """
 
     max_tokens: int | None = None
@@ -42,17 +43,17 @@ class SamplingParams:
 
     @property
     def stop_strings(self) -> Sequence[str]:
-        """The stop strings, in the order that settles a tie."""
+        """The stop strings; of several that complete at once, the first ends the output."""
         return self.stop or ()
 
     def over(self, record: TraceRecord) -> SamplingParams:
-        """These parameters, and the record's own where these are silent."""
+        """Return these parameters with the record's own fields where these are None."""
         if record.max_tokens is None and record.min_tokens is None and record.stop is None:
             return self
         max_tokens = record.max_tokens if self.max_tokens is None else self.max_tokens
         min_tokens = record.min_tokens if self.min_tokens is None else self.min_tokens
         if max_tokens is not None and min_tokens is not None:
-            # The two may come from different hands. Past max_tokens there is nothing left to hold back.
+            # They may come from different places, and no token comes after max_tokens.
             min_tokens = min(min_tokens, max_tokens)
         return SamplingParams(
             max_tokens=max_tokens,
@@ -63,6 +64,7 @@ class SamplingParams:
 
 
 def _stop_strings(stop: object) -> tuple[str, ...] | None:
+    """Return `stop` as a tuple. Raises ConfigError unless it is None, a string or a sequence of strings."""
     if stop is None:
         return None
     if not isinstance(stop, Sequence):
