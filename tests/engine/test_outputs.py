@@ -1,4 +1,4 @@
-"""What a step gives a client: vLLM's fields, worked out when they are asked for."""
+"""Outputs have vLLM's fields, which are computed when they are first read."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tracesim.responses.recorded_response import RecordedTokens
 
 
 def an_output(num_tokens: int = 2) -> RequestOutput:
-    """An output of a request that has emitted the first tokens of "abc"."""
+    """Return the output of a request that has emitted the first `num_tokens` tokens of "abc"."""
     recording = RecordedTokens(3, b"abc", load_tokenizer("byte").decode_tokens_bytes)
     completion = CompletionOutput(0, None, None, RecordedResponse(recording, SamplingParams()), num_tokens)
     return RequestOutput("r1", "Hi", b"Hi", [completion], finished=False)
 
 
-def test_an_output_as_a_dict_has_vllms_fields() -> None:
+def test_output_as_a_dict() -> None:
     assert asdict(an_output()) == {
         "request_id": "r1",
         "prompt": "Hi",
@@ -36,11 +36,11 @@ def test_an_output_as_a_dict_has_vllms_fields() -> None:
     }
 
 
-def test_an_output_shows_what_was_said() -> None:
+def test_output_shows_its_lazy_fields() -> None:
     assert "text='ab', token_ids=[97, 98]" in repr(an_output())
 
 
-def test_outputs_can_be_compared_and_sent_elsewhere() -> None:
+def test_pickled_output_is_equal() -> None:
     output = an_output()
 
     assert output == pickle.loads(pickle.dumps(output)) != an_output(3)

@@ -1,7 +1,8 @@
-"""Striding is stepping: a run that nobody watches ends like one whose every step is looked at."""
+"""A stride changes nothing: a run that is not observed ends as one whose every step is recorded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 
 from factories import an_engine, steps_of
 from golden_cases import ALL, engine_of
-from random_cases import asked, engines, records_of
+from random_cases import DrawnRequest, drawn_requests, drawn_settings, records_of
 from tracesim import LLMEngine, StepLimitError
 from tracesim.analysis.report import report_requests, summarize
 from tracesim.engine.step_json import step_to_json
@@ -20,7 +21,7 @@ def end_of(engine: LLMEngine) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_golden_cases_end_alike(case: dict[str, Any]) -> None:
+def test_golden_cases(case: dict[str, Any]) -> None:
     stepped, strided = engine_of(case), engine_of(case)
     steps_of(stepped)
     strided.run()
@@ -28,32 +29,49 @@ def test_golden_cases_end_alike(case: dict[str, Any]) -> None:
     assert end_of(strided) == end_of(stepped)
 
 
-@given(asked, engines)
-def test_random_cases_end_alike(asked: Any, settings: dict[str, Any]) -> None:
-    stepped, strided = an_engine(records_of(asked), **settings), an_engine(records_of(asked), **settings)
+@given(drawn_requests, drawn_settings)
+def test_random_cases(requests: Sequence[DrawnRequest], settings: dict[str, Any]) -> None:
+    stepped, strided = (an_engine(records_of(requests), **settings) for _ in range(2))
     steps_of(stepped)
     strided.run()
 
     assert end_of(strided) == end_of(stepped)
 
 
-@given(asked, engines)
-def test_one_may_look_after_any_number_of_unwatched_steps(asked: Any, settings: dict[str, Any]) -> None:
-    """The steps from there on are those of a run that was watched from the start."""
-    watched = steps_of(an_engine(records_of(asked), **settings))
-    engine = an_engine(records_of(asked), **settings)
-    unwatched = len(watched) // 2
-    if unwatched:
+@given(drawn_requests, drawn_settings)
+def test_steps_after_strides(requests: Sequence[DrawnRequest], settings: dict[str, Any]) -> None:
+    """Steps recorded after half of a run are those of a run that was recorded from the start."""
+    recorded = steps_of(an_engine(records_of(requests), **settings))
+    engine = an_engine(records_of(requests), **settings)
+    half = len(recorded) // 2
+    if half:
         with pytest.raises(StepLimitError):
-            engine.run(max_steps=unwatched)
+            engine.run(max_steps=half)
 
-    assert steps_of(engine) == watched[unwatched:]
+    assert steps_of(engine) == recorded[half:]
 
 
-@given(asked, engines)
-def test_written_lines_are_the_records(asked: Any, settings: dict[str, Any]) -> None:
-    records = steps_of(an_engine(records_of(asked), **settings))
+@given(drawn_requests, drawn_settings)
+def test_outputs_after_strides(requests: Sequence[DrawnRequest], settings: dict[str, Any]) -> None:
+    """A client that steps after half of a run gets the outputs of one that stepped from the start."""
+    stepped, strided = (an_engine(records_of(requests), **settings) for _ in range(2))
+    outputs = []
+    while stepped.has_unfinished_requests():
+        outputs.append(stepped.step())
+    half = len(outputs) // 2
+    if half:
+        with pytest.raises(StepLimitError):
+            strided.run(max_steps=half)
+
+    assert [strided.step() for _ in outputs[half:]] == outputs[half:]
+
+
+@given(drawn_requests, drawn_settings)
+def test_written_lines_are_those_of_the_records(
+    requests: Sequence[DrawnRequest], settings: dict[str, Any]
+) -> None:
+    records = steps_of(an_engine(records_of(requests), **settings))
     lines: list[bytes] = []
-    an_engine(records_of(asked), **settings).run(write=lines.append)
+    an_engine(records_of(requests), **settings).run(write=lines.append)
 
     assert lines == [step_to_json(record) for record in records]

@@ -1,4 +1,4 @@
-"""Every step of every recorded vLLM schedule, equal in every figure."""
+"""Every step of every recorded vLLM schedule is equal in every figure."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from golden_cases import ALL, run_as_golden, with_batches
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_the_schedule_is_vllms(case: dict[str, Any]) -> None:
+def test_golden_schedule(case: dict[str, Any]) -> None:
     assert run_as_golden(case) == with_batches(case)

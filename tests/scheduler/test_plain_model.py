@@ -1,4 +1,4 @@
-"""Every step of the engine, in every figure, against the plain model of `plain_schedulers.py`."""
+"""Every step of the engine is equal, in every figure, to that of the model in `plain_schedulers.py`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from tracesim.analysis.report import RequestReport, report_requests, summarize
 from tracesim.engine.step_json import step_to_json
 
 STARTS: list[str | None] = ["a" * 60, "ab" * 30, "aabb" * 15, "a" * 7 + "ba" * 27]
-"""What prompts are prefixes of; the last one goes on as responses do."""
+"""Texts of which prompts are prefixes; the last one continues as responses begin."""
 
 
 class Case(NamedTuple):
-    """A trace, and what an engine is set to."""
+    """A trace and the settings of an engine."""
 
     records: list[TraceRecord]
     settings: dict[str, Any]
 
 
 def limits(latest_arrival: int, tokens: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw when a request arrives, its limit and its priority."""
     return st.fixed_dictionaries(
         {
             "arrival_step": st.integers(0, latest_arrival),
@@ -40,7 +41,7 @@ def limits(latest_arrival: int, tokens: int) -> st.SearchStrategy[dict[str, Any]
 
 @st.composite
 def small_cases(draw: st.DrawFn, *, requests: int, tokens: int) -> Case:
-    """Up to `requests` requests of up to `tokens` tokens each way: texts that share prefixes, or lengths."""
+    """Draw up to `requests` requests: texts that share prefixes, or lengths, of up to `tokens` tokens."""
     lengths = st.integers(1, tokens)
     latest = draw(st.sampled_from([0, 4, 2 * tokens]))
     kinds = st.sampled_from([*STARTS, None] if draw(st.booleans()) else STARTS)
@@ -57,20 +58,20 @@ def small_cases(draw: st.DrawFn, *, requests: int, tokens: int) -> Case:
 
 @st.composite
 def hash_cases(draw: st.DrawFn) -> Case:
-    """Lengths of several chunks of 512 tokens, of which many are equal."""
+    """Draw prompts of several hash blocks of 512 tokens, many of which are equal."""
     lengths = st.integers(1, 2048) | st.sampled_from([512, 513, 1024, 1536])
     drawn = st.tuples(lengths, st.integers(0, 3) | st.integers(0, 400), limits(20, 400), st.integers(0, 15))
     records: list[TraceRecord] = []
     for length, answer, limited, bits in draw(st.lists(drawn, min_size=3, max_size=9)):
-        chunks = [bits >> chunk & 1 for chunk in range(-(-length // 512))]
-        fields = {"input_length": length, "output_length": answer, "hash_ids": chunks, **limited}
+        hash_ids = [bits >> block & 1 for block in range(-(-length // 512))]
+        fields = {"input_length": length, "output_length": answer, "hash_ids": hash_ids, **limited}
         records.append(a_record(f"r{len(records)}", **fields))
     return Case(records, draw(engines(records, [128, 384, 512])))
 
 
 @st.composite
 def engines(draw: st.DrawFn, records: Sequence[TraceRecord], block_sizes: Sequence[int]) -> dict[str, Any]:
-    """Settings under which most of these requests can run, and often get in each other's way."""
+    """Draw settings under which most of these requests can run, and often compete for blocks."""
     sizes = [tokens_of(record) for record in records]
     longest, block_size = max(sizes), draw(st.sampled_from(block_sizes))
     least = -(-longest // block_size) + 1
@@ -99,20 +100,20 @@ def engines(draw: st.DrawFn, records: Sequence[TraceRecord], block_sizes: Sequen
 
 
 def tokens_of(record: TraceRecord) -> int:
-    """Prompt and recorded response, in tokens."""
+    """Return the number of tokens of prompt and recorded response."""
     text = len(record.prompt or "") + len(record.response or "")
     return text + (record.input_length or 0) + (record.output_length or 0)
 
 
 def engine_with(records: Sequence[TraceRecord], settings: dict[str, Any]) -> LLMEngine:
-    """An engine with those of the records that it does not refuse."""
+    """Return an engine with the records that it does not refuse."""
     engine = LLMEngine(EngineArgs(**settings).create_engine_config(), TraceSimulator([], load("char")))
     engine.add_records(records)
     return engine
 
 
 def rows_of(steps: Sequence[StepRecord], engine: LLMEngine) -> list[RequestReport]:
-    """The report of each request as its steps tell it; prompt, arrival and response are the engine's own."""
+    """Return the report of each request, from the step records as far as these have it."""
     rows = []
     for name, progress in engine.requests.items():
         entries = [item for step in steps for item in (*step.prefill, *step.decode) if item.id == name]
@@ -136,51 +137,52 @@ def rows_of(steps: Sequence[StepRecord], engine: LLMEngine) -> list[RequestRepor
     return rows
 
 
-def ends(engine: LLMEngine, **watching: Any) -> bool:
-    """Run an engine; whether it came to its end and did not stall."""
+def run(engine: LLMEngine, **observer: Any) -> bool:
+    """Run an engine; return whether all requests finished, so that it did not stall."""
     try:
-        engine.run(**watching)
+        engine.run(**observer)
     except StalledError:
         return False
     return True
 
 
 def assert_equal_to_the_model(case: Case) -> None:
+    """Assert that records, lines and the report of a run are those of the model."""
     plain = plain_steps(case.records, **case.settings)
-    watched, written, unwatched = (engine_with(*case) for _ in range(3))
+    recorded, written, strided = (engine_with(*case) for _ in range(3))
     steps: list[StepRecord] = []
     lines: list[bytes] = []
-    comes_to_its_end = ends(watched, on_step=steps.append)
+    finishes = run(recorded, on_step=steps.append)
 
     assert steps == plain
-    assert ends(written, write=lines.append) == comes_to_its_end
+    assert run(written, write=lines.append) == finishes
     assert lines == [step_to_json(step) for step in plain]
-    assert ends(unwatched) == comes_to_its_end
-    if comes_to_its_end:
-        assert report_requests(unwatched) == rows_of(plain, watched)
-        assert summarize(unwatched) == summarize(watched)
+    assert run(strided) == finishes
+    if finishes:
+        assert report_requests(strided) == rows_of(plain, recorded)
+        assert summarize(strided) == summarize(recorded)
 
 
 @settings(max_examples=150)
 @given(small_cases(requests=9, tokens=16))
-def test_few_small_requests(case: Case) -> None:
+def test_small_cases(case: Case) -> None:
     assert_equal_to_the_model(case)
 
 
 @settings(max_examples=40)
 @given(small_cases(requests=30, tokens=60))
-def test_many_larger_requests(case: Case) -> None:
+def test_larger_cases(case: Case) -> None:
     assert_equal_to_the_model(case)
 
 
 @settings(max_examples=40)
 @given(hash_cases())
-def test_requests_with_hash_ids(case: Case) -> None:
+def test_cases_with_hash_ids(case: Case) -> None:
     assert_equal_to_the_model(case)
 
 
 @pytest.mark.parametrize("seeds", [range(first, first + 50) for first in range(0, 300, 50)], ids=str)
 def test_cases_from_seeds(seeds: range) -> None:
-    """Hypothesis shrinks what it finds; these are short of everything more often, and find more."""
+    """Hypothesis shrinks the cases that fail; these compete for everything more often, and find more."""
     for seed in seeds:
         assert_equal_to_the_model(Case(*case_of(seed)))

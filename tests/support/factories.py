@@ -11,7 +11,7 @@ from tracesim.timing.clock import Clock
 
 
 def a_record(id: str = "r1", **fields: Any) -> TraceRecord:  # noqa: A002
-    """A trace record; without a response or a length it answers "Hi" with " there"."""
+    """Return a trace record that answers "Hi" with " there", except for what is given."""
     defaults: dict[str, Any] = dict.fromkeys(TraceRecord._fields)
     if not fields.keys() & {"response", "response_token_ids", "output_length"}:
         defaults["response"] = " there"
@@ -28,7 +28,7 @@ def an_engine(
     arrivals: ArrivalProcess | None = None,
     **settings: Any,
 ) -> LLMEngine:
-    """An engine to which the records have been added."""
+    """Return an engine to which the records have been added."""
     simulator = TraceSimulator([], load_tokenizer(tokenizer))
     config = EngineArgs(**settings).create_engine_config()
     engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
@@ -38,7 +38,7 @@ def an_engine(
 
 
 def steps_of(engine: LLMEngine) -> list[StepRecord]:
-    """Run the engine to its end and keep every step."""
+    """Run an engine to its end and return every step."""
     steps: list[StepRecord] = []
     engine.run(steps.append, max_steps=100_000)
     return steps

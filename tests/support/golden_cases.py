@@ -1,4 +1,4 @@
-"""The recorded vLLM schedules, and runs of tracesim in their terms."""
+"""The recorded vLLM schedules, and runs of tracesim in the same form."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from factories import a_record, an_engine
 from paths import GOLDEN
 from tracesim import LLMEngine, StepRecord
 
-SETTINGS = {"num_blocks": "num_gpu_blocks", "policy": "scheduling_policy"}
+SETTING_NAMES = {"num_blocks": "num_gpu_blocks", "policy": "scheduling_policy"}
+"""tracesim's names for settings that the golden files call otherwise."""
 
-
-DRIVERS_OWN = {"first_token"}
+RECORDER_SETTINGS = {"first_token"}
+"""Settings of the recorder, not of the engine."""
 
 
 def cases(name: str) -> list[Any]:
+    """Return the cases of a golden file as pytest parameters."""
     with gzip.open(GOLDEN / name) as lines:
         return [pytest.param(case, id=case["name"]) for case in map(json.loads, lines)]
 
 
 def engine_of(case: dict[str, Any]) -> LLMEngine:
-    settings = {SETTINGS.get(k, k): v for k, v in case["config"].items() if k not in DRIVERS_OWN}
+    """Return an engine with the settings and requests of a case, before its first step."""
+    config = {name: value for name, value in case["config"].items() if name not in RECORDER_SETTINGS}
+    settings = {SETTING_NAMES.get(name, name): value for name, value in config.items()}
     records = [
         a_record(
             request["id"],
@@ -41,15 +45,14 @@ def engine_of(case: dict[str, Any]) -> LLMEngine:
 
 
 def run_as_golden(case: dict[str, Any]) -> list[dict[str, Any]]:
-    """Run a case and tell its steps in the words of the golden files; idle steps are not recorded."""
+    """Run a case and return its steps in the form of `with_batches`."""
     engine = engine_of(case)
     steps: list[dict[str, Any]] = []
-    engine.run(lambda record: steps.append(as_golden(record, [s.id for s in engine.scheduler.running])))
+    engine.run(lambda record: steps.append(_as_golden(record, [s.id for s in engine.scheduler.running])))
     return steps
 
 
-def as_golden(record: StepRecord, running: list[str]) -> dict[str, Any]:
-    """A step record in the words of the golden files, but for the batch, which it splits in two."""
+def _as_golden(record: StepRecord, running: list[str]) -> dict[str, Any]:
     return {
         "step": record.step,
         "prefill": [[item.id, item.computed, item.tokens] for item in record.prefill],
@@ -64,7 +67,7 @@ def as_golden(record: StepRecord, running: list[str]) -> dict[str, Any]:
 
 
 def with_batches(case: dict[str, Any]) -> list[dict[str, Any]]:
-    """The golden steps in which something happened, their `scheduled` split in `prefill` and `decode`."""
+    """Return the steps of a case that are not idle, with `scheduled` divided in two batches."""
     prompts = {request["id"]: len(request["prompt_ids"]) for request in case["requests"]}
     emitted: Counter[str] = Counter()
     steps = []
@@ -73,9 +76,12 @@ def with_batches(case: dict[str, Any]) -> list[dict[str, Any]]:
             continue
         batches: dict[str, list[Any]] = {"prefill": [], "decode": []}
         for index, (name, computed, tokens) in enumerate(step["scheduled"]):
-            last = emitted[name] > 0 and computed + tokens == prompts[name] + emitted[name]
-            decodes = index >= step["num_prefill"] if "num_prefill" in step else tokens == 1 and last
-            batches["decode" if decodes else "prefill"].append([name, computed, tokens])
+            if "num_prefill" in step:
+                is_decode = index >= step["num_prefill"]
+            else:
+                num_known = prompts[name] + emitted[name]
+                is_decode = tokens == 1 and emitted[name] > 0 and computed + tokens == num_known
+            batches["decode" if is_decode else "prefill"].append([name, computed, tokens])
         emitted.update(step["emitted"])
         kept = {key: step[key] for key in ("step", "emitted", "preempted", "finished", "running", "waiting")}
         steps.append({**kept, **batches, "free_blocks": step["free_blocks"]})

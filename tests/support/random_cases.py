@@ -11,8 +11,8 @@ from factories import a_record
 from tracesim import TraceRecord
 
 
-class Asked(NamedTuple):
-    """A request as a property draws it: lengths, and what it is asked under."""
+class DrawnRequest(NamedTuple):
+    """A request as Hypothesis draws it: the lengths of prompt and response, its arrival, and its limits."""
 
     prompt: int
     response: int
@@ -21,9 +21,9 @@ class Asked(NamedTuple):
     priority: int
 
 
-asked = st.lists(
+drawn_requests = st.lists(
     st.builds(
-        Asked,
+        DrawnRequest,
         st.integers(1, 20),
         st.integers(0, 12),
         st.integers(0, 9),
@@ -35,15 +35,16 @@ asked = st.lists(
 )
 
 
-common = {
+common_settings = {
     "max_num_seqs": st.integers(1, 5),
     "block_size": st.sampled_from([1, 4]),
     "num_gpu_blocks": st.integers(40, 60),
 }
 
 
-token_budget = {
-    **common,
+vllm_v1_settings = {
+    **common_settings,
+    "engine": st.just("vllm-v1"),
     "max_num_batched_tokens": st.integers(33, 48) | st.just(2048),
     "watermark": st.sampled_from([0.0, 0.1]),
     "enable_prefix_caching": st.booleans(),
@@ -54,22 +55,22 @@ token_budget = {
 }
 
 
-engines = st.one_of(
-    st.fixed_dictionaries({"engine": st.sampled_from(["simple", "vllm-v0"]), **common}),
-    st.fixed_dictionaries({"engine": st.just("vllm-v1"), **token_budget}),
+drawn_settings = st.one_of(
+    st.fixed_dictionaries({"engine": st.sampled_from(["simple", "vllm-v0"]), **common_settings}),
+    st.fixed_dictionaries(vllm_v1_settings),
 )
 
 
-def records_of(asked: Sequence[Asked]) -> list[TraceRecord]:
-    """Prompts and responses are all prefixes of the same two texts, so that prefixes are shared."""
+def records_of(requests: Sequence[DrawnRequest]) -> list[TraceRecord]:
+    """Return records whose prompts, and whose responses, are prefixes of one text: prefixes are shared."""
     return [
         a_record(
             f"r{number}",
-            prompt=("prefix" * 4)[: one.prompt],
-            response="abcdefghijkl"[: one.response],
-            arrival_step=one.arrival_step,
-            max_tokens=one.max_tokens,
-            priority=one.priority,
+            prompt=("prefix" * 4)[: request.prompt],
+            response="abcdefghijkl"[: request.response],
+            arrival_step=request.arrival_step,
+            max_tokens=request.max_tokens,
+            priority=request.priority,
         )
-        for number, one in enumerate(asked)
+        for number, request in enumerate(requests)
     ]

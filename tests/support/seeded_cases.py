@@ -1,4 +1,4 @@
-"""Cases drawn from a seed: traces and settings that are often short of blocks, budget or seats at once."""
+"""Cases drawn from a seed, in which blocks, budget and `max_num_seqs` are often short at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Settings = dict[str, Any]
 
 
 def case_of(seed: int) -> tuple[list[TraceRecord], Settings]:
-    """The records and the engine's settings that belong to `seed`."""
+    """Return the records and the engine settings for `seed`."""
     rng = Random(seed)
     if rng.random() < 0.2:
         records, longest, block_size = _with_hash_ids(rng)
@@ -22,19 +22,23 @@ def case_of(seed: int) -> tuple[list[TraceRecord], Settings]:
 
 
 def _with_hash_ids(rng: Random) -> tuple[list[TraceRecord], int, int]:
+    """Return records whose prompts are known by hash ids, the most tokens of one, and the block size."""
     prompts, outputs = rng.choice([600, 1600, 3000]), rng.choice([1, 30, 300])
+    hash_block_size = rng.choice([None, None, 512, 64, 16])
+    size = hash_block_size or 512
     records = []
     for number in range(rng.randint(1, 12)):
         length = rng.randint(1, prompts)
-        chunks = range(-(-length // 512))
-        hash_ids = tuple(rng.choice([0, 0, 0, 1]) + 10 * chunk * rng.randint(0, 1) for chunk in chunks)
-        fields = {"input_length": length, "output_length": rng.randint(0, outputs), "hash_ids": hash_ids}
-        records.append(a_record(f"r{number}", **fields, **_asked(rng, outputs)))
-    return records, prompts + outputs, rng.choice([128, 256, 384, 512, 1024])
+        blocks = range(-(-length // size))
+        hash_ids = tuple(rng.choice([0, 0, 0, 1]) + 10 * block * rng.randint(0, 1) for block in blocks)
+        lengths = {"input_length": length, "output_length": rng.randint(0, outputs)}
+        fields = {**lengths, "hash_ids": hash_ids, "hash_block_size": hash_block_size}
+        records.append(a_record(f"r{number}", **fields, **_limits(rng, outputs)))
+    return records, prompts + outputs, rng.choice([size // 4, size // 2, 3 * size // 4, size, 2 * size])
 
 
 def _with_text_or_lengths(rng: Random) -> tuple[list[TraceRecord], int, int]:
-    """Prompts that share beginnings, and go on with what others answered."""
+    """Return records whose prompts share beginnings and parts of answers; the rest as `_with_hash_ids`."""
     prompts, outputs = rng.choice([3, 8, 20, 60]), rng.choice([0, 1, 5, 20, 60])
     alphabet = rng.choice(["a", "ab", "abc"])
     beginnings = ["".join(rng.choices(alphabet, k=prompts)) for _ in range(rng.randint(1, 3))]
@@ -49,11 +53,12 @@ def _with_text_or_lengths(rng: Random) -> tuple[list[TraceRecord], int, int]:
             if rng.random() < 0.3:
                 prompt = (prompt[: rng.randint(0, length)] + answer)[:prompts]
             fields = {"prompt": prompt, "response": answer[rng.randint(0, 1) :][:output]}
-        records.append(a_record(f"r{number}", **fields, **_asked(rng, outputs)))
+        records.append(a_record(f"r{number}", **fields, **_limits(rng, outputs)))
     return records, prompts + outputs, rng.choice([1, 2, 3, 4])
 
 
-def _asked(rng: Random, outputs: int) -> dict[str, Any]:
+def _limits(rng: Random, outputs: int) -> dict[str, Any]:
+    """Return when a request arrives, its priority and its limit."""
     return {
         "arrival_step": rng.randint(0, rng.choice([0, 3, 10, 60])),
         "priority": rng.choice([None, 0, -1, 1]),
@@ -62,6 +67,7 @@ def _asked(rng: Random, outputs: int) -> dict[str, Any]:
 
 
 def _settings(rng: Random, longest: int, block_size: int) -> Settings:
+    """Return settings for requests of up to `longest` tokens."""
     needed = -(-longest // block_size)
     settings: Settings = {
         "engine": rng.choice(["simple", "vllm-v0", "vllm-v1", "vllm-v1", "vllm-v1"]),
