@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from tracesim.errors import ConfigError, UnknownPromptError
 from tracesim.responses.recorded_response import RecordedResponse
-from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.recordings import Prompt, shortened
+from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.simulator import TraceSimulator
 from tracesim.trace.record import TraceRecord
 from tracesim.vllm.served_tokenizer import ServedTokenizer
