@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from steps import a_logged_step
 from tracesim.analysis.step_diff import Comparison, StepDiff, align, diff_steps
-from tracesim.analysis.step_log import GOLDEN_TELLS, STEP_TELLS, LoggedStep, StepLog
+from tracesim.analysis.step_log import GOLDEN_FIELDS, STEP_FIELDS, LoggedStep, StepLog
 from tracesim.errors import ConfigError
 
-TELLS = {name: parts for name, parts in STEP_TELLS.items() if name != "cached"}
+LOG_FIELDS = {name: parts for name, parts in STEP_FIELDS.items() if name != "cached"}
 
 ids = st.sampled_from(["r1", "r2", "r3"])
 figures = st.integers(0, 9)
 batches = st.lists(st.fixed_dictionaries({"id": ids, "computed": figures, "tokens": figures}), max_size=3)
-STEP_FIELDS = {
+DRAWN_FIELDS = {
     "prefill": batches,
     "decode": batches,
     "emitted": st.lists(
@@ -38,7 +38,7 @@ STEP_FIELDS = {
     "waiting": figures,
     "free_blocks": st.none() | figures,
 }
-logs = st.lists(st.fixed_dictionaries(STEP_FIELDS), min_size=1, max_size=8).map(
+logs = st.lists(st.fixed_dictionaries(DRAWN_FIELDS), min_size=1, max_size=8).map(
     lambda steps: [LoggedStep(number, fields) for number, fields in enumerate(steps)]
 )
 
@@ -51,11 +51,11 @@ def compare(
 
 
 def a_log(steps: Iterable[LoggedStep] = ()) -> StepLog:
-    return StepLog("log", TELLS, iter(steps))
+    return StepLog("log", LOG_FIELDS, iter(steps))
 
 
 def a_golden_log(steps: Iterable[LoggedStep] = ()) -> StepLog:
-    return StepLog("golden", GOLDEN_TELLS, iter(steps), frozenset({"finished", "preempted"}), "case")
+    return StepLog("golden", GOLDEN_FIELDS, iter(steps), frozenset({"finished", "preempted"}), "case")
 
 
 @given(logs)
@@ -68,9 +68,9 @@ def test_a_log_is_equal_to_itself(steps: list[LoggedStep]) -> None:
 @given(logs, st.data())
 def test_one_changed_field_is_found_at_its_step_and_named(steps: list[LoggedStep], data: Any) -> None:
     at = data.draw(st.integers(0, len(steps) - 1))
-    name = data.draw(st.sampled_from(sorted(STEP_FIELDS)))
+    name = data.draw(st.sampled_from(sorted(DRAWN_FIELDS)))
     old = steps[at].fields[name]
-    new = data.draw(STEP_FIELDS[name].filter(lambda value: value != old))
+    new = data.draw(DRAWN_FIELDS[name].filter(lambda value: value != old))
     changed = [*steps[:at], LoggedStep(at, {**steps[at].fields, name: new}), *steps[at + 1 :]]
     diff = compare(steps, changed)
 

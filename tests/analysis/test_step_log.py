@@ -13,7 +13,7 @@ import pytest
 from factories import a_record, an_engine, steps_of
 from paths import GOLDEN
 from steps import a_step, write_lines
-from tracesim.analysis.step_log import STEP_TELLS, LoggedStep, logged, open_step_log
+from tracesim.analysis.step_log import STEP_FIELDS, LoggedStep, open_step_log, to_logged_step
 from tracesim.engine.step_json import step_to_json
 from tracesim.engine.step_records import StepRecord
 from tracesim.errors import StepLogError
@@ -57,20 +57,20 @@ def test_a_saved_run_is_read_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl.gz"
     path.write_bytes(gzip.compress(b"".join(map(step_to_json, records))))
 
-    assert list(map(logged, records)) == list(open_step_log(path).steps)
+    assert list(map(to_logged_step, records)) == list(open_step_log(path).steps)
 
 
 def test_every_field_of_a_step_record_is_told() -> None:
     """Only when it happened is not: steps are compared, not how long they take."""
-    assert {field.name for field in fields(StepRecord)} - {"start", "duration"} == {"step", *STEP_TELLS}
+    assert {field.name for field in fields(StepRecord)} - {"start", "duration"} == {"step", *STEP_FIELDS}
 
 
 def test_what_is_cached_is_told_where_the_log_has_it(tmp_path: Path) -> None:
     with_it = a_file(tmp_path, a_step(cached=[]))
     without = a_file(tmp_path, a_step(), name="without.jsonl")
 
-    assert "cached" in open_step_log(with_it).tells
-    assert "cached" not in open_step_log(without).tells
+    assert "cached" in open_step_log(with_it).fields
+    assert "cached" not in open_step_log(without).fields
 
 
 def test_a_golden_case_becomes_steps_without_the_idle_ones(tmp_path: Path) -> None:
@@ -135,17 +135,17 @@ def test_one_of_several_cases_has_to_be_chosen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("objects", "expected"),
     [
-        ([], ": holds no steps"),
+        ([], ": has no steps"),
         ([[1]], ":1: is not a JSON object"),
-        ([{"prompt": "Hi", "response": "there"}], ":1: is no step record"),
+        ([{"prompt": "Hi", "response": "there"}], ":1: is neither a step record"),
         ([{"schema": "tracesim.report/1"}], ":1: has the schema 'tracesim.report/1'"),
         ([a_step(0), a_step(0)], ":2: step 0 comes after step 0"),
-        ([a_step(0), {"schema": "x"}], ":2: is no step record: its schema is 'x'"),
+        ([a_step(0), {"schema": "x"}], ":2: is not a step record: its schema is 'x'"),
         ([a_step(0, step="0")], ":1: step: must be an integer"),
-        ([a_step(0, running=True)], ":1: running: is not"),
-        ([a_step(0, emitted=[{"id": "r1"}])], ":1: emitted: is not"),
-        ([a_step(0, preempted=[1])], ":1: preempted: is not"),
-        ([a_step(0, decode={})], ":1: decode: is not"),
+        ([a_step(0, running=True)], ":1: running: has another type"),
+        ([a_step(0, emitted=[{"id": "r1"}])], ":1: emitted: has another type"),
+        ([a_step(0, preempted=[1])], ":1: preempted: has another type"),
+        ([a_step(0, decode={})], ":1: decode: has another type"),
         ([a_step(0, cached=[]), a_step(1)], ":2: cached: is missing"),
         ([a_case(requests=[{}])], ":1: the case plain is not a golden case: KeyError"),
         ([a_case(steps=[1])], ":1: the case plain is not a golden case: TypeError"),

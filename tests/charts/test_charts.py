@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chart_cases import NASTY, a_crowded_engine, a_picture, a_step
+from chart_cases import NASTY, a_crowded_engine, a_step, chart_data_of_run
 from factories import a_record, an_engine
-from tracesim.charts.bins import edges_of, span_counts, step_series, step_times
+from tracesim.charts.bins import bin_edges, span_counts, step_series, step_times
+from tracesim.charts.chart_data import ChartData
 from tracesim.charts.distribution import Distribution
 from tracesim.charts.html import html_page
-from tracesim.charts.labels import period, visible
+from tracesim.charts.labels import format_duration, visible
 from tracesim.charts.latency_charts import latency_charts
 from tracesim.charts.perfetto import ENGINE, SLOTS, perfetto_trace
-from tracesim.charts.picture import Picture
 from tracesim.charts.request_chart import request_charts
 from tracesim.charts.tables import tables
 from tracesim.charts.time_charts import Chart, charts_over_time, phases_chart
@@ -37,7 +37,7 @@ def columns(*steps: tuple[float, float]) -> StepColumns:
 
 def test_few_steps_are_bins_of_their_own() -> None:
     steps = columns((0, 1), (1, 1), (5, 1))
-    edges = edges_of(step_times(steps))
+    edges = bin_edges(step_times(steps))
     series = step_series(steps, [4, 2, 3], edges)
 
     assert edges == [0, 1, 2, 5, 6]
@@ -47,7 +47,7 @@ def test_few_steps_are_bins_of_their_own() -> None:
 
 def test_a_bin_has_the_mean_by_time_and_the_extremes() -> None:
     steps = columns((0, 1), (1, 3), (4, 4))
-    series = step_series(steps, [8, 4, 2], edges_of(step_times(steps), most=2))
+    series = step_series(steps, [8, 4, 2], bin_edges(step_times(steps), most=2))
 
     assert (series.mean, series.low, series.high) == ([5, 2], [4, 2], [8, 2])
 
@@ -56,13 +56,13 @@ def test_the_rounding_of_a_sum_is_no_pause() -> None:
     steps = columns((0.1, 0.2), (0.3, 0.1))
 
     assert 0.1 + 0.2 != 0.3
-    assert 0 not in step_series(steps, [4, 2], edges_of(step_times(steps))).low
+    assert 0 not in step_series(steps, [4, 2], bin_edges(step_times(steps))).low
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1), st.integers(1, 60))
 def test_bins_hold_all_the_time_of_all_spans(pairs: list[tuple[int, int]], most: int) -> None:
     spans = [Span(0, Phase.DECODE, min(pair), max(pair)) for pair in pairs]
-    edges = edges_of([time for pair in pairs for time in pair], most)
+    edges = bin_edges([time for pair in pairs for time in pair], most)
     counts = span_counts(spans, edges)
     widths = [after - before for before, after in pairwise(edges)]
 
@@ -79,9 +79,13 @@ def test_percentiles_are_those_of_numpy() -> None:
     assert [values.below(border) for border in (1, 2, 5, 9)] == [0, 2, 3, 4]
 
 
-def test_lengths_of_time_are_said_in_the_unit_that_fits() -> None:
-    assert [period(value, "steps") for value in (1, 2.5, 1200)] == ["1 step", "2.5 steps", "1,200 steps"]
-    assert [period(value, "s") for value in (0.0123, 1.5)] == ["12.3 ms", "1.50 s"]
+def test_durations_have_the_unit_that_fits() -> None:
+    assert [format_duration(value, "steps") for value in (1, 2.5, 1200)] == [
+        "1 step",
+        "2.5 steps",
+        "1,200 steps",
+    ]
+    assert [format_duration(value, "s") for value in (0.0123, 1.5)] == ["12.3 ms", "1.50 s"]
 
 
 def test_what_does_not_show_is_escaped_and_what_is_long_is_cut() -> None:
@@ -89,9 +93,9 @@ def test_what_does_not_show_is_escaped_and_what_is_long_is_cut() -> None:
     assert visible("abcdef", 4) == "abc…"
 
 
-def every_chart(picture: Picture) -> list[Chart]:
-    rows = request_charts(picture.timeline, picture.timeline.spans_by_request())
-    return [*charts_over_time(picture), *latency_charts(picture), phases_chart(picture.timeline), *rows]
+def every_chart(data: ChartData) -> list[Chart]:
+    rows = request_charts(data.timeline, data.timeline.spans_by_request())
+    return [*charts_over_time(data), *latency_charts(data), phases_chart(data.timeline), *rows]
 
 
 @pytest.mark.parametrize("unit", ["steps", "s"])
@@ -105,8 +109,8 @@ def test_plotly_knows_every_field_of_every_figure(requests: int, unit: Unit) -> 
         "E2E": {3.0: 2},
         "x": {1: 1, 7: 2},
     }
-    picture = a_picture(a_crowded_engine(requests), unit, latencies=latencies)
-    charts = every_chart(picture)
+    data = chart_data_of_run(a_crowded_engine(requests), unit, latencies=latencies)
+    charts = every_chart(data)
 
     assert [
         "batch",
@@ -127,7 +131,7 @@ def test_many_steps_are_drawn_as_bins_that_say_so() -> None:
     timeline = Timeline()
     for number in range(5000):
         timeline.add(a_step(number, prefill=[("a", number % 7)], free_blocks=1), number, 1.0)
-    batch, *_ = charts_over_time(Picture("many", timeline))
+    batch, *_ = charts_over_time(ChartData("many", timeline))
 
     assert "5,000 steps in 800 bins of 6.2 steps each" in batch.note
     assert [trace["name"] for trace in batch.figures[""]["data"]] == ["decode", "prefill", "largest"]
@@ -135,8 +139,8 @@ def test_many_steps_are_drawn_as_bins_that_say_so() -> None:
 
 
 def test_many_requests_are_shown_as_samples_that_say_so() -> None:
-    picture = a_picture(a_crowded_engine(100))
-    neighbours, samples = request_charts(picture.timeline, picture.timeline.spans_by_request())
+    data = chart_data_of_run(a_crowded_engine(100))
+    neighbours, samples = request_charts(data.timeline, data.timeline.spans_by_request())
 
     assert "60 of 100 requests" in neighbours.note
     assert "60 of 100 requests" in samples.note
@@ -148,8 +152,8 @@ def test_many_requests_are_shown_as_samples_that_say_so() -> None:
 
 
 def test_samples_of_requests_begin_at_their_arrival() -> None:
-    picture = a_picture(a_crowded_engine(100))
-    _, samples = request_charts(picture.timeline, picture.timeline.spans_by_request())
+    data = chart_data_of_run(a_crowded_engine(100))
+    _, samples = request_charts(data.timeline, data.timeline.spans_by_request())
     figure = samples.figures["evenly spread"]
     firsts = {
         row: start
@@ -169,8 +173,8 @@ def test_tables_tell_times_by_phase_and_the_slowest_first() -> None:
     timeline.add(a_step(0, prefill=[("a", 5)], emitted=["a"]), 0, 1)
     timeline.add(a_step(1, prefill=[("b", 7)], decode=["a"], emitted=["a", "b"], finished=["b"]), 1, 1)
     timeline.add(a_step(2, decode=["a"], emitted=["a"], finished=["a"]), 2, 1)
-    picture = Picture("two", timeline, settings={"engine": "simple", "stop": None})
-    percentiles, slowest, settings = tables(picture, timeline.spans_by_request())
+    data = ChartData("two", timeline, settings={"engine": "simple", "stop": None})
+    percentiles, slowest, settings = tables(data, timeline.spans_by_request())
 
     assert percentiles.rows[-1] == ("arrival to end", "2", "2.5", "2.5", "2.9", "3.0", "3")
     assert slowest.rows == [
@@ -201,7 +205,7 @@ def a_nasty_page() -> bytes:
     records = [a_record(name, prompt="p", response="abc") for name in NASTY]
     settings = {"stop": ["</table><script>"]}
     return html_page(
-        a_picture(an_engine(records), summary=[("requests", "<b>4</b>: of 4")], settings=settings)
+        chart_data_of_run(an_engine(records), summary=[("requests", "<b>4</b>: of 4")], settings=settings)
     )
 
 
@@ -234,13 +238,13 @@ def test_ids_are_no_markup_in_charts_either() -> None:
 
 def test_a_page_of_nothing_has_no_charts() -> None:
     pytest.importorskip("plotly")
-    page = Markup(html_page(Picture("empty", Timeline())))
+    page = Markup(html_page(ChartData("empty", Timeline())))
 
     assert "figure" not in [tag for tag, _ in page.elements]
 
 
-def events_of(picture: Picture) -> Iterator[dict[str, Any]]:
-    document = json.loads(b"".join(perfetto_trace(picture)))
+def events_of(data: ChartData) -> Iterator[dict[str, Any]]:
+    document = json.loads(b"".join(perfetto_trace(data)))
     assert {"displayTimeUnit", "otherData", "traceEvents"} == document.keys()
     yield from document["traceEvents"]
 
@@ -248,7 +252,7 @@ def events_of(picture: Picture) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("unit", ["steps", "s"])
 def test_every_event_has_what_its_kind_asks_for(unit: Unit) -> None:
     wanted = {"M": {"args"}, "X": {"ts", "dur", "tid"}, "C": {"ts", "args"}}
-    for event in events_of(a_picture(unit=unit)):
+    for event in events_of(chart_data_of_run(unit=unit)):
         assert {"name", "pid", *wanted[event["ph"]]} <= event.keys()
         assert event.get("ts", 0) >= 0
         assert event.get("dur", 0) >= 0
@@ -258,7 +262,7 @@ def test_every_event_has_what_its_kind_asks_for(unit: Unit) -> None:
 
 def test_slices_of_a_track_follow_each_other_or_nest() -> None:
     tracks: dict[tuple[int, int], list[tuple[float, float]]] = {}
-    for event in events_of(a_picture(a_crowded_engine(100), "s")):
+    for event in events_of(chart_data_of_run(a_crowded_engine(100), "s")):
         if event["ph"] == "X":
             track = tracks.setdefault((event["pid"], event["tid"]), [])
             track.append((event["ts"], event["ts"] + event["dur"]))
@@ -279,7 +283,7 @@ def test_a_slot_shows_a_request_and_its_phases_from_admission_to_end() -> None:
     timeline.add(a_step(0, prefill=[("a", 5)], emitted=["a"], running=1, free_blocks=3), 1.0, 0.25)
     timeline.add(a_step(1, preempted=["a"], decode=["b"], free_blocks=5), 1.25, 0.001)
     timeline.add(a_step(2, prefill=[("a", 6)], emitted=["a"], finished=["a"], free_blocks=5), 2.0, 0.5)
-    events = list(events_of(Picture("one", timeline, num_blocks=5)))
+    events = list(events_of(ChartData("one", timeline, num_blocks=5)))
     slot = [(e["name"], e["ts"], e["dur"]) for e in events if e["pid"] == SLOTS and e["ph"] == "X"]
     blocks = [(e["ts"], e["args"]) for e in events if e["name"] == "KV blocks used"]
     tokens = [(e["ts"], e["args"]["tokens"]) for e in events if e["name"] == "batch tokens"]
@@ -297,9 +301,9 @@ def test_a_slot_shows_a_request_and_its_phases_from_admission_to_end() -> None:
 
 
 def test_no_two_requests_are_in_one_slot_at_a_time_and_slots_are_used_again() -> None:
-    picture = a_picture(a_crowded_engine(100))
+    data = chart_data_of_run(a_crowded_engine(100))
     stays: dict[int, list[tuple[int, int]]] = {}
-    for event in events_of(picture):
+    for event in events_of(data):
         if event.get("cat") == "request":
             stays.setdefault(event["tid"], []).append((event["ts"], event["ts"] + event["dur"]))
 
@@ -310,7 +314,7 @@ def test_no_two_requests_are_in_one_slot_at_a_time_and_slots_are_used_again() ->
 
 
 def test_without_a_clock_the_trace_says_what_a_step_is_shown_as() -> None:
-    document = json.loads(b"".join(perfetto_trace(a_picture(settings={"engine": "x"}))))
+    document = json.loads(b"".join(perfetto_trace(chart_data_of_run(settings={"engine": "x"}))))
 
     assert "1 step is shown as 1 ms" in document["otherData"]["time"]
     assert document["otherData"]["setting: engine"] == "x"

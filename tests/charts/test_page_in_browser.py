@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chart_cases import NASTY, a_crowded_engine, a_picture
+from chart_cases import NASTY, a_crowded_engine, chart_data_of_run
 from factories import a_record, an_engine
 from tracesim import LLMEngine
 from tracesim.charts.html import html_page
@@ -61,7 +61,9 @@ def test_a_page_draws_every_chart_without_a_word(
     """What the page's security policy forbids, which is every request, would be told on the console."""
     pytest.importorskip("plotly")
     latencies = {"TTFT": {0.1: 1, 0.2: 3, 9.0: 1}, "ITL": {0.01: 9}}
-    document, console = shown(html_page(a_picture(engine(), "s", latencies=latencies)), tmp_path, width)
+    document, console = shown(
+        html_page(chart_data_of_run(engine(), "s", latencies=latencies)), tmp_path, width
+    )
     charts = re.findall(r'<div class="chart[^"]*" id="chart-([a-z0-9-]+)"', document)
 
     assert console == []
@@ -73,7 +75,7 @@ def test_a_page_draws_every_chart_without_a_word(
 
 def test_the_console_tells_what_is_forbidden(tmp_path: Path) -> None:
     pytest.importorskip("plotly")
-    page = html_page(a_picture()).replace(b"</main>", b'<img src="http://example.org/x.png"></main>')
+    page = html_page(chart_data_of_run()).replace(b"</main>", b'<img src="http://example.org/x.png"></main>')
     _, console = shown(page, tmp_path)
 
     assert any("Content Security Policy" in line for line in console)

@@ -8,7 +8,7 @@ import pytest
 
 from chart_cases import a_step
 from factories import a_record, an_engine, steps_of
-from tracesim.charts.timeline import ENDLESS, Phase, Timeline
+from tracesim.charts.timeline import UNLIMITED, Phase, Timeline
 from tracesim.engine.step_records import StepRecord
 
 
@@ -119,7 +119,7 @@ def test_steps_are_kept_as_columns() -> None:
         list(steps.running),
         list(steps.waiting),
         list(steps.free_blocks),
-    ) == ([3, 0], [2, 0], [7, ENDLESS])
+    ) == ([3, 0], [2, 0], [7, UNLIMITED])
     assert (timeline.start, timeline.end) == (0.5, 2.5)
 
 

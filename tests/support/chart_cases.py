@@ -7,7 +7,7 @@ from typing import Any
 
 from factories import a_record, an_engine, steps_of
 from tracesim import EmittedToken, FinishedRequest, LLMEngine, ScheduledTokens, StepRecord
-from tracesim.charts.picture import Picture
+from tracesim.charts.chart_data import ChartData
 from tracesim.charts.timeline import Timeline, Unit
 
 NASTY = [
@@ -18,8 +18,8 @@ NASTY = [
 ]
 
 
-def a_picture(engine: LLMEngine | None = None, unit: Unit = "steps", **more: Any) -> Picture:
-    """A picture of a run; each step takes 10 ms where the unit is seconds."""
+def chart_data_of_run(engine: LLMEngine | None = None, unit: Unit = "steps", **more: Any) -> ChartData:
+    """A data of a run; each step takes 10 ms where the unit is seconds."""
     engine = engine or a_crowded_engine(12)
     scale, timeline = (1.0 if unit == "steps" else 0.01), Timeline(unit)
     num_blocks = engine.scheduler.num_free_blocks
@@ -27,7 +27,7 @@ def a_picture(engine: LLMEngine | None = None, unit: Unit = "steps", **more: Any
         timeline.add(record, record.step * scale, scale)
     for progress in engine.requests.values():
         timeline.arrived(progress.request.id, (progress.arrival_step or 0) * scale)
-    return Picture("a run", timeline, num_blocks=num_blocks, **more)
+    return ChartData("a run", timeline, num_blocks=num_blocks, **more)
 
 
 def a_crowded_engine(requests: int) -> LLMEngine:

@@ -22,12 +22,12 @@ class ChartSink(Sink):
         """Draw the run and write the files."""
         title = f"tracesim replay, engine {self._engine.config.engine}"
         rows = summary_rows(figures.summary, figures.metrics)
-        picture = self._recorder.picture(title, rows, figures.settings)
+        data = self._recorder.chart_data(title, rows, figures.settings)
         if self._page:
             from tracesim.charts.html import html_page
 
-            self._page.write(html_page(picture))
+            self._page.write(html_page(data))
         if self._perfetto:
             from tracesim.charts.perfetto import perfetto_trace
 
-            self._perfetto.writelines(perfetto_trace(picture))
+            self._perfetto.writelines(perfetto_trace(data))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import typer
 
 from tracesim.analysis.step_diff import Comparison, StepDiff, StepMatcher, StepPair
-from tracesim.analysis.step_log import log_of_run, logged, open_step_log
+from tracesim.analysis.step_log import open_step_log, run_log, to_logged_step
 from tracesim.engine.step_records import StepRecord
 from tracesim_cli.commands.replay_options import ComparisonOptions, OutputFormat
 from tracesim_cli.commands.replay_sinks import RunFigures, Sink, is_for_people, people_stream
@@ -34,13 +34,13 @@ class ExpectationSink(Sink):
         if options.case is not None and expected.case is None:
             raise typer.BadParameter(f"{path} is not a golden file and has no cases", param_hint="--case")
         self._format = output_format
-        self._comparison = Comparison(expected, log_of_run(prefix_caching), options.ignore or ())
+        self._comparison = Comparison(expected, run_log(prefix_caching), options.ignore or ())
         self._matcher = StepMatcher(self._comparison)
         self._diff = StepDiff()
 
     def on_step(self, record: StepRecord) -> None:
         """Compare a step. Raises UnexpectedStepError if it differs, or if one before it is missing."""
-        self._compare(self._matcher.push(logged(record)))
+        self._compare(self._matcher.push(to_logged_step(record)))
 
     def end_steps(self) -> None:
         """Raise UnexpectedStepError if the log has more steps."""

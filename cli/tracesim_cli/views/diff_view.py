@@ -114,7 +114,7 @@ class _DiffView:
 
     def equal_step(self, pair: StepPair) -> Line:
         """Return a step that is equal in both logs, from the log that has more of its tokens."""
-        prefer_left = len(self._left.tells["emitted"]) > len(self._right.tells["emitted"])
+        prefer_left = len(self._left.fields["emitted"]) > len(self._right.fields["emitted"])
         return self._row(" ", pair.left if prefer_left else pair.right)
 
     def later_step(self, pair: StepPair) -> Line:

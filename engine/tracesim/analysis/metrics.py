@@ -1,9 +1,10 @@
-"""How well an engine kept pace: latencies, throughput, goodput, as vLLM's serving benchmark defines them.
+"""Latencies, throughput and goodput of a run, as vLLM's serving benchmark defines them.
 
-TTFT: from a request's arrival to its first token. TPOT: from there to the last token, for each token after
-the first. ITL: between two tokens of a request, over all of them. E2E: from arrival to the last token. Queue
-time: from arrival to the first step that computes any of the prompt. Percentiles are interpolated between
-the two nearest ranks, as NumPy does unless told otherwise.
+TTFT is the time from the arrival of a request to its first token. TPOT is the time from there to the last
+token, divided by the number of tokens after the first. ITL is the time between two tokens of a request,
+over all tokens of all requests. E2E is the time from arrival to the last token. Queue time is the time from
+arrival to the first step that computes any of the prompt. Percentiles are interpolated between the two
+nearest ranks, as NumPy does by default.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tracesim.timing.token_gaps import TokenGaps
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """A distribution in seconds: its mean and percentiles."""
+    """The mean and percentiles of a latency, in seconds."""
 
     mean: float
     p50: float
@@ -32,7 +33,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class RequestLatency:
-    """One request in seconds; None where it emitted too little: no token, or for `tpot` no second one."""
+    """The latencies of one request in seconds; None if it emitted no token, or for `tpot` no second one."""
 
     arrival_time: float | None = None
     queue_time: float | None = None
@@ -47,14 +48,14 @@ NO_LATENCY: Final = RequestLatency()
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """What a request must keep to be good, in seconds; None: anything will do."""
+    """A service level objective: limits for each request in seconds; None means no limit."""
 
     ttft: float | None = None
     tpot: float | None = None
     e2e: float | None = None
 
     def is_met_by(self, latency: RequestLatency) -> bool:
-        """Whether a request kept every limit; one that emitted nothing kept none."""
+        """Whether a request kept every limit; a request that emitted nothing kept none."""
         for field in fields(self):
             limit, found = getattr(self, field.name), getattr(latency, field.name)
             if limit is not None and found is not None and found > limit:
@@ -84,7 +85,7 @@ class Metrics:
 
 
 def parse_slo(value: str) -> Slo:
-    """The limits that `ttft=500ms,tpot=50ms` stands for. Raises ConfigError."""
+    """Return the limits in a text such as `ttft=500ms,tpot=50ms`. Raises ConfigError."""
     limits: dict[str, float] = {}
     known = [field.name for field in fields(Slo)]
     for part in value.split(","):
@@ -101,7 +102,7 @@ def parse_slo(value: str) -> Slo:
 
 
 def latency_of(times: RequestTimes, output_tokens: int) -> RequestLatency:
-    """One request's latencies."""
+    """Return the latencies of one request."""
     arrived, first, last = times.arrived, times.first_token, times.last_token
     gaps = output_tokens - 1
     between = None if first is None or last is None or gaps < 1 else (last - first) / gaps
@@ -126,7 +127,10 @@ def measure(
     output_tokens: int,
     slo: Slo | None = None,
 ) -> Metrics:
-    """The figures of a run: of `requests` that finished, each with its output tokens, and of all tokens."""
+    """Return the metrics of a run from the requests that finished, each with its output tokens.
+
+    `prompt_tokens` and `output_tokens` count the tokens of all requests.
+    """
     duration = timekeeper.now / PER_SECOND
 
     def a_second(count: float) -> float:
@@ -161,20 +165,20 @@ def measure(
 
 
 def _latency(picoseconds: Sequence[float]) -> Latency | None:
-    """Mean and percentiles; None where there is nothing."""
+    """Return the mean and percentiles of values in picoseconds; None if there are none."""
     if not picoseconds:
         return None
     return _distribution(math.fsum(picoseconds) / len(picoseconds), sorted(picoseconds), len(picoseconds))
 
 
 def _of_gaps(gaps: TokenGaps) -> Latency | None:
-    """The same of the times between tokens."""
+    """Return the mean and percentiles of the times between tokens."""
     ordered = gaps.ordered()
     count = len(ordered)
     return _distribution(gaps.total() / count, ordered, count) if count else None
 
 
 def _distribution(mean: float, ordered: Ordered, count: int) -> Latency:
-    """Of `count` values in picoseconds, in order, the mean of which is known."""
+    """Return the mean and percentiles of `count` ordered values in picoseconds, in seconds."""
     percentiles = [percentile(ordered, count, percent) / PER_SECOND for percent in PERCENTILES]
     return Latency(mean / PER_SECOND, *percentiles)

@@ -1,4 +1,4 @@
-"""Percentiles, by one definition everywhere."""
+"""Percentiles, with one definition everywhere."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ PERCENTILES: Final = (50, 90, 99)
 
 
 class Ordered(Protocol):
-    """Values in order: a sorted sequence, or what can tell the value of a rank."""
+    """Values in ascending order: a sorted sequence, or an object that returns the value of a rank."""
 
     def __getitem__(self, rank: int, /) -> float: ...
 
 
 def percentile(ordered: Ordered, count: int, percent: float) -> float:
-    """The value that `percent` of `count` values in order, at least one, do not exceed.
+    """Return the value that `percent` of `count` values do not exceed; `count` is at least 1.
 
-    Between two ranks it is interpolated, as NumPy and vLLM's serving benchmark do.
+    Between two ranks it is interpolated linearly, as NumPy and vLLM's serving benchmark do.
     """
     place = (count - 1) * percent / 100
     below = int(place)

@@ -1,4 +1,4 @@
-"""A run in figures: one row a request and a summary. Pure functions; nothing here prints."""
+"""The report of a run: a row for each request, a summary, and metrics. Pure functions that print nothing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ REPORT_SCHEMA = "tracesim.report/1"
 class RequestReport:
     """What became of one request. Steps count from 0; what has not happened is None.
 
-    `output_tokens` counts emitted tokens, `text` is the output they make (None when only ids or lengths are
-    known), `preemptions` how often the request lost its KV cache and was computed again. `cached_tokens` of
-    the prompt were in the prefix cache when the request was first admitted.
+    `output_tokens` counts emitted tokens, `text` is the output they make (None if only ids or lengths are
+    known), `preemptions` counts how often the request lost its KV cache and was computed again.
+    `cached_tokens` of the prompt were in the prefix cache when the request was first admitted.
     """
 
     id: str
@@ -43,9 +43,9 @@ class RequestReport:
 
 @dataclass(frozen=True, slots=True)
 class TimedRequestReport(RequestReport):
-    """The same under a clock: in seconds when it arrived, and its latencies as `metrics` defines them.
+    """A request's row in a run with a clock: its arrival and its latencies, as `metrics` defines them.
 
-    None where it emitted too little for one.
+    In seconds; None if the request emitted too few tokens for a latency.
     """
 
     arrival_time: float | None = None
@@ -57,7 +57,7 @@ class TimedRequestReport(RequestReport):
 
 @dataclass(frozen=True, slots=True)
 class BatchSizes:
-    """Requests in a batch over the steps that had any: their mean and their maximum."""
+    """The number of requests in a batch, over the steps that had any: mean and maximum."""
 
     mean: float
     max: int
@@ -65,9 +65,9 @@ class BatchSizes:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run at a glance. `steps` counts the steps that did something, idle ones left out.
+    """The main figures of a run. `steps` counts the steps that did something, without idle ones.
 
-    `peak_kv_cache_usage` is the largest part of the KV blocks held at once; None when they are endless.
+    `peak_kv_cache_usage` is the largest fraction of the KV blocks in use at once (None: unlimited).
     `prefix_cache_hit_rate` is the fraction of the prompt tokens of all admitted requests that were in the
     prefix cache, `cached_tokens` their number; both are None without prefix caching.
     """
@@ -90,7 +90,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """A whole run: what it was set to, its summary, and every request in the order it was added.
+    """A whole run: its configuration, its summary, and every request in the order in which it was added.
 
     `metrics` are None without a clock.
     """
@@ -102,7 +102,7 @@ class RunReport:
 
 
 def report_requests(engine: LLMEngine) -> list[RequestReport]:
-    """A row for every request of the engine, in the order they were added."""
+    """Return a row for every request of the engine, in the order in which they were added."""
     if engine.timekeeper is None:
         return [RequestReport(**_row(progress)) for progress in engine.requests.values()]
     return [
@@ -112,7 +112,7 @@ def report_requests(engine: LLMEngine) -> list[RequestReport]:
 
 
 def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
-    """How well the engine kept pace so far, and how often `slo` was kept; None without a clock."""
+    """Return the metrics of the run so far, with goodput under `slo`; None without a clock."""
     timekeeper = engine.timekeeper
     if timekeeper is None:
         return None
@@ -126,7 +126,7 @@ def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
 
 
 def times_of_finished(engine: LLMEngine, timekeeper: Timekeeper) -> list[tuple[RequestTimes, int]]:
-    """The times of each request that finished, and its output tokens; what was aborted is left out."""
+    """Return the times and the output tokens of each request that finished; aborted requests are omitted."""
     times = timekeeper.requests
     return [
         (times[request_id], progress.state.num_output_tokens)
@@ -136,7 +136,7 @@ def times_of_finished(engine: LLMEngine, timekeeper: Timekeeper) -> list[tuple[R
 
 
 def summarize(engine: LLMEngine) -> Summary:
-    """The run so far at a glance."""
+    """Return the summary of the run so far."""
     counts = engine.counts
     requests = engine.requests.values()
     finished = Counter(request.finish_reason for request in requests if request.finish_reason)
@@ -164,7 +164,7 @@ def summarize(engine: LLMEngine) -> Summary:
 
 
 def report_to_json(report: RunReport) -> bytes:
-    """The JSON report: one document, `REPORT_SCHEMA`, with a newline at its end."""
+    """Return the JSON report: one document with the schema `REPORT_SCHEMA`, with a newline at its end."""
     document = {
         "schema": REPORT_SCHEMA,
         "config": report.config,
@@ -176,10 +176,7 @@ def report_to_json(report: RunReport) -> bytes:
 
 
 def requests_to_csv(requests: Sequence[RequestReport]) -> bytes:
-    """The rows as CSV in UTF-8, a column a field and its name in the first line; what is not known is empty.
-
-    The texts are left out.
-    """
+    """Return the rows as CSV in UTF-8 with a header; what is not known is empty, and texts are omitted."""
     kind = type(requests[0]) if requests else RequestReport
     columns = [field.name for field in fields(kind) if field.name != "text"]
     table = io.StringIO(newline="")

@@ -1,4 +1,4 @@
-"""Two step logs compared: which steps differ, in which fields and entries. Nothing here reads a file."""
+"""The comparison of two step logs: which steps differ, in which fields and entries. No file is read here."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-from tracesim.analysis.step_log import GOLDEN_TELLS, STEP_TELLS, LoggedStep, StepLog, Tells
+from tracesim.analysis.step_log import GOLDEN_FIELDS, STEP_FIELDS, FieldNames, LoggedStep, StepLog
 from tracesim.errors import ConfigError
 
-FIELDS: tuple[str, ...] = tuple(STEP_TELLS | GOLDEN_TELLS)
-"""Every field that steps can be compared in."""
+FIELDS: tuple[str, ...] = tuple(STEP_FIELDS | GOLDEN_FIELDS)
+"""Every field in which steps can be compared."""
 
 
-def _dotted(tells: Tells) -> list[str]:
-    """`prefill.id`, ..., `running`: all that can be told apart, by its full name."""
+def _dotted(fields: FieldNames) -> list[str]:
+    """Return `prefill.id`, ..., `running`: the full name of everything that can differ."""
     return [
-        name for field, parts in tells.items() for name in ([f"{field}.{part}" for part in parts] or [field])
+        name for field, parts in fields.items() for name in ([f"{field}.{part}" for part in parts] or [field])
     ]
 
 
-IGNORABLE: tuple[str, ...] = tuple(dict.fromkeys([*FIELDS, *_dotted(STEP_TELLS)]))
-"""What `Comparison` can be told to ignore."""
+IGNORABLE: tuple[str, ...] = tuple(dict.fromkeys([*FIELDS, *_dotted(STEP_FIELDS)]))
+"""What `Comparison` can ignore."""
 
 Entry = tuple[Any, ...]
-"""One entry of a list: the values of those of its fields that are compared, or the id alone."""
+"""One entry of a list: the values of its compared fields, or only the id."""
 
 
 class StepPair(NamedTuple):
-    """The step of this number in both logs, None where a log has none, and the fields that differ."""
+    """The steps of one number in both logs, None if a log has no such step, and the fields that differ."""
 
     number: int
     left: LoggedStep | None
@@ -39,15 +39,15 @@ class StepPair(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """Whether the two sides are not equal, or one is not there."""
+        """Whether the two steps differ, or one of them is missing."""
         return bool(self.fields) or self.left is None or self.right is None
 
 
 class Comparison:
-    """What can be compared of two logs: the fields that both tell and nobody ignores.
+    """What can be compared of two logs: the fields that both have and that are not ignored.
 
-    `ignore` has names of fields, or of fields of entries such as "emitted.text"; an unknown one raises
-    ConfigError. A list is compared in order, unless its order means nothing in one of the logs.
+    `ignore` has names of fields, or of fields of entries such as "emitted.text"; an unknown name raises
+    ConfigError. A list is compared in order, unless its order has no meaning in one of the logs.
     """
 
     def __init__(self, left: StepLog, right: StepLog, ignore: Iterable[str] = ()) -> None:
@@ -59,8 +59,8 @@ class Comparison:
             )
         self.fields: dict[str, tuple[str, ...]] = {}
         for name in FIELDS:
-            if name in left.tells and name in right.tells and name not in ignored:
-                parts = [part for part in left.tells[name] if part in right.tells[name]]
+            if name in left.fields and name in right.fields and name not in ignored:
+                parts = [part for part in left.fields[name] if part in right.fields[name]]
                 kept = tuple(part for part in parts if f"{name}.{part}" not in ignored)
                 if kept or not parts:
                     self.fields[name] = kept
@@ -68,11 +68,12 @@ class Comparison:
 
     @property
     def not_compared(self) -> list[str]:
-        """What one log tells and is not compared: ignored, or not told by the other."""
+        """The fields of one log that are not compared: ignored, or not in the other log."""
         compared = set(_dotted(self.fields))
-        left_out = [name for name in FIELDS if name not in self.fields and self._told(name)]
-        parts = dict.fromkeys([*_dotted(self.left.tells), *_dotted(self.right.tells)])
-        return left_out + [p for p in parts if p not in compared and p.split(".")[0] in self.fields]
+        existing = self.left.fields.keys() | self.right.fields.keys()
+        missing = [name for name in FIELDS if name not in self.fields and name in existing]
+        parts = dict.fromkeys([*_dotted(self.left.fields), *_dotted(self.right.fields)])
+        return missing + [p for p in parts if p not in compared and p.split(".")[0] in self.fields]
 
     def pair(self, left: LoggedStep, right: LoggedStep) -> StepPair:
         """Compare two steps of one number."""
@@ -84,7 +85,7 @@ class Comparison:
         return StepPair(left.number, left, right, differing)
 
     def value(self, step: LoggedStep, name: str) -> Any:
-        """What a step has in a field, as it is compared: a figure, or a list of entries."""
+        """Return the value of a field as it is compared: a number, or a list of entries."""
         value = step.fields[name]
         if not isinstance(value, list):
             return value
@@ -97,18 +98,15 @@ class Comparison:
         return sorted(entries, key=repr) if name in self._unordered else entries
 
     def pairs(self) -> Iterator[StepPair]:
-        """Every step of the two logs, matched by number, equal ones too."""
+        """Yield every step of the two logs, matched by number, equal ones included."""
         matcher = StepMatcher(self)
         for step in self.right.steps:
             yield from matcher.push(step)
         yield from matcher.finish()
 
-    def _told(self, name: str) -> bool:
-        return name in self.left.tells or name in self.right.tells
-
 
 class StepMatcher:
-    """Matches the steps of the right as they come with the log on the left, in constant memory."""
+    """Matches the steps of the right log, as they come, with the left log, in constant memory."""
 
     def __init__(self, comparison: Comparison) -> None:
         self._comparison = comparison
@@ -116,7 +114,7 @@ class StepMatcher:
         self._next = next(self._left, None)
 
     def push(self, right: LoggedStep) -> Iterator[StepPair]:
-        """The steps that only the left has before `right`, then the pair of `right`."""
+        """Yield the steps before `right` that only the left log has, then the pair of `right`."""
         while self._next and self._next.number < right.number:
             yield self._only_left(self._next)
         if self._next and self._next.number == right.number:
@@ -126,7 +124,7 @@ class StepMatcher:
             yield StepPair(right.number, None, right, ())
 
     def finish(self) -> Iterator[StepPair]:
-        """The steps that the left still has after the last of the right."""
+        """Yield the steps of the left log after the last of the right."""
         while self._next:
             yield self._only_left(self._next)
 
@@ -137,10 +135,10 @@ class StepMatcher:
 
 @dataclass(slots=True)
 class StepDiff:
-    """What was found over all pairs given to `add`: the first that differs, those around it, and counts.
+    """The result of comparing all pairs: the first that differs, the steps around it, and counts.
 
-    `context` steps before and after the first difference are kept. `by_field` counts the steps that both
-    logs have and that differ in a field.
+    `context` steps before and after the first difference are kept. `by_field` counts the steps that both logs
+    have and that differ in a field.
     """
 
     context: int = 3
@@ -155,7 +153,7 @@ class StepDiff:
     after: list[StepPair] = field(default_factory=list)
 
     def add(self, pair: StepPair) -> bool:
-        """Take a pair into account; say whether it differs."""
+        """Add a pair, and return whether it differs."""
         self.steps += 1
         differs = pair.differs
         if differs:
@@ -177,7 +175,7 @@ class StepDiff:
 
 
 def diff_steps(pairs: Iterable[StepPair], context: int = 3) -> StepDiff:
-    """Take all pairs into account."""
+    """Return the result of comparing all pairs."""
     diff = StepDiff(context)
     for pair in pairs:
         diff.add(pair)
@@ -185,9 +183,9 @@ def diff_steps(pairs: Iterable[StepPair], context: int = 3) -> StepDiff:
 
 
 def align(left: Sequence[Entry], right: Sequence[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
-    """Put the entries of two lists side by side by their first value, the id; None where one side has none.
+    """Yield the entries of two lists side by side by their first value, the id; None where one side has none.
 
-    Both keep their order, so an entry that moved is on each side once.
+    Both lists keep their order, so an entry that moved appears once on each side.
     """
     ids = [entry[0] for entry in left], [entry[0] for entry in right]
     for kind, l_from, l_to, r_from, r_to in SequenceMatcher(None, *ids, autojunk=False).get_opcodes():

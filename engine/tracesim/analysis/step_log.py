@@ -1,7 +1,7 @@
-"""Step logs: what `--save-steps` wrote, or a golden case, as steps that can be compared.
+"""Step logs, from `--save-steps` or a golden case, read as steps that can be compared.
 
-A log tells some fields and not others: a golden case knows no text, and a log without prefix caching has no
-`cached`. What a log tells is known once it is open; every step then has exactly that.
+Logs differ in the fields that they have: a golden case has no text, and a log without prefix caching has no
+`cached`. The fields of a log are known once it is open; every step then has exactly these.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tracesim.engine.step_records import StepRecord
 from tracesim.errors import StepLogError, TraceProblem
 from tracesim.trace.input_file import InputFile
 
-Tells = Mapping[str, Sequence[str]]
-"""Fields of a step, each with the fields of its entries; a list of ids, and a figure, has none."""
+FieldNames = Mapping[str, Sequence[str]]
+"""Fields of a step, each with the fields of its entries; a list of ids, and a number, has none."""
 
 _TEXT, _INTEGER, _NONE = frozenset([str]), frozenset([int]), frozenset([type(None)])
 _BATCH = {"id": _TEXT, "computed": _INTEGER, "tokens": _INTEGER}
@@ -34,16 +34,16 @@ _ENTRIES = {
     "finished": {"id": _TEXT, "finish_reason": _TEXT, "stop_reason": _TEXT | _NONE},
 }
 _IDS = ("preempted",)
-_FIGURES = {"running": _INTEGER, "waiting": _INTEGER, "free_blocks": _INTEGER | _NONE}
+_NUMBERS = {"running": _INTEGER, "waiting": _INTEGER, "free_blocks": _INTEGER | _NONE}
 _OPTIONAL = frozenset({"cached"})
 
-STEP_TELLS: dict[str, tuple[str, ...]] = {
+STEP_FIELDS: dict[str, tuple[str, ...]] = {
     **{name: tuple(entry) for name, entry in _ENTRIES.items()},
-    **dict.fromkeys([*_IDS, *_FIGURES], ()),
+    **dict.fromkeys([*_IDS, *_NUMBERS], ()),
 }
-"""What a step record tells; `cached` only with prefix caching."""
+"""The fields of a step record; `cached` exists only with prefix caching."""
 
-GOLDEN_TELLS: dict[str, tuple[str, ...]] = {
+GOLDEN_FIELDS: dict[str, tuple[str, ...]] = {
     "prefill": tuple(_BATCH),
     "decode": tuple(_BATCH),
     "scheduled": (),
@@ -55,14 +55,14 @@ GOLDEN_TELLS: dict[str, tuple[str, ...]] = {
     "waiting": (),
     "free_blocks": (),
 }
-"""What a golden case tells; `scheduled` are the ids of both batches as one, `running_ids` of all that run."""
+"""The fields of a golden case; `scheduled` has the ids of both batches, `running_ids` of all running."""
 
 _GOLDEN_UNORDERED = frozenset({"finished", "preempted"})
-_NAMED = 3
+_MAX_NAMED_CASES = 3
 
 
 class LoggedStep(NamedTuple):
-    """A step as a log tells it: its number, and its fields in the words of a step record."""
+    """A step of a log: its number, and its fields by the names of a step record."""
 
     number: int
     fields: Mapping[str, Any]
@@ -70,50 +70,53 @@ class LoggedStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StepLog:
-    """A step log, open. `steps` ascend, can be had once, and raise StepLogError where the file is wrong.
+    """An open step log. `steps` ascend, can be iterated once, and raise StepLogError where the file is wrong.
 
-    `unordered` names the lists whose order means nothing; `case` is the golden case, if it is one.
+    `fields` are the fields that every step has. `unordered` names the lists whose order has no meaning;
+    `case` is the name of the golden case, if it is one.
     """
 
     name: str
-    tells: Tells
+    fields: FieldNames
     steps: Iterator[LoggedStep]
     unordered: frozenset[str] = frozenset()
     case: str | None = None
 
 
 def open_step_log(path: str | os.PathLike[str], case: str | None = None) -> StepLog:
-    """Open a JSONL file of step records or golden cases; .gz, .zst and - (standard input) too.
+    """Open a JSONL file of step records or golden cases, compressed or not; `-` is standard input.
 
-    `case` names one of several golden cases. Raises StepLogError for what is no step log.
+    `case` names one of several golden cases. Raises StepLogError for a file that is not a step log.
     """
     name = InputFile(path).name
     objects = _objects(path)
     first = next(objects, None)
     if first is None:
-        raise StepLogError(name, None, "holds no steps")
+        raise StepLogError(name, None, "has no steps")
     line, value = first
     if value.get("schema") == STEP_SCHEMA:
-        tells = {field: parts for field, parts in STEP_TELLS.items() if field not in _OPTIONAL - value.keys()}
-        return StepLog(name, tells, _steps(name, chain([first], objects), tells))
+        fields = {
+            field: parts for field, parts in STEP_FIELDS.items() if field not in _OPTIONAL - value.keys()
+        }
+        return StepLog(name, fields, _steps(name, chain([first], objects), fields))
     if "schema" in value:
         raise StepLogError(name, line, f"has the schema {value['schema']!r}; a step log has {STEP_SCHEMA!r}")
     if not {"name", "requests", "steps"} <= value.keys():
-        say = f"is no step record ({STEP_SCHEMA}, what --save-steps writes) and no golden case"
-        raise StepLogError(name, line, say)
+        message = f"is neither a step record ({STEP_SCHEMA}, which --save-steps writes) nor a golden case"
+        raise StepLogError(name, line, message)
     line, value = _chosen(name, chain([first], objects), case)
-    return StepLog(name, GOLDEN_TELLS, _golden(name, line, value), _GOLDEN_UNORDERED, value["name"])
+    return StepLog(name, GOLDEN_FIELDS, _golden(name, line, value), _GOLDEN_UNORDERED, value["name"])
 
 
-def log_of_run(prefix_caching: bool) -> StepLog:
-    """What a run tells as it happens: a log whose steps come from `logged`, one by one."""
-    left_out = frozenset() if prefix_caching else _OPTIONAL
-    tells = {field: parts for field, parts in STEP_TELLS.items() if field not in left_out}
-    return StepLog("this run", tells, iter(()))
+def run_log(prefix_caching: bool) -> StepLog:
+    """Return the log of a run that is still to happen: its steps come from `to_logged_step`, one by one."""
+    missing = frozenset() if prefix_caching else _OPTIONAL
+    fields = {field: parts for field, parts in STEP_FIELDS.items() if field not in missing}
+    return StepLog("this run", fields, iter(()))
 
 
-def logged(record: StepRecord) -> LoggedStep:
-    """A step record as a log tells it."""
+def to_logged_step(record: StepRecord) -> LoggedStep:
+    """Return a step record as a step of a log."""
     fields = orjson.loads(orjson.dumps(record))
     del fields["start"], fields["duration"]  # steps are compared, not how long they take
     if record.cached is None:
@@ -122,14 +125,14 @@ def logged(record: StepRecord) -> LoggedStep:
 
 
 def _objects(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every line that is not blank, with its number, as a JSON object."""
+    """Yield each line that is not blank as a JSON object, with its number."""
     file = InputFile(path)
     number = 0
     for item in file:
         if isinstance(item, TraceProblem):
             if item.severity == "error":
-                say = "is a directory; name a file" if item.code == "is-a-directory" else item.message
-                raise StepLogError(item.file, item.line, say)
+                message = "is a directory; name a file" if item.code == "is-a-directory" else item.message
+                raise StepLogError(item.file, item.line, message)
             continue
         number += 1
         if item.isspace():
@@ -143,10 +146,12 @@ def _objects(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]
         yield number, value
 
 
-def _steps(name: str, objects: Iterable[tuple[int, dict[str, Any]]], tells: Tells) -> Iterator[LoggedStep]:
+def _steps(
+    name: str, objects: Iterable[tuple[int, dict[str, Any]]], fields: FieldNames
+) -> Iterator[LoggedStep]:
     before = -1
     for line, value in objects:
-        wrong = _wrong(value, tells)
+        wrong = _wrong(value, fields)
         if not wrong and value["step"] <= before:
             wrong = f"step {value['step']} comes after step {before}; the steps of a log ascend"
         if wrong:
@@ -157,23 +162,23 @@ def _steps(name: str, objects: Iterable[tuple[int, dict[str, Any]]], tells: Tell
             yield LoggedStep(before, value)
 
 
-def _wrong(value: dict[str, Any], tells: Tells) -> str | None:
-    """What keeps `value` from being a step record that tells this, if anything does."""
+def _wrong(value: dict[str, Any], fields: FieldNames) -> str | None:
+    """Return why `value` is not a step record with these fields; None if it is."""
     if value.get("schema") != STEP_SCHEMA:
-        return f"is no step record: its schema is {value.get('schema')!r}, not {STEP_SCHEMA!r}"
+        return f"is not a step record: its schema is {value.get('schema')!r}, not {STEP_SCHEMA!r}"
     if type(value.get("step")) is not int:
         return "step: must be an integer"
-    for field in tells:
+    for field in fields:
         if field not in value:
             return f"{field}: is missing"
         if not _fits(field, value[field]):
-            return f"{field}: is not what a step record has there"
+            return f"{field}: has another type than in a step record"
     return None
 
 
 def _fits(field: str, value: object) -> bool:
-    if field in _FIGURES:
-        return type(value) in _FIGURES[field]
+    if field in _NUMBERS:
+        return type(value) in _NUMBERS[field]
     if not value or not isinstance(value, list):
         return value == []
     if field in _IDS:
@@ -194,13 +199,13 @@ def _is_idle(step: Mapping[str, Any]) -> bool:
 def _chosen(
     name: str, cases: Iterator[tuple[int, dict[str, Any]]], wanted: str | None
 ) -> tuple[int, dict[str, Any]]:
-    """The case that is wanted, or the only one."""
+    """Return the wanted case, or the only one."""
     if wanted is None:
         only = next(cases)
         names = [only[1]["name"], *(str(value.get("name")) for _, value in cases)]
         if len(names) == 1:
             return only
-        listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        listed = ", ".join(names[:_MAX_NAMED_CASES]) + (", ..." if len(names) > _MAX_NAMED_CASES else "")
         raise StepLogError(name, None, f"has {len(names):,} cases ({listed}); choose one with --case")
     names = []
     for line, value in cases:
@@ -212,7 +217,7 @@ def _chosen(
 
 
 def _golden(name: str, line: int, case: dict[str, Any]) -> Iterator[LoggedStep]:
-    """The steps of a golden case; idle ones, which a step log never has, are left out."""
+    """Return the steps of a golden case without idle steps, which a step log never has."""
     try:
         prompts = {request["id"]: len(request["prompt_ids"]) for request in case["requests"]}
         emitted: Counter[str] = Counter()
@@ -223,15 +228,16 @@ def _golden(name: str, line: int, case: dict[str, Any]) -> Iterator[LoggedStep]:
             if not _is_idle(fields):
                 steps.append(LoggedStep(step["step"], fields))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        say = f"the case {case['name']} is not a golden case: {type(error).__name__}: {error}"
-        raise StepLogError(name, line, say) from None
+        message = f"the case {case['name']} is not a golden case: {type(error).__name__}: {error}"
+        raise StepLogError(name, line, message) from None
     return iter(steps)
 
 
 def _batches(step: dict[str, Any], prompts: Mapping[str, int], emitted: Mapping[str, int]) -> dict[str, Any]:
-    """The one batch of a golden step as prefill and decode.
+    """Return the batch of a golden step as prefill and decode.
 
-    A decode is one token, the last that the request has, and an output token. V0 tells how many are prefill.
+    A decode is one token, the last that the request has, and an output token. V0 records how many are
+    prefill.
     """
     batches: dict[str, list[Any]] = {"prefill": [], "decode": []}
     for index, (request_id, computed, tokens) in enumerate(step["scheduled"]):

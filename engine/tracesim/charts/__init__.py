@@ -1,1 +1,1 @@
-"""Charts of a run: a page for a browser and a trace for Perfetto, both drawn from its timeline."""
+"""Charts of a run: an HTML page and a trace for Perfetto, both made from a timeline of its steps."""

@@ -1,4 +1,4 @@
-"""More steps than a screen has pixels, in bins of time that keep the mean and the extremes."""
+"""Bins of time, for runs with more steps than a screen has pixels; each keeps the mean and the extremes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _ROUNDING: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A quantity in each bin: its mean weighted by time, and its least and greatest value."""
+    """One quantity in each bin: its time-weighted mean, its minimum and its maximum."""
 
     mean: list[float]
     low: list[float]
     high: list[float]
 
 
-def edges_of(times: Iterable[float], most: int = MOST_BINS) -> list[float]:
-    """The borders of the bins: all of `times` where they are few, and nothing is lost; else equal ones."""
+def bin_edges(times: Iterable[float], most: int = MOST_BINS) -> list[float]:
+    """Return the edges of the bins: all of `times` if there are at most `most`, else equidistant edges."""
     distinct = sorted(set(times))
     if len(distinct) <= most + 1:
         return distinct
@@ -35,10 +35,10 @@ def edges_of(times: Iterable[float], most: int = MOST_BINS) -> list[float]:
 
 
 def step_times(steps: StepColumns) -> Iterator[float]:
-    """When steps begin, and when one ends after which nothing runs for a while."""
+    """Yield the start of each step, and the end of each step after which the engine is idle."""
     last_end: float | None = None
     for start, duration in zip(steps.start, steps.duration, strict=True):
-        if last_end is not None and apart(last_end, start):
+        if last_end is not None and is_idle_between(last_end, start):
             yield last_end
         yield start
         last_end = start + duration
@@ -49,14 +49,14 @@ def step_times(steps: StepColumns) -> Iterator[float]:
 def step_series(
     steps: StepColumns, values: Sequence[float], edges: Sequence[float], *, lasting: bool = False
 ) -> Series:
-    """`values`, one a step, in the bins between `edges`, which begin with the first step.
+    """Return `values`, one per step, in the bins between `edges`, which start with the first step.
 
-    Where no step runs, a `lasting` value is still that after the last step, and any other is 0.
+    While the engine is idle, a `lasting` value stays what it was after the last step; other values are 0.
     """
     bins = _Bins(edges)
     last_end, last = edges[0] if edges else 0.0, 0.0
     for start, duration, value in zip(steps.start, steps.duration, values, strict=True):
-        if apart(last_end, start):
+        if is_idle_between(last_end, start):
             bins.add(last_end, start, last if lasting else 0.0)
         last_end, last = start + duration, value
         bins.add(start, last_end, value)
@@ -64,7 +64,7 @@ def step_series(
 
 
 def span_counts(spans: Iterable[Span], edges: Sequence[float]) -> list[float]:
-    """How many of the spans go on in each bin, weighted by time; a span costs the same however long."""
+    """Return how many spans there are in each bin, weighted by time."""
     count = len(edges) - 1
     if count < 1:
         return []
@@ -84,7 +84,7 @@ def span_counts(spans: Iterable[Span], edges: Sequence[float]) -> list[float]:
 
 
 class _Bins:
-    """Sums and extremes of intervals that come in order."""
+    """Sums and extremes of intervals that are added in order."""
 
     def __init__(self, edges: Sequence[float]) -> None:
         count = max(0, len(edges) - 1)
@@ -95,7 +95,7 @@ class _Bins:
         self._at = 0
 
     def add(self, start: float, end: float, value: float) -> None:
-        """Let `value` hold from `start` to `end`; starts must not go back."""
+        """Add an interval from `start` to `end` with `value`; starts must not decrease."""
         edges, last = self._edges, len(self._sums) - 1
         while self._at < last and edges[self._at + 1] <= start:
             self._at += 1
@@ -117,7 +117,7 @@ class _Bins:
             self._high[at] = value
 
     def series(self) -> Series:
-        """What held in each bin: its mean over time, its minimum and its maximum."""
+        """Return the mean, the minimum and the maximum of each bin."""
         widths = [after - before for before, after in pairwise(self._edges)]
         return Series(
             [total / width for total, width in zip(self._sums, widths, strict=True)],
@@ -126,8 +126,8 @@ class _Bins:
         )
 
 
-def apart(end: float, start: float) -> bool:
-    """Whether nothing runs between the two; the rounding of a sum is no pause."""
+def is_idle_between(end: float, start: float) -> bool:
+    """Whether the engine is idle between `end` and `start`; a rounding error is not idle time."""
     return start - end > _ROUNDING * max(1.0, abs(start))
 
 

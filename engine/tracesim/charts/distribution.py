@@ -1,4 +1,4 @@
-"""Values and how often each came: their mean and percentiles."""
+"""A distribution given as values with counts: its mean and its percentiles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tracesim.analysis.percentiles import percentile
 
 
 class Distribution:
-    """Some values, at least one, given as how often each came."""
+    """A distribution of at least one value, given as a count for each value."""
 
     def __init__(self, counts: Mapping[float, int]) -> None:
         self._values = sorted(counts)
@@ -21,14 +21,14 @@ class Distribution:
         self.mean = math.fsum(value * count for value, count in counts.items()) / self.count
 
     def percentile(self, percent: float) -> float:
-        """The value that `percent` of them do not exceed."""
+        """Return the value that `percent` of the values do not exceed."""
         return percentile(self, self.count, percent)
 
     def below(self, border: float) -> int:
-        """How many values are less than `border`."""
+        """Return how many values are less than `border`."""
         values = bisect_left(self._values, border)
         return self._ends[values - 1] if values else 0
 
     def __getitem__(self, rank: int) -> float:
-        """The value of a rank, from 0."""
+        """Return the value of a rank, counted from 0."""
         return self._values[bisect_right(self._ends, rank)]

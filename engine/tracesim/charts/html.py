@@ -1,4 +1,4 @@
-"""A run as one page that opens offline: Plotly's own JavaScript is in it, and nothing is loaded."""
+"""An HTML page of a run that works offline: it contains Plotly's JavaScript and loads nothing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from string import Template
 
 import orjson
 
+from tracesim.charts.chart_data import ChartData
 from tracesim.charts.labels import visible
 from tracesim.charts.latency_charts import latency_charts
-from tracesim.charts.picture import Picture
 from tracesim.charts.request_chart import MOST_ROWS, Spans, request_charts
 from tracesim.charts.tables import Table, tables
 from tracesim.charts.time_charts import Chart, charts_over_time, phases_chart
@@ -22,7 +22,7 @@ from tracesim.errors import ConfigError
 
 
 def plotly_javascript() -> str:
-    """Plotly's JavaScript, 5 MB. Raises ConfigError, which says what to install, where there is none."""
+    """Return Plotly's JavaScript, 5 MB. Raises ConfigError with the command that installs Plotly."""
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
@@ -31,19 +31,19 @@ def plotly_javascript() -> str:
     return javascript
 
 
-def html_page(picture: Picture) -> bytes:
-    """The page, in UTF-8. Raises ConfigError where Plotly is not installed.
+def html_page(data: ChartData) -> bytes:
+    """Return the page in UTF-8. Raises ConfigError if Plotly is not installed.
 
-    Its security policy allows the scripts that are in it, by their hashes, and no request to anywhere.
+    Its content security policy allows the scripts in it, by their hashes, and no network requests.
     """
     scripts = [_in_script(plotly_javascript()), _in_script(_asset("page.js"))]
-    sections = list(_sections(picture))
+    sections = list(_sections(data))
     page = Template(_asset("page.html")).substitute(
-        title=_text(picture.title),
+        title=_text(data.title),
         policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
         style=_asset("page.css"),
         links="".join(f'<a href="#{key}">{_text(title)}</a>' for key, title, _ in sections),
-        summary="".join(_card(name, value) for name, value in picture.summary),
+        summary="".join(_card(name, value) for name, value in data.summary),
         sections="".join(_section(*section) for section in sections),
         plotly=scripts[0],
         charts=_json([chart for _, _, charts in sections for chart in charts if isinstance(chart, Chart)]),
@@ -52,28 +52,28 @@ def html_page(picture: Picture) -> bytes:
     return page.encode()
 
 
-def _sections(picture: Picture) -> Iterator[tuple[str, str, Sequence[Chart | Table]]]:
-    """The key, title and content of each section that has any."""
-    timeline = picture.timeline
-    if over_time := charts_over_time(picture):
+def _sections(data: ChartData) -> Iterator[tuple[str, str, Sequence[Chart | Table]]]:
+    """Yield the key, the title and the content of each section that is not empty."""
+    timeline = data.timeline
+    if over_time := charts_over_time(data):
         yield "over-time", "Over time", over_time
-    if latencies := latency_charts(picture):
+    if latencies := latency_charts(data):
         yield "latency", "Latency", latencies
     spans = timeline.spans_by_request()
     if timeline.requests and len(timeline.steps):
-        yield "requests", "Requests", _request_charts(picture, spans)
-    if all_tables := tables(picture, spans):
+        yield "requests", "Requests", _request_charts(data, spans)
+    if all_tables := tables(data, spans):
         yield "tables", "Tables", all_tables
 
 
-def _request_charts(picture: Picture, spans: Spans) -> list[Chart]:
-    timeline = picture.timeline
+def _request_charts(data: ChartData, spans: Spans) -> list[Chart]:
+    timeline = data.timeline
     rows = request_charts(timeline, spans)
     return [phases_chart(timeline), *rows] if len(timeline.requests) > MOST_ROWS else rows
 
 
 def _card(name: str, value: str) -> str:
-    """A figure of the summary, and smaller what it is made up of."""
+    """Return a card with one figure of the summary and, smaller, what it consists of."""
     figure, _, parts = value.partition(": ")
     more = f"<small>{_text(parts)}</small>" if parts else ""
     return f"<div><dt>{_text(name)}</dt><dd>{_text(figure)}{more}</dd></div>"
@@ -85,7 +85,7 @@ def _section(key: str, title: str, content: Sequence[Chart | Table]) -> str:
 
 
 def _chart(chart: Chart) -> str:
-    """The place of a chart; page.js draws it. A choice of figures is a group of radio buttons."""
+    """Return the place of a chart, which page.js draws; a choice of figures is a group of radio buttons."""
     choices = ""
     if len(chart.figures) > 1:
         buttons = "".join(
@@ -125,12 +125,12 @@ def _text(text: str) -> str:
 
 
 def _json(charts: Sequence[Chart]) -> str:
-    r"""The charts for a script element, which ends at the first `</script`: every `<` is `\u003c`."""
+    r"""Return the charts as JSON for a script element, which ends at `</script`: every `<` is `\u003c`."""
     return orjson.dumps([asdict(chart) for chart in charts]).decode().replace("<", r"\u003c")
 
 
 def _in_script(javascript: str) -> str:
-    r"""JavaScript as a browser hashes it, without carriage returns; nothing in it ends the element."""
+    """Return JavaScript as a browser hashes it, without carriage returns; nothing in it ends the element."""
     return javascript.replace("\r\n", "\n").replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 

@@ -1,4 +1,4 @@
-"""How latencies are spread: a histogram each, with its percentiles."""
+"""Histograms of latencies, with their percentiles."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any, Final
 
 from tracesim.analysis.percentiles import PERCENTILES
+from tracesim.charts.chart_data import ChartData
 from tracesim.charts.distribution import Distribution
-from tracesim.charts.labels import period
-from tracesim.charts.picture import Picture
+from tracesim.charts.labels import format_duration
 from tracesim.charts.time_charts import Chart, Trace, line
 from tracesim.charts.timeline import Unit
 
@@ -20,11 +20,11 @@ _WIDE: Final = 30.0
 """Where the greatest value is so many times the median, equal bars would hold nearly all in the first."""
 
 
-def latency_charts(picture: Picture) -> list[Chart]:
-    """A small chart for each latency that is given and has values."""
+def latency_charts(data: ChartData) -> list[Chart]:
+    """Return a small chart for each latency that has values."""
     return [
-        _chart(number, name, Distribution(counts), picture.timeline.unit)
-        for number, (name, counts) in enumerate(picture.latencies.items())
+        _chart(number, name, Distribution(counts), data.timeline.unit)
+        for number, (name, counts) in enumerate(data.latencies.items())
         if counts
     ]
 
@@ -47,13 +47,13 @@ def _chart(number: int, name: str, values: Distribution, unit: Unit) -> Chart:
             "showlegend": False,
         },
     }
-    said = ", ".join(f"p{percent} {period(value, unit)}" for percent, value in marks.items())
-    note = f"{values.count:,} values: {said}." + (" The axis is logarithmic." if is_log else "")
+    percentiles = ", ".join(f"p{percent} {format_duration(value, unit)}" for percent, value in marks.items())
+    note = f"{values.count:,} values: {percentiles}." + (" The axis is logarithmic." if is_log else "")
     return Chart(f"latency-{number}", name, note, {"": figure}, over_time=False, height=260, small=True)
 
 
 def _edges(values: Distribution, is_log: bool) -> list[float]:
-    """The borders of the bars: fewer of them for few values."""
+    """Return the edges of the bars; few values have few bars."""
     low, high = values.low, values.high
     if low == high:
         return [low * 0.5, low * 1.5 or 1.0]
@@ -65,7 +65,7 @@ def _edges(values: Distribution, is_log: bool) -> list[float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, 20 and so on; powers of ten alone where those are many."""
+    """Return ticks at 1, 2, 5, 10, 20 and so on, or only at powers of ten if those are too many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
     inside = [tick for tick in ticks if low <= tick <= high]
@@ -73,7 +73,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _bars(values: Distribution, edges: Sequence[float], scale: float) -> Trace:
-    """As a staircase from 0 to 0: bars have no even width on a logarithmic axis."""
+    """Return the bars as a staircase: bars do not have an even width on a logarithmic axis."""
     places = [*map(values.below, edges[:-1]), values.count]
     counts = [float(after - before) for before, after in pairwise(places)]
     bars = line("values", [edge * scale for edge in edges], counts)

@@ -1,4 +1,4 @@
-"""A run as Chrome trace events, which ui.perfetto.dev opens: steps, requests in slots, and counters."""
+"""A run as Chrome trace events for ui.perfetto.dev: steps, requests in slots, and counters."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import orjson
 
-from tracesim.charts.bins import apart
+from tracesim.charts.bins import is_idle_between
+from tracesim.charts.chart_data import ChartData
 from tracesim.charts.labels import visible
-from tracesim.charts.picture import Picture
-from tracesim.charts.timeline import ENDLESS, Phase, Span, StepColumns, Timeline, TimelineRequest
+from tracesim.charts.timeline import UNLIMITED, Phase, Span, StepColumns, Timeline, TimelineRequest
 
 Event = dict[str, Any]
 
@@ -24,39 +24,39 @@ _UNIT_NOTES: Final = {
 }
 
 
-def perfetto_trace(picture: Picture) -> Iterator[bytes]:
-    """The trace as pieces of one JSON document, an event a line.
+def perfetto_trace(data: ChartData) -> Iterator[bytes]:
+    """Yield the pieces of one JSON document, one event per line.
 
-    A request keeps one slot, a track of its own, from its admission to its end, also while it is preempted;
-    then the slot is another's. Times are in microseconds.
+    A request has one slot, a track of its own, from its admission to its end, also while it is preempted;
+    then another request can take the slot. Times are in microseconds.
     """
     head = {
-        "title": visible(picture.title),
-        "time": _UNIT_NOTES[picture.timeline.unit],
-        **{f"summary: {visible(name)}": visible(value) for name, value in picture.summary},
-        **{f"setting: {visible(name)}": visible(str(value)) for name, value in picture.settings.items()},
+        "title": visible(data.title),
+        "time": _UNIT_NOTES[data.timeline.unit],
+        **{f"summary: {visible(name)}": visible(value) for name, value in data.summary},
+        **{f"setting: {visible(name)}": visible(str(value)) for name, value in data.settings.items()},
     }
     yield b'{"displayTimeUnit":"ms","otherData":%s,"traceEvents":[' % orjson.dumps(head)
     separator = b"\n"
-    for event in _events(picture):
+    for event in _events(data):
         yield separator + orjson.dumps(event)
         separator = b",\n"
     yield b"\n]}\n"
 
 
-def _events(picture: Picture) -> Iterator[Event]:
-    timeline = picture.timeline
+def _events(data: ChartData) -> Iterator[Event]:
+    timeline = data.timeline
     clock = _Clock(timeline)
     yield _name("process_name", ENGINE, 0, "engine")
     yield _name("thread_name", ENGINE, 1, "steps")
     yield from _steps(timeline.steps, clock)
-    yield from _counters(picture, clock)
+    yield from _counters(data, clock)
     yield _name("process_name", SLOTS, 0, "requests, by running slot")
     yield from _slots(timeline, clock)
 
 
 class _Clock:
-    """Times of a timeline in microseconds, to the nanosecond, so that slices which meet do so exactly."""
+    """Converts times to microseconds, rounded to nanoseconds, so that adjacent slices meet exactly."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._scale = _NANOSECONDS[timeline.unit]
@@ -102,27 +102,27 @@ def _steps(steps: StepColumns, clock: _Clock) -> Iterator[Event]:
         }
 
 
-def _counters(picture: Picture, clock: _Clock) -> Iterator[Event]:
-    steps = picture.timeline.steps
+def _counters(data: ChartData, clock: _Clock) -> Iterator[Event]:
+    steps = data.timeline.steps
     tokens = [p + d for p, d in zip(steps.prefill_tokens, steps.decode_requests, strict=True)]
     series: dict[str, tuple[str, Sequence[int]]] = {
         "running": ("requests", steps.running),
         "waiting": ("requests", steps.waiting),
         "batch tokens": ("tokens", tokens),
     }
-    if picture.num_blocks is not None and ENDLESS not in steps.free_blocks[:1]:
-        series["KV blocks used"] = ("blocks", [picture.num_blocks - free for free in steps.free_blocks])
+    if data.num_blocks is not None and UNLIMITED not in steps.free_blocks[:1]:
+        series["KV blocks used"] = ("blocks", [data.num_blocks - free for free in steps.free_blocks])
     for name, (unit, values) in series.items():
         for time, value in _changes(steps, values, lasting=name != "batch tokens"):
             yield {"ph": "C", "name": name, "pid": ENGINE, "ts": clock.at(time), "args": {unit: value}}
 
 
 def _changes(steps: StepColumns, values: Iterable[int], *, lasting: bool) -> Iterator[tuple[float, int]]:
-    """A value where it is another than before; where no step runs, 0 unless it is `lasting`."""
+    """Yield a value whenever it changes; while the engine is idle it is 0, unless it is `lasting`."""
     last: int | None = None
     last_end = 0.0
     for start, duration, value in zip(steps.start, steps.duration, values, strict=True):
-        if last and not lasting and apart(last_end, start):
+        if last and not lasting and is_idle_between(last_end, start):
             yield last_end, 0
             last = 0
         if value != last:
@@ -134,7 +134,7 @@ def _changes(steps: StepColumns, values: Iterable[int], *, lasting: bool) -> Ite
 
 
 def _slots(timeline: Timeline, clock: _Clock) -> Iterator[Event]:
-    """Each admitted request as a slice in its slot, and its phases as slices within."""
+    """Yield each admitted request as a slice in its slot, and its phases as slices inside."""
     spans = timeline.spans_by_request()
     slots = _assigned(spans)
     for slot in range(max(slots.values(), default=-1) + 1):
@@ -164,7 +164,7 @@ def _stay(request: TimelineRequest, spans: Sequence[Span], thread: int, clock: _
 
 
 def _assigned(spans: Sequence[Sequence[Span]]) -> Mapping[int, int]:
-    """The slot of each request that was admitted: the lowest that is free."""
+    """Return the slot of each admitted request: the lowest that is free."""
     stays = []
     for number, of_request in enumerate(spans):
         running = [span for span in of_request if span.phase is not Phase.QUEUED]

@@ -1,4 +1,4 @@
-"""The timeline of requests: a row each, coloured by phase; of many requests, choices of them."""
+"""The timeline of requests: a row for each, coloured by phase; of many requests, several selections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tracesim.charts.labels import moment, period, visible
+from tracesim.charts.labels import format_duration, format_time, visible
 from tracesim.charts.time_charts import Chart, Trace, figure
 from tracesim.charts.timeline import Phase, Span, Timeline, TimelineRequest
 
@@ -20,12 +20,12 @@ Spans = Sequence[Sequence[Span]]
 
 
 def in_arrival_order(timeline: Timeline) -> list[TimelineRequest]:
-    """The requests as they arrived; those that arrived together as they were added."""
+    """Return the requests in the order of arrival, and of adding where they arrived together."""
     return sorted(timeline.requests.values(), key=lambda request: request.arrival)
 
 
 def request_charts(timeline: Timeline, spans: Spans) -> list[Chart]:
-    """A row a request; of more than 60, neighbours in time, and samples from their arrival on."""
+    """Return a row per request; for more than 60, neighbours in time and samples from their arrival."""
     requests = in_arrival_order(timeline)
     if len(requests) <= MOST_ROWS:
         figures = {"": _figure(requests, spans, timeline)}
@@ -35,7 +35,7 @@ def request_charts(timeline: Timeline, spans: Spans) -> list[Chart]:
 
 
 def _neighbours(requests: list[TimelineRequest], spans: Spans, timeline: Timeline) -> Chart:
-    """Requests that arrive one after another, at moments worth a look."""
+    """Return selections of requests that arrived one after another, at interesting moments."""
     arrivals = [request.arrival for request in requests]
     busiest = max(range(len(timeline.steps)), key=timeline.steps.waiting.__getitem__)
     places = {
@@ -54,7 +54,7 @@ def _neighbours(requests: list[TimelineRequest], spans: Spans, timeline: Timelin
 
 
 def _samples(requests: list[TimelineRequest], spans: Spans, timeline: Timeline) -> Chart:
-    """Requests of all times beside each other, each from its arrival."""
+    """Return a selection of requests from all times, each aligned at its arrival."""
     last = len(requests) - 1
     samples = {
         "evenly spread": [requests[round(each * last / (MOST_ROWS - 1))] for each in range(MOST_ROWS)],
@@ -78,17 +78,17 @@ def _height(requests: list[TimelineRequest]) -> int:
 
 
 def time_in(spans: Sequence[Span], phase: Phase) -> float:
-    """How long one request's stays in a phase are together."""
+    """Return how long a request was in a phase in total."""
     return sum(span.end - span.start for span in spans if span.phase is phase)
 
 
 def time_of(spans: Sequence[Span]) -> float:
-    """How long one request took from its arrival to its end."""
+    """Return how long a request took from its arrival to its end."""
     return spans[-1].end - spans[0].start if spans else 0.0
 
 
 def _greatest(requests: list[TimelineRequest], measures: list[float]) -> list[TimelineRequest]:
-    """The requests that measure most; those that measure nothing are left out."""
+    """Return the requests with the greatest measure; those that measure nothing are omitted."""
     order = sorted(range(len(requests)), key=lambda each: -measures[each])
     return [requests[each] for each in sorted(order[:MOST_ROWS]) if measures[each] > 0]
 
@@ -123,7 +123,7 @@ def _bars(
     spans: Spans,
     timeline: Timeline,
 ) -> Trace:
-    """The stays in one phase, a bar each; rows begin at their `origins`."""
+    """Return the stays in one phase, one bar each; rows start at their `origins`."""
     stays = [
         (row, request, span)
         for row, request in enumerate(sample)
@@ -138,17 +138,20 @@ def _bars(
         "y": [row for row, _, _ in stays],
         "base": [round(span.start - origins[row], 6) for row, _, span in stays],
         "x": [round(span.end - span.start, 6) for _, _, span in stays],
-        "customdata": [_said(request, span, timeline) for _, request, span in stays],
+        "customdata": [_hover_text(request, span, timeline) for _, request, span in stays],
         "hovertemplate": "%{customdata}<extra></extra>",
         "meta": {"role": phase.name.lower()},
     }
 
 
-def _said(request: TimelineRequest, span: Span, timeline: Timeline) -> str:
-    took, since = period(span.end - span.start, timeline.unit), moment(span.start, timeline.unit)
+def _hover_text(request: TimelineRequest, span: Span, timeline: Timeline) -> str:
+    took, since = (
+        format_duration(span.end - span.start, timeline.unit),
+        format_time(span.start, timeline.unit),
+    )
     return f"<b>{_label(request, 48)}</b><br>{span.phase.name.lower()} for {took} from {since}"
 
 
 def _label(request: TimelineRequest, most: int) -> str:
-    """An id as Plotly is to show it, whose texts have some HTML, and TeX between dollar signs."""
+    """Return an id as Plotly has to get it: its texts may have HTML, and TeX between dollar signs."""
     return html.escape(visible(request.id, most), quote=False).replace("$", "&#36;")

@@ -1,4 +1,4 @@
-"""The tables of a page: percentiles, and the requests that took longest."""
+"""The tables of the page: percentiles, and the slowest requests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from tracesim.analysis.percentiles import PERCENTILES
+from tracesim.charts.chart_data import ChartData
 from tracesim.charts.distribution import Distribution
-from tracesim.charts.labels import amount, bare, moment, visible
-from tracesim.charts.picture import Picture
+from tracesim.charts.labels import format_amount, format_number, format_time, visible
 from tracesim.charts.request_chart import Spans, time_in, time_of
 from tracesim.charts.timeline import Phase, Timeline, TimelineRequest
 
@@ -19,7 +19,7 @@ MOST_ROWS: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of plain texts, none of them HTML yet. The first column names the row."""
+    """A table of plain texts, which are not HTML yet. The first column names the row."""
 
     title: str
     note: str
@@ -27,15 +27,13 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def tables(picture: Picture, spans: Spans) -> list[Table]:
-    """Every table that has rows."""
-    timeline = picture.timeline
+def tables(data: ChartData, spans: Spans) -> list[Table]:
+    """Return every table that has rows."""
+    timeline = data.timeline
     made = [
-        Table(
-            "Percentiles", _percentile_note(timeline), _PERCENTILE_HEAD, list(_percentiles(picture, spans))
-        ),
+        Table("Percentiles", _percentile_note(timeline), _PERCENTILE_HEAD, list(_percentiles(data, spans))),
         _slowest(timeline, spans),
-        Table("Settings", "", ("setting", "value"), list(_settings(picture.settings))),
+        Table("Settings", "", ("setting", "value"), list(_settings(data.settings))),
     ]
     return [table for table in made if table.rows]
 
@@ -52,10 +50,10 @@ def _counted(timeline: Timeline) -> str:
     return "In steps. " if timeline.unit == "steps" else ""
 
 
-def _percentiles(picture: Picture, spans: Spans) -> Iterator[Sequence[str]]:
+def _percentiles(data: ChartData, spans: Spans) -> Iterator[Sequence[str]]:
     phases = {f"time {phase.name.lower()}": [time_in(each, phase) for each in spans] for phase in Phase}
     measures: dict[str, Mapping[float, int]] = {
-        **picture.latencies,
+        **data.latencies,
         **{name: Counter(value for value in values if value > 0) for name, values in phases.items()},
         "arrival to end": Counter(time_of(each) for each in spans if each),
     }
@@ -63,7 +61,11 @@ def _percentiles(picture: Picture, spans: Spans) -> Iterator[Sequence[str]]:
         if counts:
             values = Distribution(counts)
             figures = [values.mean, *map(values.percentile, PERCENTILES), values.high]
-            yield (name, f"{values.count:,}", *(amount(figure, picture.timeline.unit) for figure in figures))
+            yield (
+                name,
+                f"{values.count:,}",
+                *(format_amount(figure, data.timeline.unit) for figure in figures),
+            )
 
 
 def _slowest(timeline: Timeline, spans: Spans) -> Table:
@@ -84,7 +86,7 @@ def _row(request: TimelineRequest, spans: Spans, timeline: Timeline) -> Sequence
     return (
         visible(request.id, 48),
         _arrival(request, timeline),
-        *(amount(time, timeline.unit) if time else "–" for time in times),
+        *(format_amount(time, timeline.unit) if time else "–" for time in times),
         f"{request.prompt_tokens:,}",
         f"{request.output_tokens:,}",
         f"{request.preemptions:,}",
@@ -94,7 +96,7 @@ def _row(request: TimelineRequest, spans: Spans, timeline: Timeline) -> Sequence
 
 def _arrival(request: TimelineRequest, timeline: Timeline) -> str:
     is_step = timeline.unit == "steps"
-    return bare(request.arrival) if is_step else moment(request.arrival, timeline.unit)
+    return format_number(request.arrival) if is_step else format_time(request.arrival, timeline.unit)
 
 
 def _settings(settings: Mapping[str, object]) -> Iterator[Sequence[str]]:

@@ -1,6 +1,6 @@
-"""The charts of a page over time, as Plotly figures without colours: the page knows the reader's theme.
+"""The charts over time, as Plotly figures without colours, which the page adds for the reader's theme.
 
-A trace's `meta.role` names its colour. A chart's texts are plain; the page escapes them.
+A trace's `meta.role` names its colour. The texts of a chart are plain; the page escapes them.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tracesim.charts.bins import Series, edges_of, span_counts, step_series, step_times
-from tracesim.charts.labels import period
-from tracesim.charts.picture import Picture
-from tracesim.charts.timeline import ENDLESS, Phase, Timeline, Unit
+from tracesim.charts.bins import Series, bin_edges, span_counts, step_series, step_times
+from tracesim.charts.chart_data import ChartData
+from tracesim.charts.labels import format_duration
+from tracesim.charts.timeline import UNLIMITED, Phase, Timeline, Unit
 
 Trace = dict[str, Any]
 
@@ -22,7 +22,7 @@ AXIS: Final = {"steps": "step", "s": "time (s)"}
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart: `figures` by the name of the choice that shows each, or a single one.
+    """One chart: its `figures` by the name of the choice that shows each, or a single one.
 
     `over_time` charts zoom together. `height` is in pixels.
     """
@@ -38,7 +38,7 @@ class Chart:
 
 @dataclass(slots=True)
 class _Bins:
-    """The steps in bins, and what to say about them."""
+    """The steps in bins, and the notes about them."""
 
     timeline: Timeline
     edges: list[float] = field(init=False)
@@ -46,38 +46,38 @@ class _Bins:
 
     def __post_init__(self) -> None:
         times = list(step_times(self.timeline.steps))
-        self.edges = edges_of(times)
+        self.edges = bin_edges(times)
         self.exact = len(self.edges) == len(set(times))
 
     def of(self, values: Sequence[float], *, lasting: bool = False) -> Series:
         return step_series(self.timeline.steps, values, self.edges, lasting=lasting)
 
     def note(self, shape: str) -> str:
-        """What the page says of the bins, with what `shape` shows; nothing where every step is shown."""
+        """Return what the page notes about the bins and what `shape` shows; empty if every step is shown."""
         if self.exact:
             return ""
-        width = period(self.edges[1] - self.edges[0], self.timeline.unit)
+        width = format_duration(self.edges[1] - self.edges[0], self.timeline.unit)
         return (
             f" {len(self.timeline.steps):,} steps in {len(self.edges) - 1:,} bins of {width} each: "
             f"the mean over a bin, weighted by time, and {shape}."
         )
 
 
-def charts_over_time(picture: Picture) -> list[Chart]:
-    """What the batches, the queue and the KV cache were like; none where no step was taken."""
-    if not len(picture.timeline.steps):
+def charts_over_time(data: ChartData) -> list[Chart]:
+    """Return charts of the batches, the queue and the KV cache; none if there are no steps."""
+    if not len(data.timeline.steps):
         return []
-    bins = _Bins(picture.timeline)
+    bins = _Bins(data.timeline)
     charts = [_batch_requests(bins), _batch_tokens(bins), _running(bins)]
-    if picture.num_blocks and ENDLESS not in picture.timeline.steps.free_blocks[:1]:
-        charts.append(_kv_cache(bins, picture.num_blocks))
+    if data.num_blocks and UNLIMITED not in data.timeline.steps.free_blocks[:1]:
+        charts.append(_kv_cache(bins, data.num_blocks))
     return charts
 
 
 def phases_chart(timeline: Timeline) -> Chart:
-    """How many requests are in each phase, of all of them; the queue can be left out, to see the others."""
+    """Return how many requests are in each phase; the queue can be hidden to see the other phases."""
     spans = list(timeline.spans())
-    edges = edges_of([span.start for span in spans] + [span.end for span in spans])
+    edges = bin_edges([span.start for span in spans] + [span.end for span in spans])
     layers = {
         phase: area(
             phase.name.lower(),
@@ -98,7 +98,7 @@ def phases_chart(timeline: Timeline) -> Chart:
 
 
 def figure(traces: list[Trace], y_title: str, unit: Unit, **layout: Any) -> dict[str, Any]:
-    """A figure over time."""
+    """Return a figure over time."""
     axes = {
         "xaxis": {"title": {"text": AXIS[unit]}},
         "yaxis": {"title": {"text": y_title}, "rangemode": "tozero"},
@@ -107,13 +107,13 @@ def figure(traces: list[Trace], y_title: str, unit: Unit, **layout: Any) -> dict
 
 
 def area(name: str, edges: Sequence[float], values: Sequence[float], stack: str) -> Trace:
-    """One layer of a stack: a value in each bin."""
+    """Return one layer of a stack: a value in each bin."""
     layer = line(name, edges, values)
     return {**layer, "line": {"shape": "hv", "width": 0}, "stackgroup": stack}
 
 
 def line(name: str, edges: Sequence[float], values: Sequence[float]) -> Trace:
-    """A value in each bin, as a staircase."""
+    """Return a value in each bin, as a staircase."""
     rounded = [round(value, 3) for value in values]
     return {
         "type": "scatter",
@@ -143,7 +143,7 @@ def _batch_tokens(bins: _Bins) -> Chart:
 
 
 def _in_batch(bins: _Bins, prefill: Sequence[int]) -> tuple[list[Trace], list[int]]:
-    """Decodes and, above them, prefills counted in some way; and what they are together in each step."""
+    """Return decodes and, above them, prefills, counted in one way, and their sum in each step."""
     decode = bins.timeline.steps.decode_requests
     both = [p + d for p, d in zip(prefill, decode, strict=True)]
     traces = [
@@ -188,20 +188,20 @@ def _chart(
 
 
 def _whole(axis: dict[str, Any], values: Sequence[int]) -> None:
-    """Let the axis of a few requests have no ticks between whole numbers."""
+    """Remove ticks between whole numbers from the axis of a few requests."""
     if max(values) <= _FEW:
         axis["dtick"] = 1
 
 
 def _most(bins: _Bins, values: Sequence[float]) -> list[Trace]:
-    """A thin line at the greatest value of each bin; nothing where bins are steps."""
+    """Return a thin line at the maximum of each bin; nothing if each bin is one step."""
     if bins.exact:
         return []
     return [{**line("largest", bins.edges, bins.of(values).high), "line": {"shape": "hv", "width": 0.7}}]
 
 
 def _banded(bins: _Bins, name: str, values: Sequence[float]) -> list[Trace]:
-    """What there is after each step: a line, and where bins hold several steps a band from least to most."""
+    """Return a value after each step: a line and, where bins have several steps, a band of its range."""
     series = bins.of(values, lasting=True)
     mean = line(name, bins.edges, series.mean)
     if bins.exact:

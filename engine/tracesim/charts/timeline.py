@@ -1,4 +1,4 @@
-"""A run laid over time: what each step did, and in which phase each request was when."""
+"""A run over time: what each step did, and in which phase each request was when."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tracesim.engine.step_records import ScheduledTokens, StepRecord
 
 Unit = Literal["steps", "s"]
 
-ENDLESS: Final = -1
-"""Stands in `StepColumns.free_blocks` for a KV cache without an end."""
+UNLIMITED: Final = -1
+"""Stands in `StepColumns.free_blocks` for an unlimited KV cache."""
 
 
 class Phase(IntEnum):
     """What a request waits for or gets.
 
-    QUEUED until its first tokens are computed, PREFILL until its prompt is, DECODE while it emits, PREEMPTED
-    from the loss of its KV cache until it is computed again, which is PREFILL once more.
+    QUEUED until its first tokens are computed, PREFILL until its prompt is computed, DECODE while it emits
+    tokens, PREEMPTED from the loss of its KV cache until it is computed again, which is PREFILL once more.
     """
 
     QUEUED = 0
@@ -30,7 +30,7 @@ class Phase(IntEnum):
 
 
 class Span(NamedTuple):
-    """A request's stay in one phase. `request` counts from 0 in the order of `Timeline.requests`."""
+    """The time of a request in one phase. `request` is its index in the order of `Timeline.requests`."""
 
     request: int
     phase: Phase
@@ -39,10 +39,10 @@ class Span(NamedTuple):
 
 
 class StepColumns:
-    """The steps as columns, one entry a step: 72 bytes in all, whatever the batch.
+    """The steps as columns with one entry per step, 72 bytes per step in total, whatever the batch.
 
-    `start` and `duration` are in the timeline's unit; `running`, `waiting` and `free_blocks` were taken after
-    the step.
+    `start` and `duration` are in the timeline's unit; `running`, `waiting` and `free_blocks` hold after the
+    step.
     """
 
     def __init__(self) -> None:
@@ -69,15 +69,15 @@ class StepColumns:
         self.decode_requests.append(len(record.decode))
         self.running.append(record.running)
         self.waiting.append(record.waiting)
-        self.free_blocks.append(ENDLESS if record.free_blocks is None else record.free_blocks)
+        self.free_blocks.append(UNLIMITED if record.free_blocks is None else record.free_blocks)
 
 
 @dataclass(slots=True)
 class TimelineRequest:
     """What a timeline knows of one request, beside its spans.
 
-    `prompt_tokens` is 0 until the prompt is computed, `finish_reason` None until the end. `admitted` is when
-    it left the queue.
+    `prompt_tokens` is 0 until the prompt is computed, `finish_reason` None until the end, `admitted` the time
+    at which the request left the queue.
     """
 
     index: int
@@ -94,9 +94,9 @@ class TimelineRequest:
 
 
 class Timeline:
-    """Takes step records and keeps what pictures need, in memory that grows with steps and spans, not tokens.
+    """Collects step records for charts, in memory that grows with steps and spans, not with tokens.
 
-    `unit` is what times are given in: "s", or "steps" without a clock. A step is then one long and starts at
+    `unit` is the unit of all times: "s", or "steps" without a clock, where a step is one long and starts at
     its number.
     """
 
@@ -111,7 +111,7 @@ class Timeline:
 
     @property
     def start(self) -> float:
-        """When the first step began or the first request arrived; 0 when there is neither."""
+        """When the first step began or the first request arrived; 0 if there is neither."""
         first_arrival = min((request.arrival for request in self.requests.values()), default=None)
         if not len(self.steps):
             return first_arrival or 0.0
@@ -124,11 +124,11 @@ class Timeline:
         return self.steps.start[-1] + self.steps.duration[-1] if len(self.steps) else self.start
 
     def arrived(self, request_id: str, time: float) -> None:
-        """Note when a request arrived, at any time; else the first step that names it is its arrival."""
+        """Set the arrival of a request; without it, a request arrives with the first step that names it."""
         self._request(request_id, time).arrival = time
 
     def add(self, record: StepRecord, start: float, duration: float) -> None:
-        """Take the next step, from the first on and in their order: who emits was computed before."""
+        """Add the next step; all steps must be added in order, from the first one on."""
         end, requests = start + duration, self.requests
         self.steps.add(record, start, duration)
         for request_id in record.preempted:
@@ -146,9 +146,9 @@ class Timeline:
             self._enter(request, request.phase, end)
 
     def spans(self) -> Iterator[Span]:
-        """Every stay of every request in a phase, those of one request in order.
+        """Yield the time of every request in every phase, those of one request in order.
 
-        What has not ended by the last step ends with it, and stays that took no time are left out.
+        A phase that has not ended by the last step ends with it; phases of no duration are omitted.
         """
         last_end = self.end
         for request in self.requests.values():
@@ -162,7 +162,7 @@ class Timeline:
                 yield Span(request.index, request.phase, request._since, last_end)
 
     def spans_by_request(self) -> list[list[Span]]:
-        """The spans of each request, in the order of `requests`."""
+        """Return the spans of each request, in the order of `requests`."""
         spans: list[list[Span]] = [[] for _ in self.requests]
         for span in self.spans():
             spans[span.request].append(span)

@@ -1,4 +1,4 @@
-"""From an engine's run to its picture."""
+"""Records a run of the engine for its charts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tracesim.analysis.metrics import latency_of
 from tracesim.analysis.report import times_of_finished
-from tracesim.charts.picture import Picture
+from tracesim.charts.chart_data import ChartData
 from tracesim.charts.timeline import Timeline
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_records import StepRecord
@@ -16,9 +16,9 @@ from tracesim.timing.timekeeper import Timekeeper
 
 
 class TimelineRecorder:
-    """Takes down a run: made before its first step, with `engine.run(recording.on_step)`.
+    """Records the steps of a run: create it before the first step, and call `engine.run(recorder.on_step)`.
 
-    Times are in seconds under a clock, and in steps without one.
+    Times are in seconds with a clock, and in steps without one.
     """
 
     def __init__(self, engine: LLMEngine) -> None:
@@ -27,19 +27,19 @@ class TimelineRecorder:
         self._timeline = Timeline("steps" if engine.timekeeper is None else "s")
 
     def on_step(self, record: StepRecord) -> None:
-        """Take down one step."""
+        """Record one step."""
         if record.start is None or record.duration is None:
             self._timeline.add(record, record.step, 1.0)
         else:
             self._timeline.add(record, record.start, record.duration)
 
-    def picture(
+    def chart_data(
         self,
         title: str,
         summary: Sequence[tuple[str, str]] = (),
         settings: Mapping[str, object] | None = None,
-    ) -> Picture:
-        """The picture of the run so far, with what else is to be on it."""
+    ) -> ChartData:
+        """Return the data of the charts for the run so far, with a title, a summary and settings to show."""
         timekeeper = self._engine.timekeeper
         for request_id, progress in self._engine.requests.items():
             if timekeeper is not None and request_id in timekeeper.requests:
@@ -47,11 +47,11 @@ class TimelineRecorder:
             elif timekeeper is None and progress.arrival_step is not None:
                 self._timeline.arrived(request_id, progress.arrival_step)
         latencies = {} if timekeeper is None else _latencies(self._engine, timekeeper)
-        return Picture(title, self._timeline, summary, settings or {}, self._num_blocks, latencies)
+        return ChartData(title, self._timeline, summary, settings or {}, self._num_blocks, latencies)
 
 
 def _latencies(engine: LLMEngine, timekeeper: Timekeeper) -> dict[str, Mapping[float, int]]:
-    """The latencies of the requests that finished, and the gaps between all tokens."""
+    """Return the latencies of the requests that finished, and the times between all tokens."""
     done = [latency_of(times, tokens) for times, tokens in times_of_finished(engine, timekeeper)]
     return {
         "TTFT": _counted([each.ttft for each in done]),

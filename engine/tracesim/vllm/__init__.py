@@ -1,10 +1,10 @@
-"""tracesim inside a real vLLM: the server, the scheduler and the API are vLLM's, the answers a trace's.
+r"""tracesim inside a real vLLM: server, scheduler and API are vLLM's, and the answers come from a trace.
 
     vllm serve MODEL --use-simulator --sim-trace trace.jsonl
-    vllm serve MODEL --distributed-executor-backend tracesim.vllm.TraceExecutor \\
+    vllm serve MODEL --distributed-executor-backend tracesim.vllm.TraceExecutor \
         --additional-config '{"sim_trace": "trace.jsonl"}'
 
-To import this package imports no vLLM; `TraceExecutor` does, when it is asked for.
+Importing this package does not import vLLM; accessing `TraceExecutor` does.
 """
 
 from __future__ import annotations

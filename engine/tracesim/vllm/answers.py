@@ -1,4 +1,4 @@
-"""What a trace answers to the prompts that reach vLLM."""
+"""The recorded answers to the prompts that reach vLLM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracesim.vllm.settings import Match
 
 
 class ServedRequest(NamedTuple):
-    """A request in vLLM, by the name it has in the log, and how its recording ends under its own limits."""
+    """A request in vLLM: its name in the log, and how its recording ends under its own limits."""
 
     name: str
     num_prompt_tokens: int
@@ -24,21 +24,21 @@ class ServedRequest(NamedTuple):
 
 
 class _Turn(NamedTuple):
-    """A recording, and the name that a request which gets it has in the log."""
+    """A recording, and the name in the log of the request that gets it."""
 
     record: TraceRecord
     name: str
 
 
 class _Recordings:
-    """All recordings of one prompt: each is given in turn, then again from the first."""
+    """All recordings of one prompt, which are given in turn, then again from the first."""
 
     def __init__(self, records: list[TraceRecord]) -> None:
         self.records = records
         self._given = 0
 
     def take(self) -> _Turn:
-        """The next one."""
+        """Return the next recording."""
         laps, place = divmod(self._given, len(self.records))
         self._given += 1
         record = self.records[place]
@@ -46,11 +46,11 @@ class _Recordings:
 
 
 class RecordedAnswers:
-    """Recordings, found by the tokens of a prompt, and the simulator that answers with them.
+    """Recordings, found by the tokens of a prompt, and the simulator that emits them.
 
-    A prompt is found as the served tokenizer spells it, alone or as the only message of a chat; with match
-    "last-user" also by the last user message of any chat. `simulator` emits what was recorded, and then an
-    end-of-sequence token; `requests` are those that it has answers for, by vLLM's ids.
+    A prompt is found as the served tokenizer spells it, by itself or as the only message of a chat; with the
+    match "last-user" also by the last user message of any chat. `simulator` emits the recording, then an
+    end-of-sequence token. `requests` has the requests that are being answered, by vLLM's ids.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RecordedAnswers:
         match: Match = "prompt",
         default: str | None = None,
     ) -> None:
-        """`default` answers what was not recorded. Raises ConfigError for a record of lengths alone."""
+        """Answer unrecorded prompts with `default`. Raises ConfigError for a record that has only lengths."""
         self.simulator = TraceSimulator(records, tokenizer.responses, eos_step=True)
         self.requests: dict[str, ServedRequest] = {}
         self._tokenizer = tokenizer
@@ -72,7 +72,7 @@ class RecordedAnswers:
             self._index(record)
 
     def find(self, prompt_token_ids: Sequence[int]) -> _Recordings:
-        """The recordings of a prompt. Raises UnknownPromptError, naming the nearest prompt."""
+        """Return the recordings of a prompt. Raises UnknownPromptError with the nearest prompt."""
         found = self._by_token_ids.get(tuple(prompt_token_ids))
         if found is None and self._by_last_user:
             messages = self._tokenizer.last_user_messages(prompt_token_ids)
@@ -83,7 +83,7 @@ class RecordedAnswers:
         return found
 
     def limits(self, prompt_token_ids: Sequence[int]) -> SamplingParams:
-        """What the trace itself asks of the answer, where all recordings of the prompt agree.
+        """Return the limits in the trace, if all recordings of the prompt agree on them.
 
         Raises UnknownPromptError.
         """
@@ -97,28 +97,28 @@ class RecordedAnswers:
         request_id: str,
         prompt_token_ids: Sequence[int],
         params: SamplingParams,
-        room: int | None = None,
+        max_output_tokens: int | None = None,
     ) -> None:
-        """Let the simulator answer a request, whose output may have `room` tokens at most.
+        """Let the simulator answer a request, whose output may have at most `max_output_tokens` tokens.
 
-        The recording comes out whole: where it ends under `params` vLLM has to say, and the log to know.
-        Raises UnknownPromptError.
+        The simulator emits the whole recording: vLLM finds the end under `params`, and the log has to know
+        it. Raises UnknownPromptError.
         """
         record, name = self.find(prompt_token_ids).take()
         (tokenized,) = self.simulator.tokenize([record])
         self.simulator.adopt(
             request_id, RecordedResponse(tokenized.recording, SamplingParams(), eos_step=True)
         )
-        ending = RecordedResponse(tokenized.recording, params, room, eos_step=True)
+        ending = RecordedResponse(tokenized.recording, params, max_output_tokens, eos_step=True)
         self.requests[request_id] = ServedRequest(name, len(prompt_token_ids), ending)
 
     def forget(self, request_id: str) -> None:
-        """Drop a request that will not be scheduled again, if it is known."""
+        """Drop a request that is not scheduled again; an unknown one is ignored."""
         self.simulator.forget(request_id)
         self.requests.pop(request_id, None)
 
     def _unknown(self, prompt_token_ids: Sequence[int]) -> UnknownPromptError:
-        """What to say of a prompt that has no answer; of a chat, the last message is what people know."""
+        """Return the error for a prompt without an answer; of a chat it quotes the last message."""
         message = next(self._tokenizer.last_user_messages(prompt_token_ids), None)
         text = self._tokenizer.text(prompt_token_ids) if message is None else message
         try:
@@ -127,8 +127,8 @@ class RecordedAnswers:
             return error
         if message is None:
             return UnknownPromptError(f"{shortened(text)} was recorded, but not with these tokens")
-        say = f"no recorded response has this chat, but one has its last user message, {shortened(text)}"
-        return UnknownPromptError(f"{say}; to answer with that set sim_match to last-user")
+        message = f"no recorded response has this chat, but one has its last user message, {shortened(text)}"
+        return UnknownPromptError(f"{message}; to answer with that set sim_match to last-user")
 
     def _index(self, record: TraceRecord) -> None:
         own = None if record.prompt_token_ids is None else tuple(record.prompt_token_ids)
@@ -148,6 +148,6 @@ class RecordedAnswers:
 
 
 def _record_of(response: str) -> TraceRecord:
-    """The recording that answers what was not recorded."""
+    """Return the record that answers prompts that were not recorded."""
     values = dict.fromkeys(TraceRecord._fields)
     return TraceRecord(**{**values, "id": "default", "response": response, "arrival_step": 0})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`TraceExecutor`: what stands in vLLM where a model would run."""
+"""`TraceExecutor`, which takes the place of vLLM's executor and its model."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _DEFAULT_KV_BYTES = 4 << 30
 
 
 class TraceExecutor(Executor):  # type: ignore[misc]
-    """Answers vLLM's engine from a trace; `additional_config` says how, see `SimSettings`.
+    r"""Answers vLLM's engine from a trace, as `additional_config` says; see `SimSettings`.
 
-        vllm serve MODEL --distributed-executor-backend tracesim.vllm.TraceExecutor \\
+        vllm serve MODEL --distributed-executor-backend tracesim.vllm.TraceExecutor \
             --additional-config '{"sim_trace": "trace.jsonl"}'
 
-    No worker is started and no weights are read. The tokens of a step are the simulator's: one for each
-    request all of whose tokens are computed, at the position that vLLM's scheduler says it is at.
+    No worker is started and no weights are loaded. The simulator makes the tokens of a step: one for each
+    request all of whose tokens are computed, at the position at which vLLM's scheduler has the request.
 
-    Raises ConfigError for settings that do not fit, and TraceError for a trace with problems.
+    Raises ConfigError for settings that do not fit, and TraceError for a trace with errors.
     """
 
     supports_pp = False
@@ -60,7 +60,7 @@ class TraceExecutor(Executor):  # type: ignore[misc]
         non_block: bool = False,
         **_: Any,
     ) -> Any:
-        """Answer for the one worker that there would be; None to all that changes nothing here."""
+        """Answer for a single worker; calls that do not matter here return None."""
         answer = getattr(self, f"_answer_{method}", None) if isinstance(method, str) else None
         return _now([answer() if answer else None], later=non_block)
 
@@ -89,31 +89,31 @@ class TraceExecutor(Executor):  # type: ignore[misc]
         return ("generate",)
 
     def initialize_from_config(self, kv_cache_configs: Any) -> None:
-        """There is no memory to set up."""
+        """Do nothing: there is no memory to set up."""
 
     def compile_or_warm_up_model(self) -> None:
-        """There is no model."""
+        """Do nothing: there is no model."""
 
     def check_health(self) -> None:
-        """There is nothing that could have died."""
+        """Do nothing: there is no process that could have died."""
 
     def shutdown(self) -> None:
-        """There is no worker to stop."""
+        """Do nothing: there is no worker to stop."""
 
     @property
     def max_concurrent_batches(self) -> int:
-        """One: a schedule that runs ahead of the tokens is another one. Asked by vLLM before 0.25."""
+        """One: a schedule that is planned ahead of the tokens differs. vLLM before 0.25 asks for it."""
         return 1
 
     @classmethod
     def supports_async_scheduling(cls) -> bool:
-        """No; see `max_concurrent_batches`."""
+        """Return False; see `max_concurrent_batches`."""
         return False
 
     # ---- A step
 
     def execute_model(self, scheduler_output: Any, non_block: bool = False) -> Any:
-        """Work out the step's tokens. They are handed over by `sample_tokens`, as by vLLM's own executors."""
+        """Make the tokens of a step; `sample_tokens` returns them, as in vLLM's own executors."""
         for request_id in scheduler_output.finished_req_ids:
             self._answers.forget(request_id)
         entries = entries_of(scheduler_output, self._answers.requests)
@@ -129,12 +129,12 @@ class TraceExecutor(Executor):  # type: ignore[misc]
         return _now(None, later=non_block)
 
     def sample_tokens(self, grammar_output: Any, non_block: bool = False) -> Any:
-        """The tokens of the step that was executed last."""
+        """Return the tokens of the step that was executed last."""
         output, self._output = self._output, None
         return _now(output, later=non_block)
 
     def _emit(self, positions: Mapping[str, int]) -> dict[str, list[int]]:
-        """The next token of each; where the recording is over, the end-of-sequence token, again and again."""
+        """Return the next token of each request; after the recording, the end-of-sequence token each time."""
         simulator = self._answers.simulator
         for request_id, position in positions.items():
             simulator.seek(request_id, position)
@@ -146,7 +146,7 @@ class TraceExecutor(Executor):  # type: ignore[misc]
 
 
 def load_served_tokenizer(model_config: Any) -> ServedTokenizer:
-    """The tokenizer of the model that vLLM serves."""
+    """Return the tokenizer of the model that vLLM serves."""
     from transformers import AutoTokenizer
 
     return ServedTokenizer(
@@ -159,7 +159,7 @@ def load_served_tokenizer(model_config: Any) -> ServedTokenizer:
 
 
 def load_answers(settings: SimSettings, tokenizer: ServedTokenizer) -> RecordedAnswers:
-    """The trace that the settings name. Raises TraceError with every problem of it."""
+    """Return the answers of the trace that the settings name. Raises TraceError with every error in it."""
     return RecordedAnswers(read_records([settings.trace]), tokenizer, settings.match, settings.default)
 
 

@@ -1,4 +1,4 @@
-"""What vLLM's front end is told of a trace: which requests have an answer, and what no recording can give."""
+"""Checks in vLLM's front end: which requests have an answer, and what no recording can provide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tracesim.vllm.answers import RecordedAnswers
 _UNRECORDED: Final = {
     "logprobs": "a recording has no logprobs",
     "prompt_logprobs": "a recording has no logprobs",
-    "structured_outputs": "what was recorded cannot be held to a structure",
+    "structured_outputs": "what was recorded cannot be made to follow a structure",
     "logit_bias": "what was recorded cannot be biased",
     "bad_words": "what was recorded cannot be changed",
     "allowed_token_ids": "what was recorded cannot be changed",
@@ -19,7 +19,7 @@ _UNRECORDED: Final = {
 
 
 def check(request: Any) -> None:
-    """Raise RequestError for a request of vLLM's that no recording can answer."""
+    """Raise RequestError for a request to vLLM that no recording can answer."""
     if request.sampling_params is None or request.prompt_token_ids is None:
         raise RequestError("a trace answers text with text; it has nothing for pooling or embeddings")
     for name, reason in _UNRECORDED.items():
@@ -28,9 +28,10 @@ def check(request: Any) -> None:
 
 
 def prepare(request: Any, answers: RecordedAnswers) -> None:
-    """Refuse a request that cannot be answered; else fill in the limits that its trace has and it has not.
+    """Refuse a request that cannot be answered; else add the limits of the trace that it does not have.
 
-    The smaller `max_tokens` holds. Raises RequestError, and UnknownPromptError naming the nearest prompt.
+    Of two `max_tokens` the smaller one holds. Raises RequestError, and UnknownPromptError with the nearest
+    prompt.
     """
     check(request)
     params = request.sampling_params

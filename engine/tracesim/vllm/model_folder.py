@@ -1,4 +1,4 @@
-"""A model folder that vLLM can serve from a trace: a configuration, a tokenizer, and no weights."""
+"""A model folder that vLLM can serve from a trace: a configuration and a tokenizer, without weights."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _SHAPE: Final[Mapping[str, Any]] = {
     "tie_word_embeddings": True,
     "bos_token_id": None,
 }
-"""The sizes of Llama 3.2 1B (its config.json): they decide how many KV blocks a memory has room for."""
+"""The sizes of Llama 3.2 1B (its config.json): they decide how many KV blocks fit in a memory."""
 
 
 def model_files() -> dict[str, bytes]:
-    """The files of a model folder, by name: `config.json` and a tokenizer with the embedded vocabulary."""
+    """Return the files of a model folder by name: `config.json`, and a tokenizer with our vocabulary."""
     ranks = _embedded_ranks()
     eos = len(ranks)
     config = {**_SHAPE, "vocab_size": eos + 1, "max_position_embeddings": MAX_MODEL_LEN, "eos_token_id": eos}
@@ -67,7 +67,7 @@ def _embedded_ranks() -> dict[bytes, int]:
 
 
 def _tokenizer(ranks: Mapping[bytes, int]) -> dict[str, Any]:
-    """A Hugging Face `tokenizer.json` that cuts and merges as tiktoken does with the same vocabulary."""
+    """Return a Hugging Face `tokenizer.json` that splits and merges as tiktoken does."""
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     split = {
         "type": "Split",
@@ -113,9 +113,9 @@ def _tokenizer(ranks: Mapping[bytes, int]) -> dict[str, Any]:
 
 
 def _parts(token: bytes, ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """The pairs of tokens that a token can be merged from, the one of lowest ranks first.
+    """Return the pairs of tokens that a token can be merged from, the pair of lowest ranks first.
 
-    tiktoken merges whatever makes the token of the lowest rank; a list of merges has to name each way.
+    tiktoken merges whatever makes the token of the lowest rank; a list of merges must name every pair.
     """
     pairs = [(token[:at], token[at:]) for at in range(1, len(token))]
     known = [pair for pair in pairs if pair[0] in ranks and pair[1] in ranks]

@@ -1,4 +1,4 @@
-"""Steps that last as long as a clock says."""
+"""Steps that take as long as a clock says."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tracesim.timing.clock import PER_SECOND, Clock
 
 
 class Pacer:
-    """Lets each step end when `clock` says, counted from the end of the one before.
+    """Lets each step end when `clock` says, counted from the end of the step before.
 
     The engine's own work is part of the step, so a busy engine keeps the pace whatever its loop costs; after
-    a pause the pace starts anew. Without a clock nothing waits.
+    an idle time the pace starts anew. Without a clock nothing waits.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """vLLM's plugin `tracesim`: `--use-simulator` and `--sim-trace` on its command line and in its engine args.
 
-vLLM calls `register` in each of its processes, before it reads a command line. It costs next to nothing and
-changes nothing for those who do not ask for the simulator. Whoever makes `EngineArgs` or `LLM` with
-`use_simulator=True` before vLLM has loaded its plugins calls it first.
+vLLM calls `register` in each of its processes, before it parses a command line. The call is cheap and
+changes nothing unless the simulator is used. Code that creates `EngineArgs` or `LLM` with
+`use_simulator=True` before vLLM has loaded its plugins must call it first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MARK: Final = "_of_tracesim"
 
 
 def register() -> None:
-    """Teach vLLM's engine args and front end of the simulator; once in a process, however often called."""
+    """Add the simulator to vLLM's engine args and front end; further calls in a process do nothing."""
     from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
     from vllm.v1.engine.input_processor import InputProcessor
 
@@ -38,7 +38,7 @@ def register() -> None:
 
 
 def _replace(owner: type[Any], name: str, change: Callable[[Any], Any], kind: Any = lambda it: it) -> None:
-    """Put what `change` makes of a method in its place, unless it stands there already."""
+    """Replace a method by what `change` makes of it, unless that was done before."""
     method = getattr(owner, name)
     if getattr(method, _MARK, False):
         return
@@ -48,7 +48,7 @@ def _replace(owner: type[Any], name: str, change: Callable[[Any], Any], kind: An
 
 
 def _add_fields(engine_args: type[Any]) -> None:
-    """Two fields more in a dataclass that is made already: vLLM copies engine args field by field."""
+    """Add two fields to an existing dataclass: vLLM copies engine args field by field."""
     for name, default in _FIELDS.items():
         if name not in engine_args.__dataclass_fields__:
             (field,) = dataclasses.fields(dataclasses.make_dataclass("_", [(name, Any, default)]))
@@ -80,7 +80,7 @@ def _add_flags(add_cli_args: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _choose_executor(create_engine_config: Callable[..., Any]) -> Callable[..., Any]:
-    """Faults are found here, in the process that people see; the engine's own is far down its log."""
+    """Choose the executor, and report errors here, where users see them; the engine's own log is far away."""
 
     def with_executor(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.sim_trace_path is not None and not self.use_simulator:
@@ -102,7 +102,7 @@ def _choose_executor(create_engine_config: Callable[..., Any]) -> Callable[..., 
 
 
 def _use_simulator(engine_args: Any) -> None:
-    """Write what was asked into settings that reach the engine in its own process."""
+    """Write the simulator's settings where they reach the engine in its own process."""
     if missing := _missing_features():
         from vllm import __version__
 
@@ -119,7 +119,7 @@ def _use_simulator(engine_args: Any) -> None:
 
 
 def _missing_features() -> list[str]:
-    """What tracesim builds on and the vLLM at hand does not have."""
+    """Return what tracesim needs and this version of vLLM does not have."""
     from vllm.config import VllmConfig
     from vllm.v1.core.sched.output import CachedRequestData
     from vllm.v1.executor.abstract import Executor
@@ -136,7 +136,7 @@ def _missing_features() -> list[str]:
 
 
 def _load_answers(init: Callable[..., None]) -> Callable[..., None]:
-    """Let the front end, too, know the answers, before it takes a request."""
+    """Give the answers to the front end as well, before it takes a request."""
 
     def with_answers(self: Any, vllm_config: Any, *args: Any, **kwargs: Any) -> None:
         init(self, vllm_config, *args, **kwargs)
@@ -173,7 +173,7 @@ def _prepare(request: Any, answers: Any) -> None:
 
 
 def _is_ours(backend: object) -> bool:
-    """Whether an executor backend, named or given as a class, is the simulator's."""
+    """Whether an executor backend, given by name or as a class, is the simulator's."""
     if isinstance(backend, type):
         backend = f"{backend.__module__}.{backend.__qualname__}"
     return backend in (EXECUTOR, "tracesim.vllm.executor.TraceExecutor")

@@ -1,4 +1,4 @@
-"""Step records of what vLLM's own scheduler did: its objects in, lines of tracesim's format out."""
+"""Step records of what vLLM's own scheduler did, written in tracesim's format."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ class Counts(NamedTuple):
 class ServedLog:
     """Writes a line for each step in which something was scheduled, numbered from 0.
 
-    A stop string is found by vLLM's front end, which then aborts the request. In its user's own process it
-    does so before the next step is planned: that belongs to the step whose token completed the stop string,
-    so a step is written when the next is planned, or when the log is closed. In a server the request is
-    scheduled once or more in vain, and it ends in the step that is at work when the abort comes.
+    vLLM's front end finds stop strings, and then aborts the request. If engine and front end share a
+    process, it does so before the next step is planned, and the abort belongs to the step whose token
+    completed the stop string; so a step is written when the next is planned, or when the log is closed. In a
+    server the request is scheduled once or more in vain, and ends in the step that runs when the abort
+    comes.
     """
 
     def __init__(self, path: str, requests: Mapping[str, ServedRequest], *, prefix_caching: bool) -> None:
-        """`requests` are those that are in vLLM, by its ids. Raises OSError when `path` cannot be written."""
+        """Log the requests in `requests`, by vLLM's ids. Raises OSError if `path` cannot be written."""
         self._file = Path(path).open("wb")  # noqa: SIM115 - open as long as the engine lives
         self._requests = requests
         self._prefix_caching = prefix_caching
@@ -50,7 +51,7 @@ class ServedLog:
         atexit.register(self.close)  # an engine in its user's own process is rarely shut down
 
     def note(self, plan: Any, outputs: Iterable[Any], preempted: Sequence[str], counts: Counts) -> None:
-        """Take down a step: vLLM's `SchedulerOutput`, the `EngineCoreOutput`s, and the ids preempted."""
+        """Record a step: vLLM's `SchedulerOutput`, its `EngineCoreOutput`s, and the preempted ids."""
         self.write()
         if not plan.num_scheduled_tokens:
             return
@@ -79,7 +80,7 @@ class ServedLog:
         self.aborted(dropped, counts)
 
     def aborted(self, request_ids: Iterable[str], counts: Counts) -> None:
-        """Take down requests that the front end dropped, after the step noted last or during the next."""
+        """Record requests that the front end aborted, after the step recorded last or during the next."""
         if self._record is None:
             self._dropped += request_ids
             return
@@ -89,14 +90,14 @@ class ServedLog:
         self._record = replace(self._record, finished=endings, **counts._asdict())
 
     def write(self) -> None:
-        """Write the step that was noted last: nothing more can happen to it."""
+        """Write the step that was recorded last, to which nothing more can happen."""
         if self._record is not None:
             self._file.write(step_to_json(self._record))
             self._file.flush()
             self._record = None
 
     def close(self) -> None:
-        """Write what is left and close the file; may be called again."""
+        """Write what is left and close the file; it may be called again."""
         if not self._file.closed:
             self.write()
             self._file.close()
@@ -108,7 +109,7 @@ class ServedLog:
         return ScheduledTokens(self._name(entry.request_id), entry.computed, entry.tokens)
 
     def _cached(self, plan: Any, entries: Sequence[ServedEntry]) -> list[CachedTokens]:
-        """Who was admitted, for the first time or again, with a prefix from the cache."""
+        """Return who was admitted, for the first time or again, with a prefix from the cache."""
         admitted = {
             new.req_id for new in plan.scheduled_new_reqs
         } | plan.scheduled_cached_reqs.resumed_req_ids
@@ -124,7 +125,7 @@ class ServedLog:
             yield EmittedToken(name, response.token_id(position), response.piece(position))
 
     def _ending(self, request_id: str, finish_reason: str, stop_reason: object) -> FinishedRequest:
-        """How a request ended: by a stop string, which only the front end knows of, or as vLLM says."""
+        """Return how a request ended: by a stop string, which the front end finds, or as vLLM reports."""
         name, _, response = self._requests[request_id]
         num_emitted = self._num_emitted.pop(request_id, 0)
         if response.stop_reason is not None and num_emitted >= response.num_tokens:

@@ -1,4 +1,4 @@
-"""vLLM's `SchedulerOutput`, read: who is computed in a step, and how far each has come."""
+"""vLLM's `SchedulerOutput` read: which requests a step computes, and how far each has come."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tracesim.vllm.answers import ServedRequest
 
 
 class ServedEntry(NamedTuple):
-    """A request's place in a step: `tokens` tokens after `computed` in the KV cache, `emitted` before it.
+    """A request in a step: `tokens` tokens after `computed` in the KV cache, with `emitted` output tokens.
 
-    It `samples` when all its tokens are computed then, and `decodes` when that was one, and an output token.
+    It `samples` if all its tokens are computed after the step, and `decodes` if that was one output token.
     """
 
     request_id: str
@@ -24,7 +24,7 @@ class ServedEntry(NamedTuple):
 
 
 def entries_of(plan: Any, requests: Mapping[str, ServedRequest]) -> list[ServedEntry]:
-    """The batch of a step, in the scheduler's order; `requests` are by vLLM's ids."""
+    """Return the batch of a step in the scheduler's order; `requests` are by vLLM's ids."""
     progress = dict(_progress(plan, requests))
     entries = []
     for request_id, tokens in plan.num_scheduled_tokens.items():
@@ -37,14 +37,14 @@ def entries_of(plan: Any, requests: Mapping[str, ServedRequest]) -> list[ServedE
 
 
 def batch_of(entries: Iterable[ServedEntry]) -> Batch:
-    """What a step computes, as a clock sees it."""
+    """Return what a step computes, as a clock needs it."""
     decodes = [entry for entry in entries if entry.decodes]
     prefill_tokens = sum(entry.tokens for entry in entries if not entry.decodes)
     return Batch(prefill_tokens, len(decodes), sum(entry.computed for entry in decodes))
 
 
 def _progress(plan: Any, requests: Mapping[str, ServedRequest]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Tokens in the KV cache before the step, and tokens emitted, of each request by its id."""
+    """Return the computed and the emitted tokens of each request before the step, by its id."""
     for new in plan.scheduled_new_reqs:
         # vLLM's second model runner takes a resumed request as a new one, with its output so far.
         known = getattr(new, "prefill_token_ids", None) or new.prompt_token_ids

@@ -1,4 +1,4 @@
-"""vLLM's own scheduler, which hands out recordings as requests arrive and tells a log what it did."""
+"""vLLM's own scheduler, extended to assign recordings to requests and to log its steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Base: Any = object
 
 
 class _Served(_Base):  # type: ignore[misc]
-    """What is put before a Scheduler class of vLLM's. A request whose prompt was not recorded fails alone."""
+    """Mixin for a Scheduler class of vLLM. A request whose prompt was not recorded fails by itself."""
 
     answers: RecordedAnswers
     log_path: str | None
@@ -36,20 +36,20 @@ class _Served(_Base):  # type: ignore[misc]
             self._log = ServedLog(self.log_path, self.answers.requests, prefix_caching=caching)
 
     def add_request(self, request: Any) -> None:
-        """Find the answer of a request; one that has none fails, and the engine tells its client."""
+        """Find the answer of a request; one without an answer fails, and the engine informs its client."""
         super().add_request(request)
-        room = max(1, self.max_model_len - request.num_prompt_tokens)
+        max_output_tokens = max(1, self.max_model_len - request.num_prompt_tokens)
         try:
             check(request)  # the front end has, unless vLLM's plugins are switched off
             params = _limits_of(request.sampling_params)
-            self.answers.add(request.request_id, request.prompt_token_ids, params, room)
+            self.answers.add(request.request_id, request.prompt_token_ids, params, max_output_tokens)
         except RequestError as error:
             _logger.error("request %s: %s", request.request_id, error)
             self.finish_requests([request.request_id], RequestStatus.FINISHED_ERROR)
             self._failed.append((request, str(error)))
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
-        """Plan a step; nothing more happens to the last one."""
+        """Plan a step; the step before is complete."""
         if self._log:
             self._log.write()
         self._preempted = []
@@ -60,7 +60,7 @@ class _Served(_Base):  # type: ignore[misc]
         return super()._preempt_request(request, *args, **kwargs)
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
-        """Book a step's tokens, and log it."""
+        """Update the scheduler with the tokens of a step, and log the step."""
         by_client = super().update_from_output(scheduler_output, model_runner_output)
         if self._log:
             outputs = [output for client in by_client.values() for output in client.outputs]
@@ -74,7 +74,7 @@ class _Served(_Base):  # type: ignore[misc]
     def finish_requests(self, request_ids: Any, finished_status: Any) -> Any:
         finished = super().finish_requests(request_ids, finished_status)
         if self._log and finished_status == RequestStatus.FINISHED_ABORTED:
-            # vLLM tells of an abort twice; what comes back is who was not finished yet.
+            # vLLM reports an abort twice; the result has those that were not finished yet.
             self._log.aborted(map(_id_of, finished or ()), self._counts())
         return finished
 
@@ -89,7 +89,7 @@ class _Served(_Base):  # type: ignore[misc]
 
 
 def served_scheduler(base: type[Any], answers: RecordedAnswers, log_path: str | None) -> type[Any]:
-    """A subclass of `base`, a Scheduler class of vLLM's, that schedules as it does.
+    """Return a subclass of `base`, a Scheduler class of vLLM, that schedules as `base` does.
 
     It finds the answers as requests arrive, and writes step records to `log_path` unless that is None.
     """
@@ -98,7 +98,7 @@ def served_scheduler(base: type[Any], answers: RecordedAnswers, log_path: str | 
 
 
 def _failure(request: Any, reason: str) -> Any:
-    """What tells a client that its request, and no other, came to nothing."""
+    """Return the output that ends one request with an error for its client."""
     return EngineCoreOutput(
         request_id=request.request_id,
         new_token_ids=[],
@@ -108,7 +108,7 @@ def _failure(request: Any, reason: str) -> Any:
 
 
 def _limits_of(params: Any) -> SamplingParams:
-    """What vLLM's sampling parameters ask, as far as it decides where an answer ends."""
+    """Return the limits in vLLM's sampling parameters that decide where an answer ends."""
     return SamplingParams(
         max_tokens=params.max_tokens,
         min_tokens=params.min_tokens,
@@ -118,6 +118,6 @@ def _limits_of(params: Any) -> SamplingParams:
 
 
 def _id_of(finished: Any) -> str:
-    """The id of what `finish_requests` returns: requests, before vLLM 0.32 pairs of an id and a client."""
+    """Return the id in what `finish_requests` returns: a request, or since vLLM 0.32 an id and a client."""
     request_id: str = finished[0] if isinstance(finished, tuple) else finished.request_id
     return request_id

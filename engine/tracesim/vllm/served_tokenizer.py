@@ -1,4 +1,4 @@
-"""The served model's tokenizer and chat template, as far as recorded answers need them."""
+"""The tokenizer and the chat template of the served model, as far as recorded answers need them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Frame(NamedTuple):
 
 
 class ServedTokenizer:
-    """A tokenizer of Hugging Face's `transformers`, which vLLM serves a model with.
+    """A tokenizer of Hugging Face's `transformers`, with which vLLM serves a model.
 
     `responses` is the same tokenizer for recorded text, in which what looks like a special token is text.
     """
@@ -40,18 +40,18 @@ class ServedTokenizer:
         self._tokenizer = tokenizer
 
     def spellings(self, prompt: str) -> Iterator[tuple[int, ...]]:
-        """The tokens in which a prompt may come: to be completed, and as the only message of a chat."""
+        """Return the tokens in which a prompt may come: as it is, and as the only message of a chat."""
         yield tuple(self._tokenizer.encode(prompt))
         chat = self._rendered(("user", prompt))
         if chat is not None:
             yield tuple(self._tokenizer.encode(chat, add_special_tokens=False))
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """What tokens spell, special ones included."""
+        """Return the text of tokens, special tokens included."""
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=False))
 
     def last_user_messages(self, token_ids: Sequence[int]) -> Iterator[str]:
-        """What may be the last user message of a chat: the shortest first, in case it quotes the template."""
+        """Return what may be the last user message of a chat, the shortest first."""
         frame = self._frame
         if frame is None:
             return
@@ -66,7 +66,7 @@ class ServedTokenizer:
 
     @cached_property
     def _frame(self) -> _Frame | None:
-        """Worked out from what the template makes of one message, and of three."""
+        """The frame, worked out from what the template makes of one message, and of three."""
         first, second, third = _SENTINELS
         alone, chat = (
             self._rendered(("user", first)),
@@ -88,7 +88,7 @@ class ServedTokenizer:
 
 
 def _common_end(one: str, other: str) -> str:
-    """The longest text that both end with."""
+    """Return the longest text with which both texts end."""
     length = 0
     for mine, its in zip(reversed(one), reversed(other), strict=False):
         if mine != its:

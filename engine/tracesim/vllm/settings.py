@@ -1,4 +1,4 @@
-"""What `--additional-config` says of the simulator."""
+"""The simulator's settings in vLLM's `--additional-config`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PREFIX: Final = "sim_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimSettings:
-    """How vLLM is to answer, checked once; in vLLM's `additional_config` each name begins with `sim_`.
+    """How vLLM answers, checked once; in vLLM's `additional_config` each name begins with `sim_`.
 
     `trace`: the trace file. `match`: whether a request is found by its whole prompt or, in a chat, by the
-    last user message. `default`: the answer to a prompt that was not recorded; None: such a request fails.
-    `clock`: how long steps last, as `parse_clock` takes it, or given by `sim_step_time`, as `20ms`; None: as
-    short as can be. `log`: a file for step records.
+    last user message. `default`: the answer to a prompt that was not recorded (None: such a request fails).
+    `clock`: how long steps take, as `parse_clock` reads it, or `sim_step_time`, such as `20ms` (None: no
+    waiting). `log`: a file for step records.
 
-    Raises ConfigError, naming the setting.
+    Raises ConfigError with the setting.
     """
 
     trace: str
@@ -35,7 +35,7 @@ class SimSettings:
 
     @classmethod
     def from_additional_config(cls, additional_config: object) -> SimSettings:
-        """The settings in vLLM's `additional_config`, in which others may stand beside them."""
+        """Return the settings in vLLM's `additional_config`, which may have others as well."""
         config = additional_config if isinstance(additional_config, Mapping) else {}
         given = {
             name.removeprefix(_PREFIX): value
@@ -56,7 +56,7 @@ class SimSettings:
         return cls(**checked)
 
     def check_log(self) -> None:
-        """Raise ConfigError where the log cannot be written."""
+        """Raise ConfigError if the log cannot be written."""
         if self.log is not None:
             try:
                 Path(self.log).open("ab").close()
@@ -67,7 +67,7 @@ class SimSettings:
 
 
 def refuse_what_has_no_meaning(config: Any) -> None:
-    """Raise ConfigError where a `VllmConfig` asks for what a recording cannot give."""
+    """Raise ConfigError if a `VllmConfig` asks for what a recording cannot provide."""
     parallel = config.parallel_config
     if parallel.world_size != 1 or parallel.data_parallel_size != 1:
         raise ConfigError(

@@ -15,7 +15,7 @@ from command_line import run
 from paths import GOLDEN, MILESTONE
 from steps import a_step, write_lines
 from tracesim.analysis.step_diff import Comparison, diff_steps
-from tracesim.analysis.step_log import STEP_TELLS, LoggedStep, StepLog
+from tracesim.analysis.step_log import STEP_FIELDS, LoggedStep, StepLog
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.views.diff_cells import clip_differing
 from tracesim_cli.views.diff_view import format_diff
@@ -71,7 +71,7 @@ def test_what_differs_as_json(logs: tuple[Path, Path]) -> None:
         "differing": 2,
         "only_in_a": 1,
         "only_in_b": 0,
-        "fields": dict.fromkeys([name for name in STEP_TELLS if name != "cached"], 0) | {"running": 1},
+        "fields": dict.fromkeys([name for name in STEP_FIELDS if name != "cached"], 0) | {"running": 1},
         "not_compared": [],
     }
     assert (
@@ -163,7 +163,7 @@ steps = st.builds(
 def test_no_line_is_wider_than_the_terminal(
     left: list[LoggedStep], right: list[LoggedStep], name: str, width: int
 ) -> None:
-    tells = {name: parts for name, parts in STEP_TELLS.items() if name != "cached"}
+    tells = {name: parts for name, parts in STEP_FIELDS.items() if name != "cached"}
     sides = [
         StepLog(
             name, tells, iter(sorted({step.number: step for step in side}.values(), key=lambda s: s.number))
@@ -197,7 +197,7 @@ def test_wrong_usage_and_a_file_that_is_not_a_step_log(tmp_path: Path) -> None:
     result = run("diff", log, MILESTONE)
 
     assert result.exit_code == 2
-    assert f"{MILESTONE}:1: is no step record" in result.stderr
+    assert f"{MILESTONE}:1: is neither a step record" in result.stderr
 
 
 def test_golden_cases_can_be_compared() -> None:
