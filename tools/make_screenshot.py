@@ -1,4 +1,4 @@
-"""Draw docs/replay.svg, the picture in the README, from a real run of a sample trace.
+"""Draw docs/replay.svg, the picture of the front pages, from a real run of a sample trace.
 
 python tools/make_screenshot.py
 """
@@ -11,46 +11,50 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.terminal_theme import TerminalTheme
+from rich.text import Text
 
-from tracesim.analysis.report import RequestReport, Summary, report_requests, summarize
-from tracesim.config import EngineArgs
-from tracesim.engine.llm_engine import LLMEngine
-from tracesim.engine.step_records import StepRecord
+from tracesim import EngineArgs, LLMEngine, StepRecord, TraceRecord, load_tokenizer, read_trace
+from tracesim.analysis.report import report_requests, summarize
 from tracesim.responses.simulator import TraceSimulator
-from tracesim.tokenizers.loading import load_tokenizer
-from tracesim.trace.reader import read_trace
-from tracesim.trace.record import TraceRecord
 from tracesim_cli.terminal.lines import rich_text
 from tracesim_cli.views.step_table import StepTable
 from tracesim_cli.views.summary_view import format_summary
 
 ROOT = Path(__file__).resolve().parent.parent
-TRACE = "sample_traces/milestone.jsonl"
-TOKENIZER = "char"
-WIDTH = 88
-
-
-def render_svg(
-    records: Sequence[StepRecord], summary: Summary, requests: Sequence[RequestReport], command: str
-) -> str:
-    """Return the table and the summary of a run as an SVG of a terminal with `command` as its title."""
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
-    table = StepTable(WIDTH)
-    console.print(table.header())
-    for record in records:
-        console.print(table.row(record))
-    console.print()
-    for line in format_summary(summary, requests=requests, width=WIDTH):
-        console.print(rich_text(line))
-    svg = console.export_svg(title=command, unique_id="replay")
-    # Rich names a web font; the picture is to need nothing from outside, so the reader's own font serves.
-    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+TARGET = ROOT / "docs" / "replay.svg"
+TRACE = "sample_traces/tour.jsonl"
+SETTINGS = EngineArgs(
+    engine="vllm-v1",
+    block_size=4,
+    num_gpu_blocks=11,
+    max_num_batched_tokens=16,
+    enable_prefix_caching=True,
+)
+COMMAND = (
+    f"tracesim replay {TRACE} --engine vllm-v1 --enable-prefix-caching \\\n"
+    "    --block-size 4 --num-gpu-blocks 11 --max-num-batched-tokens 16"
+)
+WIDTH = 116
+THEME = TerminalTheme(
+    (22, 25, 37),
+    (216, 222, 245),
+    [
+        (60, 66, 92),
+        (255, 117, 127),
+        (158, 206, 106),
+        (255, 199, 119),
+        (122, 162, 247),
+        (192, 153, 255),
+        (115, 218, 236),
+        (216, 222, 245),
+    ],
+)
 
 
 def load_trace() -> LLMEngine:
     """Return an engine with every request of the sample trace in it."""
-    config = EngineArgs(tokenizer=TOKENIZER).create_engine_config()
-    engine = LLMEngine(config, TraceSimulator([], load_tokenizer(TOKENIZER)))
+    engine = LLMEngine(SETTINGS.create_engine_config(), TraceSimulator([], load_tokenizer("embedded")))
     for record in read_trace([ROOT / TRACE]):
         if not isinstance(record, TraceRecord):
             raise SystemExit(f"{TRACE}: {record}")
@@ -58,16 +62,29 @@ def load_trace() -> LLMEngine:
     return engine
 
 
+def render_svg(engine: LLMEngine, records: Sequence[StepRecord]) -> str:
+    """Return a terminal with the command, the table and the summary of a run as an SVG."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
+    console.print(Text.assemble(("$ ", "bold green"), (COMMAND, "bold"), "\n"))
+    table = StepTable(WIDTH, finite_blocks=True)
+    console.print(table.header())
+    for record in records:
+        console.print(table.row(record))
+    console.print()
+    for line in format_summary(summarize(engine), requests=report_requests(engine), width=WIDTH):
+        console.print(rich_text(line))
+    console.print()
+    svg = console.export_svg(title="tracesim", theme=THEME, unique_id="replay")
+    # Rich names a web font. Without it the picture needs nothing from outside: the reader's own font is used.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+
+
 def main() -> None:
     """Replay the trace and write the picture."""
     engine = load_trace()
     records: list[StepRecord] = []
     engine.run(records.append)
-    command = f"tracesim replay {TRACE} --tokenizer {TOKENIZER}"
-    svg = render_svg(records, summarize(engine), report_requests(engine), command)
-    target = ROOT / "docs" / "replay.svg"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(svg, encoding="utf-8")
+    TARGET.write_text(render_svg(engine, records), encoding="utf-8")
 
 
 if __name__ == "__main__":

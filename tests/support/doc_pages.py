@@ -49,10 +49,10 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def examples(page: Path) -> Iterator[Example]:
-    """Yield each command in the console blocks of a page with its output."""
+    """Yield each command in the console blocks of a page; one that ends with a backslash continues."""
     for block in blocks(page):
         if block.language == "console":
-            for match in re.finditer(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE):
+            for match in re.finditer(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE):
                 line = block.line + block.text.count("\n", 0, match.start())
                 yield Example(place(page, line), *match.groups())
 
