@@ -1,4 +1,4 @@
-"""Traces of other formats: told by content, read into the same records, refused with the same messages."""
+"""Other formats: detected from content, read into the same records, refused with the same messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def texts(records: list[TraceRecord]) -> list[tuple[str, str | None, str | None]
     return [(record.id, record.prompt, record.response) for record in records]
 
 
-def told(problems: list[TraceProblem]) -> list[tuple[str, int | None, str | None]]:
+def places(problems: list[TraceProblem]) -> list[tuple[str, int | None, str | None]]:
     return [(problem.code, problem.line, problem.field) for problem in problems]
 
 
@@ -63,7 +63,7 @@ def told(problems: list[TraceProblem]) -> list[tuple[str, int | None, str | None
         (["vllm_bench.json"], "vllm-bench"),
     ],
 )
-def test_the_content_tells_the_format(names: list[str], expected: str) -> None:
+def test_the_format_is_detected_from_the_content(names: list[str], expected: str) -> None:
     reader = TraceReader()
     items = list(read_with(reader, [SAMPLES / name for name in names]))
 
@@ -79,14 +79,14 @@ def test_the_content_tells_the_format(names: list[str], expected: str) -> None:
         b"{",
         b"[1]",
         b"a,b",
-        b'{"prompt": "say \\"timestamp\\": 1 and \\"input_length\\": 2", "response": "',
+        b'{"prompt": "name \\"timestamp\\": 1 and \\"input_length\\": 2", "response": "',
         b'{"input_length": 1, "output_length": 1, "timestamp": 5, "arrival_step": 3}',
         b'{"custom_id": "x", "prompt": "a", "response": "b"}',
         b'{"conversations": 1, "prompt": "a", "response": "b"}',
         b'{"prompt": "a", "response": "b", "meta": {"input_lens": [], "output_lens": []}}',
     ],
 )
-def test_what_speaks_for_no_other_format_is_of_the_own(head: bytes) -> None:
+def test_a_file_without_signs_of_another_format_is_read_as_a_trace_of_tracesim(head: bytes) -> None:
     assert detect_format(head) == "tracesim"
 
 
@@ -103,16 +103,16 @@ def test_what_speaks_for_no_other_format_is_of_the_own(head: bytes) -> None:
         (b"Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens", "burstgpt"),
     ],
 )
-def test_the_first_look_is_enough(head: bytes, expected: str) -> None:
+def test_the_beginning_of_a_file_shows_its_format(head: bytes, expected: str) -> None:
     assert expected == detect_format(head)
 
 
-def test_an_unknown_format_is_refused_with_those_that_there_are() -> None:
+def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"'x'; must be one of tracesim, mooncake, azure"):
         list(read_trace([], trace_format="x"))
 
 
-def test_packed_and_mixed_files_are_one_trace(tmp_path: Path) -> None:
+def test_compressed_files_of_several_formats_are_one_trace(tmp_path: Path) -> None:
     azure, burst = tmp_path / "a.csv.gz", tmp_path / "b.zst"
     azure.write_bytes(gzip.compress((SAMPLES / "azure.csv").read_bytes()))
     burst.write_bytes(zstandard.compress((SAMPLES / "burstgpt.csv").read_bytes()))
@@ -123,7 +123,7 @@ def test_packed_and_mixed_files_are_one_trace(tmp_path: Path) -> None:
     assert [problem.code for problem in problems] == ["failed-request"]
 
 
-def test_mooncake_has_milliseconds_and_turns_that_wait() -> None:
+def test_mooncake_has_milliseconds_and_turns_with_a_delay() -> None:
     records, problems = read(SAMPLES / "mooncake.jsonl")
 
     assert [record.arrival_time for record in records] == [0.0, 0.105, 0.105, 2.25, None]
@@ -137,7 +137,7 @@ def test_a_delay_without_a_session_is_ignored_with_a_warning() -> None:
     (record,), problems = read_text(line, trace_format="mooncake")
 
     assert (record.input_length, record.output_length, record.arrival_time, record.delay) == (3, 2, 1.5, None)
-    assert told(problems) == [("no-arrival-time", 1, "delay")]
+    assert places(problems) == [("no-arrival-time", 1, "delay")]
 
 
 def test_a_replay_reports_what_it_ignores() -> None:
@@ -148,8 +148,8 @@ def test_a_replay_reports_what_it_ignores() -> None:
     assert "skipped 1 request that failed when recorded" in result.stderr
 
 
-def test_azure_has_seven_digits_and_counts_from_the_first(tmp_path: Path) -> None:
-    """The fraction is exact over midnight, and a second file goes on."""
+def test_azure_has_seven_digits_and_counts_from_the_first_request(tmp_path: Path) -> None:
+    """The fraction is exact over midnight, and a second file continues the first."""
     later = tmp_path / "later.csv"
     later.write_text(CSV + "2023-11-17 00:00:10.5805900,1,0\n2023-11-17T01:00:10.58059+01:00,1,0")
 
@@ -166,15 +166,15 @@ def test_azure_has_seven_digits_and_counts_from_the_first(tmp_path: Path) -> Non
     assert problems == []
 
 
-def test_burstgpt_leaves_failures_out() -> None:
+def test_burstgpt_skips_failed_requests() -> None:
     records, problems = read(SAMPLES / "burstgpt.csv")
 
     assert lengths(records) == [(472, 18, 5.0), (1087, 230, 45.0), (1360, 95, 118.0)]
     assert [record.id for record in records] == ["r1", "r2", "r4"]
-    assert told(problems) == [("failed-request", 4, "Response tokens")]
+    assert places(problems) == [("failed-request", 4, "Response tokens")]
 
 
-def test_each_answer_in_sharegpt_is_a_request_after_all_before_it() -> None:
+def test_each_answer_in_sharegpt_is_a_request_whose_prompt_is_all_before_it() -> None:
     tea, black = "How long should green tea steep?", "And black tea?"
     first = "Two minutes, in water that does not boil."
 
@@ -199,11 +199,11 @@ def test_a_batch_is_joined_in_the_order_of_its_requests(names: list[str]) -> Non
         ("ask-3", "Say nothing.", ""),
     ]
     assert [Path(record.file).name for record in records] == [BATCH[0]] * 3
-    assert told(problems) == [("failed-request", 4, "error")]
+    assert places(problems) == [("failed-request", 4, "error")]
 
 
 def test_a_benchmark_result_has_lengths_and_times_from_its_first_request(tmp_path: Path) -> None:
-    """Results that follow each other keep their distance; one may be written over several lines."""
+    """Results that follow each other share one clock; a result may have several lines."""
     result = json.loads((SAMPLES / "vllm_bench.json").read_bytes())
     later = {"input_lens": [1], "output_lens": [2], "start_times": [1010.25]}
     path = tmp_path / "results.json"
@@ -213,7 +213,7 @@ def test_a_benchmark_result_has_lengths_and_times_from_its_first_request(tmp_pat
 
     assert lengths(records) == [(32, 8, 0.0), (64, 4, 0.5), (128, 16, 2.75), (1, 2, 10.0)]
     assert [record.line for record in records] == [1, 2, 4, 5]
-    assert told(problems) == [("failed-request", 3, "errors")]
+    assert places(problems) == [("failed-request", 3, "errors")]
     assert 'is "TimeoutError: no answer": the request failed' in problems[0].message
 
 
@@ -292,7 +292,7 @@ MOON = '{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
         (
             BURST + "1,m,1,0,1,API log\n",
             [
-                ("failed-request", 2, "Response tokens", "is 0: the request failed, and is left out"),
+                ("failed-request", 2, "Response tokens", "is 0: the request failed, and is skipped"),
                 ("empty-file", None, None, "has no records"),
             ],
         ),
@@ -317,9 +317,9 @@ MOON = '{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
         (chat(ASK)[:-3], [("invalid-json", 1, None, "is not JSON: expecting ',' delimiter"), None]),
         (
             chat(ASK)[:-1] + " {}]",
-            [("no-request", 1, "conversations", "no turn"), ("invalid-json", 2, None, "not parted"), None],
+            [("no-request", 1, "conversations", "no turn"), ("invalid-json", 2, None, "not separated"), None],
         ),
-        (chat(ASK, turn("gpt", "")) + "x", [("invalid-json", 2, None, "is behind the end of the array")]),
+        (chat(ASK, turn("gpt", "")) + "x", [("invalid-json", 2, None, "is after the end of the array")]),
         (
             '[{"conversations": [{"from": "human", "value": "\\ud800"}]}]',
             [("lone-surrogate", 1, "conversations", "half of a surrogate pair")],
@@ -349,15 +349,15 @@ MOON = '{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
             '{"input_lens": [1, 2], "output_lens": [1], "errors": {}}',
             [
                 ("wrong-type", None, "errors", "is an object; must be a list"),
-                ("bad-value", None, "output_lens", "counts 1; must count 2, as input_lens"),
+                ("bad-value", None, "output_lens", "has 1 items; must have 2, as input_lens"),
             ],
         ),
     ],
 )
-def test_what_is_wrong_is_told_by_line_and_by_the_names_of_the_format(
+def test_a_problem_has_its_line_and_the_field_name_of_the_format(
     text: str | bytes, expected: list[Any]
 ) -> None:
-    """What is left out of `expected` is None at its end: that nothing else is there to be read."""
+    """A None at the end of `expected` stands for an `empty-file` that is not of interest."""
     _, problems = read_text(text)
 
     if expected[-1] is None:
@@ -384,11 +384,15 @@ def a_response(custom_id: object, *contents: object, **more: object) -> str:
         (
             a_request("x"),
             a_response("y", "b"),
-            ['custom_id: "x" has no response', '"y" is that of no request'],
+            ['custom_id: "x" has no response', '"y" is the custom_id of no request'],
         ),
         (a_request(5), a_response("x", "b"), ["custom_id: is 5; must be a string"]),
         (a_request("x") * 2, a_response("x", "b"), ['custom_id: "x" has no response']),
-        (a_request("x"), a_response("x", "b") * 2, ['"x" is already that of the response in line 1']),
+        (
+            a_request("x"),
+            a_response("x", "b") * 2,
+            ['"x" is already the custom_id of the response in line 1'],
+        ),
         (a_request("x", prompt=""), a_response("x", "b"), ["body: is empty; must have at least one"]),
         (a_request("x", prompt=["a"]), a_response("x", "b"), ["body.prompt: is a list; must be a string"]),
         (
@@ -404,7 +408,7 @@ def a_response(custom_id: object, *contents: object, **more: object) -> str:
         (
             a_request("x", messages=[{"role": "user", "content": [{"type": "image_url"}]}]),
             a_response("x", "b"),
-            ["body.messages: item 1 has a part that is no text; only text can be replayed"],
+            ["body.messages: item 1 has a part that is not text; only text can be replayed"],
         ),
         (
             a_request("x", messages=[{"role": "assistant", "content": None, "tool_calls": [1]}]),
@@ -413,7 +417,7 @@ def a_response(custom_id: object, *contents: object, **more: object) -> str:
         ),
         (a_request("x"), a_response("x", None), ["response.body.choices.content: is missing; only text"]),
         (a_request("x"), a_response("x"), ["response.body: has no choices"]),
-        (a_request("x"), a_response("x", "b", "c"), ["counts 2; the first is replayed"]),
+        (a_request("x"), a_response("x", "b", "c"), ["has 2 items; the first is replayed"]),
         (
             a_request("x"),
             a_response("x", "b", error={"code": "gone"}),
@@ -421,7 +425,7 @@ def a_response(custom_id: object, *contents: object, **more: object) -> str:
         ),
     ],
 )
-def test_what_is_wrong_in_a_batch_is_told(
+def test_a_batch_reports_what_is_wrong_with_a_request_or_its_response(
     tmp_path: Path, requests: str, responses: str, expected: list[str]
 ) -> None:
     paths = [tmp_path / "requests.jsonl", tmp_path / "responses.jsonl"]
@@ -435,34 +439,34 @@ def test_what_is_wrong_in_a_batch_is_told(
 
 
 @pytest.mark.parametrize("name", BATCH)
-def test_one_file_of_a_batch_alone_names_what_is_missing(name: str) -> None:
+def test_a_single_file_of_a_batch_names_the_missing_one(name: str) -> None:
     _, problems = read(SAMPLES / name)
 
-    assert told(problems) == [("unmatched", None, None)]
-    assert "alone; give the file of the re" in problems[0].message
+    assert places(problems) == [("unmatched", None, None)]
+    assert "; give the file of the re" in problems[0].message
 
 
 def test_an_item_may_be_longer_than_what_is_read_at_once() -> None:
-    """Whatever the chunks are that a file comes in."""
-    said = "word, \u6f22 " * 60_000
-    text = json.dumps([{"conversations": [turn("human", said), turn("gpt", said)]}] * 3, ensure_ascii=False)
+    """An item is read whole, whatever the chunks of the file are."""
+    value = "word, \u6f22 " * 60_000
+    text = json.dumps([{"conversations": [turn("human", value), turn("gpt", value)]}] * 3, ensure_ascii=False)
 
     records, problems = read_text(text)
 
-    assert [(record.prompt, record.response) for record in records] == [(said, said)] * 3
+    assert [(record.prompt, record.response) for record in records] == [(value, value)] * 3
     assert {problem.code for problem in problems} == {"duplicate-prompt"}
 
 
-def test_an_item_over_the_limit_is_the_last() -> None:
+def test_nothing_is_read_after_an_item_over_the_limit() -> None:
     text = json.dumps([{"conversations": [turn("human", "a" * 600_000)]}, {"conversations": []}])
 
     _, problems = read_text(text, max_line_bytes=1_000)
 
-    assert told(problems) == [("line-too-long", 1, None)]
+    assert places(problems) == [("line-too-long", 1, None)]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_truncated_data_is_told_in_every_format(name: str, tmp_path: Path) -> None:
+def test_truncated_data_is_reported_in_every_format(name: str, tmp_path: Path) -> None:
     sample = {"openai-batch": BATCH[0], "tracesim": "../lengths.jsonl"}.get(name)
     source = SAMPLES / (sample or next(SAMPLES.glob(f"{name.replace('-', '_')}.*")).name)
     path = tmp_path / "trace.gz"

@@ -31,21 +31,21 @@ _CONTENTS = {"prompt", "prompt_token_ids", "response_token_ids"}
 
 
 def check_format(name: str) -> FormatName:
-    """`name`, which is that of a format. Raises ConfigError."""
+    """Return `name` if it is the name of a format. Raises ConfigError."""
     if name not in FORMATS:
         raise ConfigError(f"is {name!r}; must be one of {', '.join(FORMATS)}", setting="trace_format")
     return name
 
 
 def make_format(name: FormatName) -> TraceFormat:
-    """The reader of a format other than the own, imported only now."""
+    """Return a new reader of a format other than tracesim's own, and import it only now."""
     module = import_module(f"tracesim.trace.formats.{name.replace('-', '_')}")
     reader: Callable[[], TraceFormat] = getattr(module, _READERS[name])
     return reader()
 
 
 def detect_format(head: bytes) -> FormatName:
-    """The format of a file that begins with `head`; the own where nothing speaks for another."""
+    """Return the format of a file that begins with `head`: tracesim's own unless it shows another."""
     head = head.lstrip()
     if head.startswith(b"["):
         return "sharegpt" if _ARRAY_OF_OBJECTS.match(head) else OWN
@@ -74,7 +74,7 @@ def _by_names(names: set[str]) -> FormatName:
 
 
 def _names(text: bytes) -> set[str]:
-    """The names in an object; where `text` is not all of it, also those further in."""
+    """Return the names in an object, and where `text` is not all of it, also those of nested objects."""
     try:
         return set(orjson.loads(text))
     except orjson.JSONDecodeError:

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.csv_rows import Cells, csv_entries, integer
-from tracesim.trace.formats.interface import Entry
+from tracesim.trace.formats.csv_rows import csv_rows, integer
+from tracesim.trace.formats.interface import Entry, SeparateFiles
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, quote
 
 _COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
+_FAILED = Finding("failed-request", "Response tokens", "is 0: the request failed, and is skipped")
 
 
-class BurstGPT:
-    """Lengths, and times counted from the first day's midnight; other columns are left alone.
+class BurstGPT(SeparateFiles):
+    """Lengths, and times counted from the first day's midnight; other columns are ignored.
 
-    A request with 0 response tokens failed, as the dataset has it, and is left out.
+    A request with 0 response tokens failed, as the dataset has it, and is skipped.
     """
 
-    waits_for_all: ClassVar = False
     field_names: ClassVar = {
         "input_length": "Request tokens",
         "output_length": "Response tokens",
@@ -29,33 +29,32 @@ class BurstGPT:
     }
 
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
-        """An entry a row."""
-        return csv_entries(file, _COLUMNS, _fields)
+        """Yield an entry for each row."""
+        for row in csv_rows(file, _COLUMNS):
+            if not isinstance(row, dict):
+                yield row
+                continue
+            output_length = integer(row["Response tokens"])
+            if output_length == 0:
+                yield Entry(file.name, file.line_number, None, [_FAILED])
+                continue
+            fields: dict[str, Any] = {
+                "input_length": integer(row["Request tokens"]),
+                "output_length": output_length,
+            }
+            findings = []
+            seconds = number(row["Timestamp"])
+            if 0 <= seconds < math.inf:
+                fields["arrival_time"] = seconds
+            else:
+                message = f"is {quote(row['Timestamp'])}; must be a number of seconds >= 0"
+                findings.append(Finding("bad-value", "Timestamp", message))
+            yield Entry(file.name, file.line_number, fields, findings)
 
-    def finish(self) -> Iterator[Entry]:
-        """Nothing."""
-        return iter(())
 
-
-def _fields(cells: Cells, findings: list[Finding]) -> dict[str, Any] | None:
-    if cells["Response tokens"].strip() == "0":
-        say = "is 0: the request failed, and is left out"
-        findings.append(Finding("failed-request", "Response tokens", say))
-        return None
-    return {
-        "input_length": integer(cells["Request tokens"]),
-        "output_length": integer(cells["Response tokens"]),
-        **_arrival(cells["Timestamp"], findings),
-    }
-
-
-def _arrival(cell: str, findings: list[Finding]) -> dict[str, float]:
+def number(cell: str) -> float:
+    """Return the number in a cell, NaN if it is none."""
     try:
-        seconds = float(cell)
+        return float(cell)
     except ValueError:
-        seconds = math.nan
-    if 0 <= seconds < math.inf:
-        return {"arrival_time": seconds}
-    say = f"is {quote(cell)}; must be a number of seconds >= 0"
-    findings.append(Finding("bad-value", "Timestamp", say))
-    return {}
+        return math.nan

@@ -10,9 +10,9 @@ Read = tuple[str | None, list[Finding]]
 
 
 def prompt_of(body: Any) -> Read:
-    """The prompt of a chat or a completion: its messages, a line feed between them, or its `prompt`.
+    """Return the prompt of a chat or a completion: its messages, a line feed between them, or its `prompt`.
 
-    Only text can be replayed; what is none is told.
+    Only text can be replayed; anything else is a finding.
     """
     if not isinstance(body, dict):
         return None, [Finding("wrong-type", "body", f"is {describe(body)}; must be an object")]
@@ -20,8 +20,8 @@ def prompt_of(body: Any) -> Read:
         return _string(body.get("prompt"), "body.prompt", "give prompt or messages")
     messages = body["messages"]
     if not isinstance(messages, list):
-        say = f"is {describe(messages)}; must be a list of messages"
-        return None, [Finding("wrong-type", "body.messages", say)]
+        message = f"is {describe(messages)}; must be a list of messages"
+        return None, [Finding("wrong-type", "body.messages", message)]
     texts: list[str] = []
     for at, message in enumerate(messages, 1):
         text, findings = _content(message, at)
@@ -32,39 +32,39 @@ def prompt_of(body: Any) -> Read:
 
 
 def response_of(body: Any) -> Read:
-    """The text of the first choice."""
+    """Return the text of the first choice."""
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        say = "has no choices; only chat completions and completions can be replayed"
-        return None, [Finding("missing-field", "response.body", say)]
+        reason = "has no choices; only chat completions and completions can be replayed"
+        return None, [Finding("missing-field", "response.body", reason)]
     first = choices[0]
     message = first.get("message")
     value = message.get("content") if isinstance(message, dict) else first.get("text")
     field = "content" if isinstance(message, dict) else "text"
     text, findings = _string(value, f"response.body.choices.{field}", "only text can be replayed")
     if text is not None and len(choices) > 1:
-        say = f"counts {len(choices)}; the first is replayed, and the others are left out"
-        findings = [Finding("other-choices", "response.body.choices", say)]
+        reason = f"has {len(choices)} items; the first is replayed, and the others are skipped"
+        findings = [Finding("other-choices", "response.body.choices", reason)]
     return text, findings
 
 
 def _content(message: Any, at: int) -> Read:
-    """The text of a message: a string, or parts of which each is text."""
+    """Return the text of a message: a string, or a list of parts of text."""
     field = "body.messages"
     if not isinstance(message, dict):
         return None, [Finding("wrong-type", field, f"item {at} is {describe(message)}; must be an object")]
     content = message.get("content")
     if content is None and message.get("tool_calls"):
-        say = f"item {at} calls tools instead of having content; only text can be replayed"
-        return None, [Finding("wrong-type", field, say)]
+        reason = f"item {at} calls tools instead of having content; only text can be replayed"
+        return None, [Finding("wrong-type", field, reason)]
     if not isinstance(content, list):
         return _string(content, field, "only text can be replayed", f"item {at} has content that ")
     parts = [part.get("text") if isinstance(part, dict) else part for part in content]
     texts = [part for part in parts if isinstance(part, str)]
     if len(texts) == len(parts):
         return "".join(texts), []
-    say = f"item {at} has a part that is no text; only text can be replayed"
-    return None, [Finding("wrong-type", field, say)]
+    reason = f"item {at} has a part that is not text; only text can be replayed"
+    return None, [Finding("wrong-type", field, reason)]
 
 
 def _string(value: Any, field: str, advice: str, place: str = "") -> Read:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from tracesim.errors import TraceProblem
 from tracesim.trace.input_file import InputFile
@@ -45,6 +45,16 @@ class TraceFormat(Protocol):
     def finish(self) -> Iterator[Entry | TraceProblem]:
         """Yield, after the last file, the entries that depended on other files."""
         ...
+
+
+class SeparateFiles:
+    """The part of a format whose entries never depend on other files."""
+
+    waits_for_all: ClassVar = False
+
+    def finish(self) -> Iterator[Entry]:
+        """Yield nothing: no entry depends on another file."""
+        return iter(())
 
 
 def milliseconds(value: object) -> float | Fault:

@@ -19,13 +19,13 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 _FIRST_BITE = 1 << 16
 _OBJECT = "it must be a JSON object, or an array of them"
 _MOST_LINES = 16
-"""A value may be as long as so many of the longest lines: a document has all its requests in one."""
+"""The limit of a value in longest lines: a document may have all its requests in one value."""
 
 
 def json_items(file: InputFile) -> Iterator[Item | TraceProblem]:
-    """Each object of the array that the file is, or of the values in it, and what is wrong with it.
+    """Yield each object of a JSON array, or of JSON values one after another, and what is wrong with it.
 
-    An item that is broken is the last: where the next would begin nobody knows.
+    Nothing is read after a broken item, because where the next one would begin is unknown.
     """
     text = _Text(file)
     number = 1
@@ -40,15 +40,18 @@ def json_items(file: InputFile) -> Iterator[Item | TraceProblem]:
 
 
 def _items(text: _Text) -> Iterator[Item | Finding]:
-    """The items, and after the last why there are no more, if that is not as it should be."""
+    """Yield the items, and after the last what is wrong where they end."""
     is_array = text.take("[")
     is_first = True
     while not (text.take("]") if is_array else text.at_end()):
         if text.at_end():
-            yield _broken("is missing: the array has no end; the file may have been cut off")
+            yield Finding(
+                "invalid-json", None, "is missing: the array has no end; the file may have been cut off"
+            )
             return
         if is_array and not is_first and not text.take(","):
-            yield _broken("is not parted from the item before it by a comma; nothing after it is read")
+            message = "is not separated by a comma from the item before it; nothing after it is read"
+            yield Finding("invalid-json", None, message)
             return
         is_first = False
         found = text.value()
@@ -57,11 +60,11 @@ def _items(text: _Text) -> Iterator[Item | Finding]:
             return
         yield read_object(found.encode("utf-8", "surrogateescape"))
     if not text.at_end():
-        yield _broken("is behind the end of the array; nothing of it is read")
+        yield Finding("invalid-json", None, "is after the end of the array, and is not read")
 
 
 class _Text:
-    """What has been read of a file and not been taken, as text; bytes that are not UTF-8 are kept in it."""
+    """The text of a file that was read and not taken yet; bytes that are not UTF-8 become surrogates."""
 
     def __init__(self, file: InputFile) -> None:
         self.failure: TraceProblem | None = None
@@ -74,13 +77,13 @@ class _Text:
         self._is_whole = False
 
     def problems(self) -> list[TraceProblem]:
-        """What was met on the way, told once."""
+        """Return the problems of the file that were found since the last call."""
         self.at_end()
         found, self._problems = self._problems, []
         return found
 
     def at_end(self) -> bool:
-        """Whether nothing is left but blanks."""
+        """Skip blanks; return whether nothing is left."""
         while True:
             match = _BLANK.match(self._text, self._at)
             self._at = match.end() if match else self._at
@@ -90,14 +93,14 @@ class _Text:
                 return True
 
     def take(self, mark: str) -> bool:
-        """Take a mark, and the blanks before it, if it comes next."""
+        """Take a mark and the blanks before it if it comes next; return whether it did."""
         if self.at_end() or self._text[self._at] != mark:
             return False
         self._at += 1
         return True
 
     def value(self) -> str | Finding:
-        """Take the next value as it is written; why there is none, if it is broken or too long."""
+        """Take the next value as it is written, or return why it is broken or too long."""
         bite = _FIRST_BITE
         while True:
             try:
@@ -105,27 +108,28 @@ class _Text:
                 _, end = json.JSONDecoder().raw_decode(self._text, self._at)
             except (json.JSONDecodeError, RecursionError) as error:
                 if isinstance(error, json.JSONDecodeError) and len(self._text) - self._at > self._most:
-                    say = f"has more than {self._most:,} bytes, the most that an item may have"
-                    return Finding("line-too-long", None, f"{say}; nothing after it is read")
-                # Twice as much each time: a value is not begun anew for each piece of it.
+                    message = (
+                        f"has more than {self._most:,} bytes, the limit of an item; nothing after it is read"
+                    )
+                    return Finding("line-too-long", None, message)
+                # Twice as much each time, so that a long value is not parsed again for each piece of it.
                 if isinstance(error, RecursionError) or not self._read_more(bite):
-                    return self._why(error)
+                    rest = self._text[self._at :].encode("utf-8", "surrogateescape")
+                    advice = f"{_OBJECT}; nothing after it is read"
+                    _, findings = read_invalid(rest, error, advice)
+                    return (
+                        findings[-1] if findings else Finding("invalid-json", None, f"is not JSON; {advice}")
+                    )
                 bite *= 2
                 continue
             size = end - self._at
             if end == len(self._text) and self._read_more(1):
-                continue  # a number may go on
+                continue  # a number may continue
             self._at += size
             return self._text[self._at - size : self._at]
 
-    def _why(self, error: Exception) -> Finding:
-        rest = self._text[self._at :].encode("utf-8", "surrogateescape")
-        advice = f"{_OBJECT}; nothing after it is read"
-        _, findings = read_invalid(rest, error, advice)
-        return findings[-1] if findings else Finding("invalid-json", None, f"is not JSON; {advice}")
-
     def _read_more(self, least: int) -> bool:
-        """Read until there are `least` more characters; False where there are none."""
+        """Read until there are at least `least` more characters; return whether there are any."""
         parts = [self._text[self._at :]]
         size = 0
         while size < least and not self._is_whole:
@@ -139,7 +143,3 @@ class _Text:
             size += len(parts[-1])
         self._text, self._at = "".join(parts), 0
         return size > 0
-
-
-def _broken(say: str) -> Finding:
-    return Finding("invalid-json", None, say)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.interface import Entry, milliseconds
+from tracesim.trace.formats.interface import Entry, SeparateFiles, milliseconds
 from tracesim.trace.formats.json_lines import json_lines
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
@@ -21,14 +21,13 @@ _NO_SESSION = Finding(
 )
 
 
-class Mooncake:
+class Mooncake(SeparateFiles):
     """Lengths with `hash_ids`, one for each 512 prompt tokens.
 
     `timestamp` and `delay` are in milliseconds: a turn of a session arrives at its `timestamp`, or `delay`
     after the turn before it has finished.
     """
 
-    waits_for_all: ClassVar = False
     field_names: ClassVar = {"arrival_time": "timestamp"}
 
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
@@ -46,10 +45,6 @@ class Mooncake:
                     findings += [] if warned else [_NO_SESSION]
                     warned = True
             yield Entry(file.name, file.line_number, fields, findings)
-
-    def finish(self) -> Iterator[Entry]:
-        """Yield nothing: no entry depends on another file."""
-        return iter(())
 
 
 def _rename(fields: dict[str, Any]) -> Iterator[Finding]:

@@ -22,10 +22,10 @@ class _Line(NamedTuple):
 
 
 class OpenAIBatch:
-    """Each line is a request or a response, whichever file it is in; a request is an entry, in their order.
+    """Each line is a request or a response, whichever file it is in; entries are in the requests' order.
 
-    The id of a record is its `custom_id`. A request that failed is left out. Limits and stop strings of a
-    request are left alone: the response is already cut by them.
+    The id of a record is its `custom_id`. A request that failed is skipped. Limits and stop strings of a
+    request are ignored: the response was already cut by them.
     """
 
     waits_for_all: ClassVar = True
@@ -36,7 +36,7 @@ class OpenAIBatch:
         self._responses: dict[str, _Line] = {}
 
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
-        """What is wrong with the lines; the entries have to wait for the other file."""
+        """Yield what is wrong with the lines; the entries wait for the other file."""
         before = len(self._requests) + len(self._responses)
         failed = False
         for item in json_lines(file):
@@ -54,19 +54,19 @@ class OpenAIBatch:
             yield problem("empty-file", file.name, None, None, "has neither requests nor responses")
 
     def finish(self) -> Iterator[Entry | TraceProblem]:
-        """An entry for each request with its response, and a problem for each that is alone."""
+        """Yield an entry for each request with its response, and a problem for each without the other."""
         lines = [*self._requests, *self._responses.values()]
         if bool(self._requests) != bool(self._responses):
             kept, other = ("requests", "responses") if self._requests else ("responses", "requests")
-            say = f"has {kept} alone; give the file of the {other} beside it"
-            yield problem("unmatched", lines[0].file, None, None, say)
+            message = f"has only {kept}; give the file of the {other}, too"
+            yield problem("unmatched", lines[0].file, None, None, message)
             return
         for request in self._requests:
             response = self._responses.pop(request.fields["custom_id"], None)
             yield _joined(request, response)
         for response in self._responses.values():
-            say = f"{quote(response.fields['custom_id'])} is that of no request"
-            yield problem("unmatched", response.file, response.line, "custom_id", say)
+            message = f"{quote(response.fields['custom_id'])} is the custom_id of no request"
+            yield problem("unmatched", response.file, response.line, "custom_id", message)
 
     def _keep(self, line: _Line) -> Iterator[Finding]:
         custom_id = line.fields.get("custom_id")
@@ -77,18 +77,18 @@ class OpenAIBatch:
         elif "body" in line.fields:
             self._requests.append(line)
         elif "response" not in line.fields:
-            say = "is missing; a request has a body, and a response a response"
-            yield Finding("missing-field", "body", say)
+            message = "is missing; a request has `body`, and a response has `response`"
+            yield Finding("missing-field", "body", message)
         elif custom_id in self._responses:
             first = self._responses[custom_id].line
-            say = f"{quote(custom_id)} is already that of the response in line {first}"
-            yield Finding("duplicate-id", "custom_id", say)
+            message = f"{quote(custom_id)} is already the custom_id of the response in line {first}"
+            yield Finding("duplicate-id", "custom_id", message)
         else:
             self._responses[custom_id] = line
 
 
 def _joined(request: _Line, response: _Line | None) -> Entry:
-    """The entry of a request; it stands at the request's place, whichever of the two is at fault."""
+    """Return the entry of a request, at the request's place."""
     custom_id = request.fields["custom_id"]
     if response is None:
         finding = Finding("unmatched", "custom_id", f"{quote(custom_id)} has no response")
@@ -105,16 +105,16 @@ def _joined(request: _Line, response: _Line | None) -> Entry:
 
 
 def _failure(fields: dict[str, Any]) -> Finding | None:
-    """Why there is no answer, if there is none."""
+    """Return a finding if the request failed."""
     response, error = fields["response"], fields.get("error")
     if isinstance(response, dict) and not error and response.get("status_code", 200) == 200:
         return None
     is_answered = isinstance(response, dict) and not error
-    reason = f"is status {describe(response['status_code'])}" if is_answered else _said(error)
-    return Finding("failed-request", "error", f"{reason}: the request failed, and is left out")
+    reason = f"status {describe(response['status_code'])}" if is_answered else _error_text(error)
+    return Finding("failed-request", "error", f"is {reason}: the request failed, and is skipped")
 
 
-def _said(error: Any) -> str:
-    """An error in its own words."""
-    words = error.get("message") or error.get("code") if isinstance(error, dict) else error
-    return f"is {quote(words) if isinstance(words, str) else describe(words)}"
+def _error_text(error: Any) -> str:
+    """Return the message of an error, or its code, quoted."""
+    text = error.get("message") or error.get("code") if isinstance(error, dict) else error
+    return quote(text) if isinstance(text, str) else describe(text)

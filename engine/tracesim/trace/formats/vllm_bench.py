@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.interface import Entry
+from tracesim.trace.formats.interface import Entry, SeparateFiles
 from tracesim.trace.formats.json_items import json_items
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, describe, problem, quote
@@ -16,14 +16,13 @@ _NEEDED = ("input_lens", "output_lens")
 _OPTIONAL = ("start_times", "errors")
 
 
-class VLLMBench:
+class VLLMBench(SeparateFiles):
     """Lengths, and start times counted from the earliest of the first result.
 
-    The prompts are not in it, so `generated_texts` are left alone: a text cannot stand beside a length.
-    A request with an error failed, and is left out. Several results may follow each other (--append-result).
+    Prompts are not recorded, so `generated_texts` are ignored: text cannot stand beside a length.
+    A request with an error failed, and is skipped. Several results may follow each other (--append-result).
     """
 
-    waits_for_all: ClassVar = False
     field_names: ClassVar = {
         "input_length": "input_lens",
         "output_length": "output_lens",
@@ -34,8 +33,8 @@ class VLLMBench:
         self._first: float | None = None
 
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
-        """An entry a request; their lines count the requests of the file."""
-        before = 0
+        """Yield an entry for each request; its line is its number in the file."""
+        number = 0
         for item in json_items(file):
             if isinstance(item, TraceProblem):
                 yield item
@@ -47,12 +46,8 @@ class VLLMBench:
                     yield problem(finding.code, file.name, None, finding.field, finding.message)
                 continue
             for entry in self._requests(result or {}):
-                before += 1
-                yield entry._replace(file=file.name, line=before)
-
-    def finish(self) -> Iterator[Entry]:
-        """Nothing."""
-        return iter(())
+                number += 1
+                yield entry._replace(file=file.name, line=number)
 
     def _requests(self, result: dict[str, Any]) -> Iterator[Entry]:
         columns = [result[name] for name in _NEEDED]
@@ -63,7 +58,10 @@ class VLLMBench:
             self._first = min(times)
         for input_length, output_length, time, failure in zip(*columns, strict=True):
             if failure:
-                yield Entry("", 0, None, [_failed(failure)])
+                text = failure.strip().rpartition("\n")[2] if isinstance(failure, str) else None
+                found = describe(failure) if text is None else quote(text)
+                message = f"is {found}: the request failed, and is skipped"
+                yield Entry("", 0, None, [Finding("failed-request", "errors", message)])
                 continue
             fields = {"input_length": input_length, "output_length": output_length}
             findings: list[Finding] = []
@@ -73,11 +71,12 @@ class VLLMBench:
 
     def _arrival(self, time: Any, findings: list[Finding]) -> dict[str, float]:
         if not _is_time(time) or self._first is None:
-            say = f"is {describe(time)}; must be a number of seconds"
-            findings.append(Finding("wrong-type", "start_times", say))
+            message = f"is {describe(time)}; must be a number of seconds"
+            findings.append(Finding("wrong-type", "start_times", message))
         elif time < self._first:
-            say = f"is {time!r}, before the earliest of the first result, {self._first!r}; give that first"
-            findings.append(Finding("bad-value", "start_times", say))
+            first = f"the earliest of the first result, {self._first!r}"
+            message = f"is {time!r}, before {first}; give the earlier result first"
+            findings.append(Finding("bad-value", "start_times", message))
         else:
             return {"arrival_time": time - self._first}
         return {}
@@ -91,18 +90,15 @@ def _faults(result: dict[str, Any]) -> Iterator[Finding]:
     for name in (*_NEEDED, *_OPTIONAL):
         value = result.get(name)
         if value is None and name in _NEEDED:
-            say = "is missing; run vllm bench serve with --save-result --save-detailed"
-            yield Finding("missing-field", name, say)
+            message = "is missing; run vllm bench serve with --save-result --save-detailed"
+            yield Finding("missing-field", name, message)
         elif value is not None and not isinstance(value, list):
-            yield Finding("wrong-type", name, f"is {describe(value)}; must be a list with an item a request")
+            yield Finding(
+                "wrong-type", name, f"is {describe(value)}; must be a list with one item per request"
+            )
     sizes = {name: len(result[name]) for name in (*_NEEDED, *_OPTIONAL) if isinstance(result.get(name), list)}
     for name, size in sizes.items():
         most = max(sizes.values())
         if size != most and (size or name in _NEEDED):
-            say = f"counts {size}; must count {most}, as {max(sizes, key=sizes.__getitem__)}"
-            yield Finding("bad-value", name, say)
-
-
-def _failed(failure: Any) -> Finding:
-    said = quote(failure.strip().rpartition("\n")[2]) if isinstance(failure, str) else describe(failure)
-    return Finding("failed-request", "errors", f"is {said}: the request failed, and is left out")
+            longest = max(sizes, key=sizes.__getitem__)
+            yield Finding("bad-value", name, f"has {size} items; must have {most}, as {longest}")
