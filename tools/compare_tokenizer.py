@@ -1,6 +1,6 @@
 """Count the tokens that the embedded vocabulary needs, against Mistral's tekken vocabulary.
 
-The texts are the held-out part of the training corpus, and any further files named.
+The texts are the part of the corpus that is not trained on, and any further files named.
 
     python -m tools.compare_tokenizer --traces "$TRACESIM_TRACES" --sources corpus [FILE ...]
 """
@@ -49,7 +49,7 @@ def tekken() -> tiktoken.Encoding:
 
 
 def held_out_sets(traces: Path, sources: Path) -> dict[str, list[str]]:
-    """Held-out texts by the set they belong to, in an order that does not follow the files'."""
+    """Return the test texts by the set they belong to, in an order that does not follow the files'."""
     sets: dict[str, list[str]] = defaultdict(list)
     for document in sorted(documents(traces, sources), key=lambda d: (d.kind, d.group, d.key)):
         if document.held_out:
@@ -60,7 +60,7 @@ def held_out_sets(traces: Path, sources: Path) -> dict[str, list[str]]:
 def rows(sets: Mapping[str, list[str]]) -> Iterator[str]:
     """A heading, and a line for each set."""
     ours, theirs = embedded(), tekken()
-    yield f"{'held-out set':<52}{'characters':>12}{'embedded':>10}{'tekken':>10}{'ratio':>8}"
+    yield f"{'test set':<52}{'characters':>12}{'embedded':>10}{'tekken':>10}{'ratio':>8}"
     for name, texts in sets.items():
         text = "\n".join(texts)[:ENOUGH]
         mine = len(ours.encode_ordinary(text))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,15 @@ def describe(name: str, command: Any) -> str:
     for panel, options in option_panels(command).items():
         parts.append(f"### {panel} {{ #{name}-{panel.lower().replace(' ', '-')} }}\n")
         parts += [definition(*option.get_help_record(context)) for option in options]
-    return "\n".join(parts)
+    return "\n".join([*parts, *notes(command)])
+
+
+def notes(command: Any) -> Iterator[str]:
+    """Yield the notes below the options, such as the example and the exit codes, each under its title."""
+    for note in (command.epilog or "").split("\n\n"):
+        title, _, lines = note.partition("\n")
+        if lines:
+            yield f"**{title}**\n\n```text\n{lines}\n```\n"
 
 
 def main() -> None:

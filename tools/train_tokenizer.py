@@ -255,7 +255,7 @@ def trace_documents(folder: Path) -> Iterator[Document]:
 
 
 def documents(traces: Path, sources: Path) -> list[Document]:
-    """The whole corpus, training and held-out alike, without the word lists."""
+    """The whole corpus, for training and for tests alike, without the word lists."""
     parts = itertools.chain.from_iterable(part_documents(part, sources) for part in PARTS)
     return [*parts, *trace_documents(traces)]
 
