@@ -109,9 +109,8 @@ class CacheMachine(RuleBasedStateMachine):
 
         assert {run: run.ref_count for run in runs if run.ref_count} == held
         assert queued & runs == {run for run in runs if not run.ref_count}
-        assert (
-            sum(run.end - run.start for run in queued & runs) == cache._num_evictable <= cache.num_free_blocks
-        )
+        assert cache._num_evictable == sum(run.end - run.start for run in queued & runs)
+        assert cache._num_evictable <= cache.num_free_blocks
 
 
 class TokenIdsMachine(CacheMachine):
@@ -126,7 +125,7 @@ class TokenIdsMachine(CacheMachine):
 
 
 class HashIdsMachine(CacheMachine):
-    """Prompts are known by hash ids of 512 tokens: four blocks move together, until something divides them."""
+    """Prompts are known by hash ids of 512 tokens: four blocks move together until a run is cut."""
 
     num_blocks = 18
     block_size = 128

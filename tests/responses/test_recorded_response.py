@@ -33,12 +33,12 @@ def end_of(response: RecordedResponse) -> dict[str, Any]:
 GOLDEN_STOPS = [json.loads(line) for line in (GOLDEN / "stop.jsonl").read_bytes().split(b"\n") if line]
 
 
-def test_all_recorded_stops_are_there() -> None:
+def test_number_of_golden_stops() -> None:
     assert len(GOLDEN_STOPS) == 400
 
 
 @pytest.mark.parametrize("case", GOLDEN_STOPS, ids=range(400))
-def test_stop_is_where_vllms_detokenizer_stops(case: dict[str, Any]) -> None:
+def test_golden_stop(case: dict[str, Any]) -> None:
     response = a_response(
         case["response"],
         BYTE,
@@ -52,7 +52,7 @@ def test_stop_is_where_vllms_detokenizer_stops(case: dict[str, Any]) -> None:
 
 
 class WordTokenizer:
-    """Tokens of several characters, by hand: the text is cut at every bar."""
+    """Tokens of several characters: the text between bars."""
 
     name = "words"
 
@@ -90,7 +90,7 @@ def test_tokens_of_several_characters(tokens: str, params: dict[str, Any], expec
     )
 
 
-def test_an_empty_response_stops_with_nothing() -> None:
+def test_empty_response() -> None:
     assert end_of(a_response("")) == {
         "num_tokens": 0,
         "text": "",
@@ -99,16 +99,17 @@ def test_an_empty_response_stops_with_nothing() -> None:
     }
 
 
-def test_the_room_that_the_model_length_leaves_cuts_like_max_tokens() -> None:
-    assert a_response("abcdef", max_tokens=5, limit=2).text == "ab"
-    assert a_response("abcdef", max_tokens=5, limit=2).finish_reason == "length"
+def test_limit_of_the_model_length_cuts_like_max_tokens() -> None:
+    response = a_response("abcdef", max_tokens=5, limit=2)
+
+    assert (response.text, response.finish_reason) == ("ab", "length")
 
 
-def test_a_cut_inside_a_character_leaves_the_character_out() -> None:
+def test_cut_inside_a_character_drops_it() -> None:
     assert end_of(a_response("a漢", BYTE, max_tokens=3))["text"] == "a"
 
 
-def test_a_length_alone_has_a_count_and_nothing_else() -> None:
+def test_recording_of_a_length_has_only_a_count() -> None:
     response = RecordedResponse(RecordedTokens(3), SamplingParams(max_tokens=2))
 
     assert (
@@ -121,9 +122,9 @@ def test_a_length_alone_has_a_count_and_nothing_else() -> None:
 
 
 @given(st.text(), st.lists(st.text(min_size=1, max_size=3), max_size=3), st.integers(0, 9), st.booleans())
-def test_what_the_tokens_add_is_the_text(text: str, stop: list[str], min_tokens: int, include: bool) -> None:
+def test_pieces_make_the_text(text: str, stop: list[str], min_tokens: int, include: bool) -> None:
     text = text.encode(errors="ignore").decode()
-    stop = [one.encode(errors="ignore").decode() or "x" for one in stop]
+    stop = [string.encode(errors="ignore").decode() or "x" for string in stop]
     response = a_response(text, BYTE, stop=stop, min_tokens=min_tokens, include_stop_str_in_output=include)
 
     assert response.text == "".join(response.piece(index) or "" for index in range(response.num_tokens))
@@ -134,13 +135,13 @@ def test_what_the_tokens_add_is_the_text(text: str, stop: list[str], min_tokens:
 @given(
     st.text("ab"), st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=3), st.integers(0, 9)
 )
-def test_looking_once_finds_what_looking_after_every_token_finds(
+def test_stop_is_where_a_check_after_every_token_finds_it(
     text: str, stop: list[str], min_tokens: int
 ) -> None:
-    """The plain rule, a token at a time, is the model."""
+    """The model checks the text after each token."""
     expected: tuple[int, str | None] = (len(text), None)
     for count in range(min_tokens + 1, len(text) + 1):
-        complete = [one for one in stop if text[:count].endswith(one)]
+        complete = [string for string in stop if text[:count].endswith(string)]
         if complete:
             expected = (count, complete[0])
             break
