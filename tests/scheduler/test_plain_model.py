@@ -119,13 +119,14 @@ def rows_of(steps: Sequence[StepRecord], engine: LLMEngine) -> list[RequestRepor
         entries = [item for step in steps for item in (*step.prefill, *step.decode) if item.id == name]
         emitted = [(step.step, token) for step in steps for token in step.emitted if token.id == name]
         (end,) = [request for step in steps for request in step.finished if request.id == name]
+        is_rejected = any(name in step.rejected for step in steps)
         rows.append(
             RequestReport(
                 id=name,
                 prompt_tokens=progress.request.num_prompt_tokens,
                 output_tokens=len(emitted),
                 text="".join(t.text or "" for _, t in emitted) if progress.response.has_text else None,
-                finish_reason=end.finish_reason,
+                finish_reason="rejected" if is_rejected else end.finish_reason,
                 stop_reason=end.stop_reason,
                 arrival_step=progress.arrival_step or 0,
                 first_token_step=emitted[0][0] if emitted else None,

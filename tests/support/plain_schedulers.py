@@ -54,6 +54,7 @@ class PlainRequest:
         self.finish_reason = "stop" if self.num_output_tokens == recorded else "length"
         self.num_emitted = 0
         self.num_computed = 0
+        self.was_preempted = False
         self.blocks: list[Block] = []
 
     @property
@@ -182,6 +183,7 @@ class PlainScheduler:
         self.running.remove(victim)
         self.pool.release(victim)
         victim.num_computed = 0
+        victim.was_preempted = True
         self.waiting.insert(0, victim)
         batch.preempted.append(victim.id)
 
@@ -213,6 +215,7 @@ class PlainScheduler:
             waiting=len(self.waiting),
             free_blocks=None if self.pool.is_unlimited else self.pool.num_free,
             cached=batch.cached if self.config.enable_prefix_caching else None,
+            rejected=[request.id for request in batch.refused if not request.was_preempted],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from itertools import zip_longest
 from typing import NamedTuple, TextIO
 
@@ -33,6 +34,7 @@ _MAX_WIDTH = 140  # longer bars are not easier to compare
 _GAP = 4
 _AXIS_WIDTH = 12
 _CHART_ROWS = 4
+_FIRST_UNIX_TIME, _LAST_UNIX_TIME = 10**9, 10**11  # greater times than the first are seconds since 1970
 _MIN_COLUMNS = 10
 _ARRIVALS_PER_COLUMN = 5  # with fewer, a column shows chance and not a rate
 
@@ -212,11 +214,13 @@ def _prefixes(prefixes: PrefixStatistics, records: int) -> Iterator[Figure]:
 
 
 def _time(value: float, unit: str) -> str:
-    """Return steps, or seconds, as hours and minutes if there are enough."""
+    """Return steps, or seconds as hours and minutes if there are enough, or as a date."""
     if unit == "steps":
         return f"{value:,.3g} steps" if value < 100 else f"{value:,.0f} steps"
     if value < 120:
         return f"{value:,.3g} s"
+    if _FIRST_UNIX_TIME <= value < _LAST_UNIX_TIME:
+        return f"{datetime.fromtimestamp(value, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
     minutes, seconds = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:,}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -30,7 +30,7 @@ r1 "a"   token that r1 emits: its text, its id where there is no text, or · whe
 +1       one more entry that does not fit in the column"""
 """The signs in the table of steps, for the help of a command."""
 
-REASON_STYLES = {"stop": "green", "length": "yellow", "abort": "red"}
+REASON_STYLES = {"stop": "green", "length": "yellow", "abort": "red", "rejected": "red"}
 
 _GAP = 2
 _MIN_WIDTH = 40
@@ -150,8 +150,9 @@ def _items(record: StepRecord, field: str, preempted: str = "") -> Iterator[Item
             yield _item(token.id, "dim", f" {'·' if text is None else text}")
     elif field == "finished":
         for request in record.finished:
-            reason = format_reason(request.finish_reason, request.stop_reason)
-            yield _item(request.id, "", f" {reason}", REASON_STYLES.get(request.finish_reason, ""))
+            reason = "rejected" if request.id in record.rejected else request.finish_reason
+            text = format_reason(reason, request.stop_reason)
+            yield _item(request.id, "", f" {text}", REASON_STYLES.get(reason, ""))
     else:
         yield from (_item(request_id, "red", preempted, "red") for request_id in record.preempted)
 

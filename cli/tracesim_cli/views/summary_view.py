@@ -87,6 +87,8 @@ def print_summary(
 def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Line]]:
     """Yield the figures of a run, each with its title: requests, steps, tokens, batches and the KV cache."""
     endings = [(count, reason, _reason_style(reason)) for reason, count in summary.finished.items()]
+    if summary.rejected:
+        endings.append((summary.rejected, "rejected: can never run", _reason_style("rejected")))
     if summary.unfinished:
         endings.append((summary.unfinished, "unfinished", "bold"))
     requests: Line = [(f"{summary.requests:,}", "")]

@@ -131,7 +131,7 @@ def measure(
 
     `prompt_tokens` and `output_tokens` count the tokens of all requests.
     """
-    duration = timekeeper.now / PER_SECOND
+    duration = (timekeeper.now - timekeeper.start) / PER_SECOND
 
     def a_second(count: float) -> float:
         return count / duration if duration else 0.0

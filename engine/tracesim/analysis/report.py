@@ -13,7 +13,7 @@ import orjson
 
 from tracesim.analysis.metrics import NO_LATENCY, Metrics, RequestLatency, Slo, latency_of, measure
 from tracesim.engine.llm_engine import LLMEngine
-from tracesim.engine.progress import RequestProgress
+from tracesim.engine.progress import REJECTED, RequestProgress
 from tracesim.timing.timekeeper import RequestTimes, Timekeeper
 
 REPORT_SCHEMA = "tracesim.report/1"
@@ -67,6 +67,9 @@ class BatchSizes:
 class Summary:
     """The main figures of a run. `steps` counts the steps that did something, without idle ones.
 
+    `finished` counts requests by their reason, `rejected` those that could never run, whose tokens are not
+    counted.
+
     `peak_kv_cache_usage` is the largest fraction of the KV blocks in use at once (None: unlimited).
     `prefix_cache_hit_rate` is the fraction of the prompt tokens of all admitted requests that were in the
     prefix cache, `cached_tokens` their number; both are None without prefix caching.
@@ -83,6 +86,7 @@ class Summary:
     prefill_batch: BatchSizes
     decode_batch: BatchSizes
     preemptions: int
+    rejected: int = 0
     peak_kv_cache_usage: float | None = None
     cached_tokens: int | None = None
     prefix_cache_hit_rate: float | None = None
@@ -119,19 +123,19 @@ def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
     prompt_tokens = output_tokens = 0
     for progress in engine.requests.values():
         output_tokens += progress.state.num_output_tokens
-        if progress.finish_reason is not None:
+        if progress.finish_reason is not None and not progress.is_rejected:
             prompt_tokens += progress.request.num_prompt_tokens
     done = times_of_finished(engine, timekeeper)
     return measure(timekeeper, done, prompt_tokens=prompt_tokens, output_tokens=output_tokens, slo=slo)
 
 
 def times_of_finished(engine: LLMEngine, timekeeper: Timekeeper) -> list[tuple[RequestTimes, int]]:
-    """Return the times and the output tokens of each request that finished; aborted requests are omitted."""
+    """Return the times and the output tokens of each request that finished by its response."""
     times = timekeeper.requests
     return [
         (times[request_id], progress.state.num_output_tokens)
         for request_id, progress in engine.requests.items()
-        if progress.finish_reason not in (None, "abort") and request_id in times
+        if progress.finish_reason not in (None, "abort", REJECTED) and request_id in times
     ]
 
 
@@ -140,6 +144,7 @@ def summarize(engine: LLMEngine) -> Summary:
     counts = engine.counts
     requests = engine.requests.values()
     finished = Counter(request.finish_reason for request in requests if request.finish_reason)
+    rejected = finished.pop(REJECTED, 0)
     cached = (
         sum(r.state.num_cached_tokens or 0 for r in requests) if engine.config.enable_prefix_caching else None
     )
@@ -148,9 +153,10 @@ def summarize(engine: LLMEngine) -> Summary:
     return Summary(
         requests=len(requests),
         finished=dict(sorted(finished.items())),
+        rejected=rejected,
         unfinished=engine.get_num_unfinished_requests(),
         steps=counts.steps,
-        prompt_tokens=sum(request.request.num_prompt_tokens for request in requests),
+        prompt_tokens=sum(each.request.num_prompt_tokens for each in requests if not each.is_rejected),
         output_tokens=sum(request.state.num_output_tokens for request in requests),
         prefill_steps=counts.prefill_steps,
         decode_steps=counts.decode_steps,

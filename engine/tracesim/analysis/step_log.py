@@ -118,7 +118,8 @@ def run_log(prefix_caching: bool) -> StepLog:
 def to_logged_step(record: StepRecord) -> LoggedStep:
     """Return a step record as a step of a log."""
     fields = orjson.loads(orjson.dumps(record))
-    del fields["start"], fields["duration"]  # steps are compared, not how long they take
+    # Steps are compared, not how long they take; "rejected" repeats a part of "finished".
+    del fields["start"], fields["duration"], fields["rejected"]
     if record.cached is None:
         del fields["cached"]
     return LoggedStep(record.step, fields)

@@ -142,7 +142,8 @@ class Timeline:
                 self._enter(request, Phase.DECODE, request._computed_at)
         for finished in record.finished:
             request = self._request(finished.id, start)
-            request.finish_reason = finished.finish_reason
+            is_rejected = finished.id in record.rejected
+            request.finish_reason = "rejected" if is_rejected else finished.finish_reason
             self._enter(request, request.phase, end)
 
     def spans(self) -> Iterator[Span]:

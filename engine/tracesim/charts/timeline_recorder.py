@@ -18,7 +18,7 @@ from tracesim.timing.timekeeper import Timekeeper
 class TimelineRecorder:
     """Records the steps of a run: create it before the first step, and call `engine.run(recorder.on_step)`.
 
-    Times are in seconds with a clock, and in steps without one.
+    Times are in seconds from the first arrival with a clock, and in steps without one.
     """
 
     def __init__(self, engine: LLMEngine) -> None:
@@ -28,10 +28,11 @@ class TimelineRecorder:
 
     def on_step(self, record: StepRecord) -> None:
         """Record one step."""
-        if record.start is None or record.duration is None:
+        timekeeper = self._engine.timekeeper
+        if timekeeper is None or record.start is None or record.duration is None:
             self._timeline.add(record, record.step, 1.0)
         else:
-            self._timeline.add(record, record.start, record.duration)
+            self._timeline.add(record, record.start - timekeeper.start / PER_SECOND, record.duration)
 
     def chart_data(
         self,
@@ -43,7 +44,8 @@ class TimelineRecorder:
         timekeeper = self._engine.timekeeper
         for request_id, progress in self._engine.requests.items():
             if timekeeper is not None and request_id in timekeeper.requests:
-                self._timeline.arrived(request_id, timekeeper.requests[request_id].arrived / PER_SECOND)
+                arrived = timekeeper.requests[request_id].arrived - timekeeper.start
+                self._timeline.arrived(request_id, arrived / PER_SECOND)
             elif timekeeper is None and progress.arrival_step is not None:
                 self._timeline.arrived(request_id, progress.arrival_step)
         latencies = {} if timekeeper is None else _latencies(self._engine, timekeeper)

@@ -86,7 +86,7 @@ def output_of(progress: RequestProgress) -> RequestOutput:
     request = progress.request
     completion = CompletionOutput(
         index=0,
-        finish_reason=progress.finish_reason,
+        finish_reason=progress.vllm_finish_reason,
         stop_reason=progress.stop_reason,
         response=progress.response,
         num_tokens=progress.state.num_output_tokens,

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from tracesim.requests.request import FINISHED_IGNORED, Request, RequestState
 from tracesim.responses.recorded_response import RecordedResponse
 
+REJECTED = "rejected"
+"""The `finish_reason` of a request that the scheduler could never run."""
+
 
 @dataclass(slots=True)
 class RequestProgress:
@@ -39,10 +42,20 @@ class RequestProgress:
         if self._last_emission is not None:
             self._last_emission = max(self._last_emission, last_decode_step)
 
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the request ended because it could never run. Its tokens count in no figure."""
+        return self.finish_reason == REJECTED
+
+    @property
+    def vllm_finish_reason(self) -> str | None:
+        """The reason that vLLM gives: "length" for a rejected request, too."""
+        return "length" if self.is_rejected else self.finish_reason
+
     def finish_at(self, step: int) -> None:
-        """Note the end: as the response ends, or "length" for a request that could never be scheduled."""
+        """Note the end: as the response ends, or as a request that the scheduler cannot run, or not again."""
         if self.state.status is FINISHED_IGNORED:
-            self.finish_reason = "length"
+            self.finish_reason = "length" if self.state.num_preemptions else REJECTED
             self.last_token_step = self._last_emission
         else:
             self.finish_reason, self.stop_reason = self.response.finish_reason, self.response.stop_reason

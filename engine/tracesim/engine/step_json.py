@@ -19,7 +19,8 @@ STEP_SCHEMA: Final = "tracesim.step/1"
 def step_to_json(record: StepRecord) -> bytes:
     """Return a step record as one line of JSON.
 
-    It has no `cached` without prefix caching, and no `start` and `duration` without a clock.
+    It has no `cached` without prefix caching, no `rejected` if no request was rejected in the step, and no
+    `start` and `duration` without a clock.
     """
     line: dict[str, object] = {
         "schema": STEP_SCHEMA,
@@ -35,6 +36,8 @@ def step_to_json(record: StepRecord) -> bytes:
     }
     if record.cached is not None:
         line["cached"] = record.cached
+    if record.rejected:
+        line["rejected"] = record.rejected
     if record.start is not None:
         line["start"] = record.start
         line["duration"] = record.duration

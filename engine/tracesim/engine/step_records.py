@@ -56,8 +56,9 @@ class StepRecord:
     """Everything that one engine step did; lists are in the scheduler's order.
 
     `running`, `waiting` (both count requests) and `free_blocks` (None if unlimited) are taken after the step.
-    `cached` is None without prefix caching, `start` and `duration`, in seconds, without a clock. Its JSON is
-    a public format, documented as `tracesim.step/1`.
+    `cached` is None without prefix caching, `start` and `duration`, in seconds, without a clock. `rejected`
+    has the ids of the `finished` requests that could never run, for which vLLM gives the reason "length".
+    Its JSON is a public format, documented as `tracesim.step/1`.
     """
 
     step: int
@@ -70,6 +71,7 @@ class StepRecord:
     waiting: int
     free_blocks: int | None
     cached: Sequence[CachedTokens] | None = None
+    rejected: Sequence[str] = ()
     start: float | None = None
     duration: float | None = None
 
@@ -129,12 +131,13 @@ class StepRecorder:
             prefill=self._prefill,
             decode=self._decode,
             emitted=self._emitted,
-            finished=[FinishedRequest(e.request.id, e.finish_reason or "", e.stop_reason) for e in ends],
+            finished=[FinishedRequest(e.request.id, e.vllm_finish_reason or "", e.stop_reason) for e in ends],
             preempted=[state.id for state in plan.preempted],
             running=len(self._scheduler.running),
             waiting=self._scheduler.num_waiting,
             free_blocks=self._scheduler.num_free_blocks,
             cached=cached if self._prefix_caching else None,
+            rejected=[each.request.id for each in ends if each.is_rejected],
             start=None if time is None else time[0] / PER_SECOND,
             duration=None if time is None else time[1] / PER_SECOND,
         )

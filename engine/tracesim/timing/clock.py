@@ -104,7 +104,8 @@ def parse_duration(name: str, value: object) -> int:
 
 def to_picoseconds(seconds: float) -> int:
     """Return seconds, as a trace has them, in whole picoseconds."""
-    return round(seconds * PER_SECOND)
+    whole = int(seconds)  # apart, so that the fraction of a Unix time keeps all its digits
+    return whole * PER_SECOND + round((seconds - whole) * PER_SECOND)
 
 
 def _pairs(name: str, text: str) -> dict[str, str]:

@@ -87,6 +87,11 @@ class Timekeeper:
         self._last_decode = 0
         self._last_tokens: dict[str, int] = {}
 
+    @property
+    def start(self) -> int:
+        """The first arrival, from which the figures of a run count; 0 before it."""
+        return next(iter(self.requests.values())).arrived if self.requests else 0
+
     def skip_to(self, time: int) -> int:
         """Pass over the time before `time`, in which the engine is idle; that takes no steps."""
         self.now = time
