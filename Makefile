@@ -32,6 +32,9 @@ bench: $(VENV)/.development
 
 docs: $(VENV)/.documentation
 	@$(BIN)/python tools/make_cli_reference.py docs/reference/command-line.md
+	@$(BIN)/tracesim replay sample_traces/rush_hour.csv --engine vllm-v1 --num-gpu-blocks 4000 \
+	    --clock linear:base=6ms,prefill=60us,decode=150us,context=8ns --slo ttft=1s,tpot=50ms \
+	    --format summary --save-html docs/assets/rush_hour.html >/dev/null
 	@$(BIN)/zensical build --clean --strict
 
 svg: $(VENV)/.development
@@ -70,5 +73,5 @@ $(VENV)/.development: pyproject.toml | same-python
 $(VENV)/.documentation: pyproject.toml | same-python
 	@$(BIN)/python -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make docs needs Python 3.11 or newer, and $(VENV) has " + sys.version.split()[0] + ": make clean, then make PYTHON=python3.12 docs")'
 	@echo "Setting up $(VENV) for the documentation ..."
-	@$(call install,--group docs -e .)
+	@$(call install,--group docs -e '.[html]')
 	@touch $@ $(VENV)/.runtime

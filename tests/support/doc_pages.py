@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from paths import ROOT
 
-GENERATED = ROOT / "docs" / "reference" / "command-line.md"
+GENERATED = {ROOT / "docs" / "reference" / "command-line.md", ROOT / "docs" / "assets" / "rush_hour.html"}
+"""Files that `make docs` makes before it builds the site."""
 
 
 class Block(NamedTuple):
@@ -30,7 +31,7 @@ class Example(NamedTuple):
 
 def pages() -> list[Path]:
     """Return every page that is written by hand: the front pages and those of the site."""
-    written = [path for path in sorted(ROOT.glob("docs/**/*.md")) if path != GENERATED]
+    written = [path for path in sorted(ROOT.glob("docs/**/*.md")) if path not in GENERATED]
     return [ROOT / "README.md", ROOT / "README.zh.md", *written]
 
 
