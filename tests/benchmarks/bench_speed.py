@@ -1,9 +1,9 @@
-"""How fast tracesim is and how much memory it takes, beside yardsticks that are measured in the same run.
+"""How fast tracesim is and how much memory it uses, compared with references measured in the same run.
 
     make bench                                  # what needs no real traces
     make bench TRACESIM_TRACES=path/to/traces   # everything
 
-A benchmark fails where a result is wrong, never for being slow: the table at the end tells.
+A benchmark fails if a result is wrong, never because it is slow: the table at the end shows that.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ with ThreadPoolExecutor(count) as threads:
     prompt, output = map(sum, zip(*threads.map(tokens, range(count))))
 print(f"{prompt:,} prompt, {output:,} output")
 """
-"""As fast as tiktoken goes: one task a thread costs less than `encode_ordinary_batch`, with one a text."""
+"""The fastest use of tiktoken: one task per thread, while `encode_ordinary_batch` has one per text."""
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +84,13 @@ def table(request: pytest.FixtureRequest) -> Table:
 def traces() -> Path:
     folder = os.environ.get("TRACESIM_TRACES")
     if not folder:
-        pytest.skip("TRACESIM_TRACES names no folder of real traces")
+        pytest.skip("TRACESIM_TRACES is not set to a folder of real traces")
     return Path(folder).resolve()
 
 
 @pytest.fixture(scope="module")
 def texts(traces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """13,000 prompts and responses, unpacked, without ids."""
+    """13,000 prompts and responses, decompressed, without token ids."""
     path = tmp_path_factory.mktemp("texts") / "just_eval.jsonl"
     path.write_bytes(gzip.decompress((traces / "text" / "just_eval.jsonl.gz").read_bytes()))
     return path
@@ -98,7 +98,7 @@ def texts(traces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_garbage_collector() -> Iterator[None]:
-    """As in the command, which switches it off."""
+    """Measure without the garbage collector, which the command switches off."""
     gc.collect()
     gc.disable()
     yield
@@ -109,7 +109,7 @@ def no_garbage_collector() -> Iterator[None]:
 
 
 def in_bare_loops(name: str, taken: Times, tokens: int, bare: Times, least: float) -> Figure:
-    """How many times the bare loop's tokens a second these are."""
+    """Compare tokens per second with those of the bare loop."""
     token, bare_token = taken.each(tokens), bare.each(BARE_TOKENS)
     yardstick = f"Y: {1 / bare_token.best / 1e6:.1f} M tokens/s"
     return Figure(name, taken, yardstick, bare_token.over(token), "at least", least)
@@ -144,7 +144,7 @@ def test_engine_loop_of_a_real_trace(
 def test_growth(
     benchmark: BenchmarkFixture, table: Table, workload: Callable[[], Workload], blocks: int
 ) -> None:
-    """`blocks` are handed out, 48,000 in W1; those of a preempted request are handed out again."""
+    """`blocks` are allocated, 48,000 in W1; those of a preempted request are allocated again."""
     small, large = w1(), workload()
 
     def seconds_of_small() -> float:
@@ -170,7 +170,7 @@ def run_timed(engine: LLMEngine) -> None:
 
 
 def timed_run(benchmark: BenchmarkFixture, table: Table, workload: Workload) -> None:
-    """A run under a clock, with its metrics, beside one without."""
+    """Compare a run with a clock, and its metrics, with one without."""
 
     def seconds_without() -> float:
         engine = workload.engine()
@@ -197,7 +197,7 @@ def test_clock_and_metrics_of_a_real_trace(benchmark: BenchmarkFixture, table: T
 
 def test_replay_of_lengths(benchmark: BenchmarkFixture, table: Table, traces: Path) -> None:
     workload, trace = w3(traces), str(w3_path(traces))
-    command = (*SUMMARY, trace, *workload.flags())
+    command = (*SUMMARY, trace, *workload.options())
     parse = partial(seconds_of, sys.executable, "-c", PARSES, trace)
     taken, bare, parsed = in_turns(benchmark, partial(seconds_of, *command), bare_loop, parse)
     second = bare.each(BARE_TOKENS / 8_000_000)
@@ -210,7 +210,7 @@ def test_replay_of_lengths(benchmark: BenchmarkFixture, table: Table, traces: Pa
 def test_step_records(benchmark: BenchmarkFixture, table: Table, tmp_path: Path) -> None:
     workload, trace = w1(), tmp_path / "w1.jsonl"
     trace.write_text(workload.trace())
-    command = (TRACESIM, "replay", "--format", "jsonl", str(trace), *workload.flags())
+    command = (TRACESIM, "replay", "--format", "jsonl", str(trace), *workload.options())
     taken, bare = in_turns(benchmark, partial(seconds_of, *command), bare_loop)
 
     assert output_of(*command).count("\n") == workload.steps
@@ -219,12 +219,12 @@ def test_step_records(benchmark: BenchmarkFixture, table: Table, tmp_path: Path)
 
 @pytest.fixture
 def compare(benchmark: BenchmarkFixture, table: Table) -> Callable[..., None]:
-    def compare(name: str, does: str, *sides: tuple[str, ...], says: str, most: float) -> None:
-        """Time a command, which `says` something, beside the quickest of those that do less."""
-        assert says in output_of(*sides[0])
+    def compare(name: str, task: str, *sides: tuple[str, ...], expected: str, most: float) -> None:
+        """Compare a command, whose output has `expected`, with the fastest of those that do less."""
+        assert expected in output_of(*sides[0])
         taken, *others = in_turns(benchmark, *(partial(seconds_of, *side) for side in sides), rounds=9)
         quickest = min(others, key=lambda times: times.best)
-        table.append(Figure(name, taken, f"{does}: {quickest}", taken.over(quickest), wanted=most))
+        table.append(Figure(name, taken, f"{task}: {quickest}", taken.over(quickest), wanted=most))
 
     return compare
 
@@ -233,22 +233,24 @@ def test_replay_of_texts(compare: Callable[..., None], texts: Path) -> None:
     script = (sys.executable, "-c", TOKENIZES, str(texts), str(vocabulary.path()), vocabulary.SPLIT_PATTERN)
     threads = range(1, min(8, os.cpu_count() or 1) + 1)
     sides = [(*SUMMARY, str(texts)), *((*script, str(count)) for count in threads)]
-    compare("replay just_eval", "read, parse, tokenize", *sides, says=output_of(*sides[1]).strip(), most=1.3)
+    compare(
+        "replay just_eval", "read, parse, tokenize", *sides, expected=output_of(*sides[1]).strip(), most=1.3
+    )
 
 
 def test_validate(compare: Callable[..., None], texts: Path) -> None:
     sides = (TRACESIM, "validate", str(texts)), (sys.executable, "-c", PARSES, str(texts))
-    compare("validate just_eval", "orjson.loads", *sides, says="13,000 valid records", most=2)
+    compare("validate just_eval", "orjson.loads", *sides, expected="13,000 valid records", most=2)
 
 
 def test_version(compare: Callable[..., None]) -> None:
     sides = (TRACESIM, "--version"), IMPORTS
-    compare("--version", "import typer, rich", *sides, says="tracesim ", most=1.5)
+    compare("--version", "import typer, rich", *sides, expected="tracesim ", most=1.5)
 
 
 def test_replay_of_the_milestone(compare: Callable[..., None]) -> None:
     sides = (TRACESIM, "replay", str(MILESTONE)), IMPORTS
-    compare("replay milestone", "import typer, rich", *sides, says="requests       3:", most=2.5)
+    compare("replay milestone", "import typer, rich", *sides, expected="requests       3:", most=2.5)
 
 
 # ---- Peak memory of whole processes
@@ -260,7 +262,7 @@ def in_megabytes(name: str, peak: float, most: float) -> Figure:
 
 
 def test_memory_of_lengths(table: Table, traces: Path) -> None:
-    peak = peak_megabytes(*SUMMARY, str(w3_path(traces)), *w3(traces).flags())
+    peak = peak_megabytes(*SUMMARY, str(w3_path(traces)), *w3(traces).options())
 
     table.append(in_megabytes("peak memory, replay W3", peak, 150))
 

@@ -1,4 +1,4 @@
-"""How it is measured: two sides timed in turns, whole processes, and one table of what came out."""
+"""Measuring: code and its references timed in turns, whole processes, and a table of the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 _DEVELOPERS_OWN = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 _ENVIRON = {name: value for name, value in os.environ.items() if name not in _DEVELOPERS_OWN}
-"""As an installed command has it: without these, every start would compile tracesim anew."""
+"""The environment of an installed command; with these variables every start would compile tracesim."""
 
 _UNITS = (("s", 1), ("ms", 1e-3), ("µs", 1e-6))
 _PEAK = """
@@ -27,7 +27,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 class Ratio(NamedTuple):
-    """Of the quickest rounds, and the one in the middle of the ratios round by round."""
+    """The ratio of the fastest rounds, and the median of the ratios round by round."""
 
     best: float
     median: float
@@ -35,21 +35,21 @@ class Ratio(NamedTuple):
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds, round by round."""
+    """The seconds of each round."""
 
     rounds: Sequence[float]
 
     @property
     def best(self) -> float:
-        """The quickest round."""
+        """The fastest round."""
         return min(self.rounds)
 
     def each(self, count: float) -> Times:
-        """What one of `count` took."""
+        """Return the times per one of `count`."""
         return Times([seconds / count for seconds in self.rounds])
 
     def over(self, other: Times) -> Ratio:
-        """How many times longer these are."""
+        """Return how many times as long these are."""
         in_turn = [mine / theirs for mine, theirs in zip(self.rounds, other.rounds, strict=True)]
         return Ratio(self.best / other.best, statistics.median(in_turn))
 
@@ -66,10 +66,11 @@ def in_turns(
     check: Callable[..., object] | None = None,
     rounds: int = 7,
 ) -> list[Times]:
-    """Time one thing and its yardsticks in turns, A B A B ..., so that a busy machine slows all alike.
+    """Time `measured` and its yardsticks in turns, A B A B ..., so that a busy machine slows all of them.
 
-    A yardstick returns the seconds it took. `measured`, and `check` after it, get what `prepare` returns, if
-    it is given; these two are not timed. A first round is thrown away. The times of `measured` come first.
+    A yardstick returns the seconds it took. `measured`, and `check` after it, are called with what `prepare`
+    returns, if it is given; these two are not timed. The first round does not count. The times of `measured`
+    are returned first.
     """
     taken: list[list[float]] = [[] for _ in yardsticks]
 
@@ -86,21 +87,21 @@ def in_turns(
 
 
 def seconds_of(*command: str) -> float:
-    """How long a process takes, its output thrown away. Raises CalledProcessError when it fails."""
+    """Return how long a process takes, without its output. Raises CalledProcessError if it fails."""
     started = time.perf_counter()
     subprocess.run(command, env=_ENVIRON, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - started
 
 
 def output_of(*command: str) -> str:
-    """What a process writes to standard output. Raises CalledProcessError when it fails."""
+    """Return the standard output of a process. Raises CalledProcessError if it fails."""
     return subprocess.run(command, env=_ENVIRON, stdout=subprocess.PIPE, check=True, encoding="utf-8").stdout
 
 
 def peak_megabytes(*command: str) -> float:
-    """The most memory that a process has held. Raises CalledProcessError when it fails.
+    """Return the peak memory of a process. Raises CalledProcessError if it fails.
 
-    A process starts with the peak of the one that starts it; so a small one comes in between.
+    A process inherits the peak of the one that starts it, so it is started by a small one.
     """
     peak = int(output_of(sys.executable, "-c", _PEAK, *command))
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
@@ -117,7 +118,7 @@ BARE_TOKENS = 256 * 1_000
 
 
 def bare_loop() -> float:
-    """The yardstick Y: what plain Python needs to emit `BARE_TOKENS` one by one, in steps of 256."""
+    """Return the yardstick Y: the seconds in which plain Python emits `BARE_TOKENS` tokens, 256 per step."""
     running = [_Slot(list(range(BARE_TOKENS // 256))) for _ in range(256)]
     started = time.perf_counter()
     has_ended = False
@@ -134,7 +135,7 @@ def bare_loop() -> float:
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the table: what was measured, beside what, and how much of it is wanted, if anything is."""
+    """A row of the table: what was measured, the reference, their ratio, and the ratio wanted, if any."""
 
     name: str
     measured: object
@@ -144,7 +145,7 @@ class Figure:
     wanted: float | None = None
 
     def cells(self) -> list[str]:
-        """The line, column by column."""
+        """Return the row, column by column."""
         cells = [self.name, str(self.measured), self.yardstick, *(f"{ratio:.3g}" for ratio in self.ratio)]
         if self.wanted is None:
             return [*cells, "", ""]
@@ -155,12 +156,12 @@ class Figure:
 
 
 class Table(list[Figure]):
-    """All figures of a run, shown at its end. "Unclear" is what only one of the two ratios reaches."""
+    """All figures of a run, shown at its end; "unclear" if only one of the two ratios is reached."""
 
     HEAD = ("figure", "best", "yardstick", "ratio", "median", "wanted", "reached")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show it: pytest calls this when everything has run."""
+        """Show the table; pytest calls this at the end of the run."""
         rows = [[*self.HEAD], *(figure.cells() for figure in self)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         terminalreporter.section(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

@@ -1,4 +1,4 @@
-"""The workloads that speed is measured on: requests by their lengths alone, all of them there at step 0."""
+"""The workloads of the benchmarks: requests with lengths only, all of which arrive at step 0."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracesim.timing.clock import Clock
 
 @dataclass(frozen=True)
 class Workload:
-    """Requests, the engine's settings, and the `steps` and `preemptions` that it takes to serve them."""
+    """Requests, engine settings, and the `steps` and `preemptions` that they take."""
 
     name: str
     records: Sequence[TraceRecord] = field(repr=False)
@@ -26,72 +26,76 @@ class Workload:
 
     @property
     def output_tokens(self) -> int:
-        """Output tokens of all requests."""
+        """The output tokens of all requests."""
         return sum(record.output_length or 0 for record in self.records)
 
     def engine(self, clock: Clock | None = None) -> LLMEngine:
-        """An engine with every request added, before its first step; all are there at once."""
+        """Return an engine to which every request is added, before its first step."""
         return an_engine(self.records, clock=clock, arrivals=ArrivalProcess("asap"), **self.settings)
 
     def check(self, engine: LLMEngine) -> None:
-        """Assert that `engine` has served them all, in as many steps as it takes."""
+        """Assert that `engine` finished all requests in the expected number of steps."""
         summary = summarize(engine)
         found = (summary.unfinished, summary.output_tokens, summary.steps, summary.preemptions)
 
         assert (0, self.output_tokens, self.steps, self.preemptions) == found
 
-    def flags(self) -> list[str]:
-        """The settings as flags of `tracesim replay`; one that is on is a flag by itself."""
-        given = [[f"--{name.replace('_', '-')}", str(value)] for name, value in self.settings.items()]
-        return [part for flag in given for part in flag if part != "True"]
+    def options(self) -> list[str]:
+        """Return the settings as options of `tracesim replay`."""
+        options = [[f"--{name.replace('_', '-')}", str(value)] for name, value in self.settings.items()]
+        return [part for option in options for part in option if part != "True"]
 
     def trace(self) -> str:
-        """The requests as the lines of a trace file."""
+        """Return the requests as the lines of a trace file."""
         line = '{{"input_length": {}, "output_length": {}}}\n'
         return "".join(line.format(record.input_length, record.output_length) for record in self.records)
 
 
 def w1() -> Workload:
-    """Short requests, of which 256 run at a time and none has to make room."""
-    return Workload("W1", _alike(1_000, 512, 256), _settings(256, 20_000), steps=1_090, preemptions=0)
+    """Return short requests, of which 256 run at a time and none is preempted."""
+    return Workload(
+        "W1", _equal_requests(1_000, 512, 256), _settings(256, 20_000), steps=1_090, preemptions=0
+    )
 
 
 def w1_wide() -> Workload:
-    """W1 with ten times the requests."""
-    records = _alike(10_000, 512, 256)
+    """Return W1 with ten times the requests."""
+    records = _equal_requests(10_000, 512, 256)
     return replace(w1(), name="W1 with 10 x the requests", records=records, steps=10_245)
 
 
 def w1_long() -> Workload:
-    """W1 with ten times the output length; now the cache is too small for 256 at a time."""
-    records = _alike(1_000, 512, 2_560)
+    """Return W1 with ten times the output length; the cache is too small for 256 of them."""
+    records = _equal_requests(1_000, 512, 2_560)
     return replace(w1(), name="W1 with 10 x the output", records=records, steps=16_283, preemptions=1_425)
 
 
 def w2() -> Workload:
-    """Longer requests in a small cache: they are preempted and computed again."""
-    return Workload("W2", _alike(200, 2_048, 1_024), _settings(64, 6_000), steps=6_196, preemptions=83)
+    """Return longer requests in a small cache, which are preempted and computed again."""
+    return Workload(
+        "W2", _equal_requests(200, 2_048, 1_024), _settings(64, 6_000), steps=6_196, preemptions=83
+    )
 
 
 def w3(traces: Path) -> Workload:
-    """12,031 recorded conversations: on average 12,035 prompt and 343 output tokens."""
+    """Return 12,031 recorded conversations, of 12,035 prompt and 343 output tokens on average."""
     records = [item for item in read_trace([w3_path(traces)]) if isinstance(item, TraceRecord)]
     return Workload("W3", records, _settings(256, 20_000), steps=191_648, preemptions=185)
 
 
 def w3_cached(traces: Path) -> Workload:
-    """W3 with prefix caching; `hash_ids` tell which prefixes are equal."""
+    """Return W3 with prefix caching; `hash_ids` identify equal prefixes."""
     plain = w3(traces)
     settings = {**plain.settings, "enable_prefix_caching": True}
     return replace(plain, name="W3 with prefix caching", settings=settings, steps=184_568, preemptions=158)
 
 
 def w3_path(traces: Path) -> Path:
-    """W3's file in the folder of real traces."""
+    """Return the file of W3 in the folder of real traces."""
     return traces / "mooncake_conversation.jsonl.gz"
 
 
-def _alike(count: int, prompt: int, output: int) -> list[TraceRecord]:
+def _equal_requests(count: int, prompt: int, output: int) -> list[TraceRecord]:
     lengths = {"input_length": prompt, "output_length": output}
     return [a_record(f"r{number}", **lengths) for number in range(1, count + 1)]
 

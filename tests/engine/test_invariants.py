@@ -34,7 +34,7 @@ def test_requests_emit_their_recordings(requests: Sequence[DrawnRequest], settin
 
 @given(drawn_requests, drawn_settings)
 def test_conservation(requests: Sequence[DrawnRequest], settings: dict[str, Any]) -> None:
-    """Every block is free or held, and every request that arrived runs, waits or has finished."""
+    """Every block is free or in use, and every request that arrived runs, waits or has finished."""
     engine = an_engine(records_of(requests), **settings)
     num_finished = 0
 
@@ -43,9 +43,9 @@ def test_conservation(requests: Sequence[DrawnRequest], settings: dict[str, Any]
         num_finished += len(step.finished)
         num_arrived = sum(request.arrival_step <= step.step for request in requests)
         cache = engine.scheduler._cache  # type: ignore[attr-defined]
-        held = cache.num_blocks_held(list(engine.scheduler.running))
+        in_use = cache.num_blocks_in_use(list(engine.scheduler.running))
 
-        assert step.free_blocks == capacity_of(settings) - held
+        assert step.free_blocks == capacity_of(settings) - in_use
         assert step.running + step.waiting + num_finished == num_arrived
         assert step.running <= settings["max_num_seqs"]
 

@@ -1,14 +1,14 @@
 """Record golden cases from vLLM's own V1 scheduler.
 
-Run by hand in an environment that has vLLM (a CPU build will do: no model is loaded and no GPU is asked for):
+Run it in an environment that has vLLM (a CPU build is enough: it loads no model and uses no GPU):
 
     python tests/golden/record_vllm.py --random 500 --seed 1 fresh.jsonl.gz
     python tests/golden/record_vllm.py --random 20 --seed 1 --scale 10 large.jsonl.gz
     python tests/golden/record_vllm.py --like tests/golden/v1.jsonl.gz again.jsonl.gz
 
 The first two record random cases; with `--scale 10` there are ten times as many requests, ten times as long.
-`--like` records the cases of another file again, and exits with 1 if vLLM now takes other steps through any.
-The format is that of `v1.jsonl.gz`, told in README.md beside this file. vLLM is imported only to be driven.
+`--like` records the cases of another file again, and exits with 1 if vLLM takes other steps in any of them.
+README.md in this folder describes the format, which is that of `v1.jsonl.gz`.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -30,11 +30,11 @@ from typing import Any, NamedTuple
 Json = dict[str, Any]
 
 END = -1
-"""The token that tells vLLM to stop. It stands for a response's last token, whose value nothing depends on:
-the request is over when it is emitted, so it is never computed and never cached."""
+"""The token id that makes vLLM stop. It replaces a response's last token, on whose id nothing depends: the
+request has ended when it is emitted, so it is never computed and never cached."""
 
 MAX_STEPS = 20_000
-"""For each unit of scale. What takes longer makes no progress."""
+"""Steps of a case, per unit of scale; a case that takes more makes no progress."""
 
 MODEL = {
     "architectures": ["LlamaForCausalLM"],
@@ -52,8 +52,8 @@ MODEL = {
 # ---- vLLM, driven with recorded responses
 
 
-class EndlessCaseError(Exception):
-    """vLLM does not come to the end of this case."""
+class NoProgressError(Exception):
+    """vLLM does not reach the end of a case."""
 
 
 class Driver:
@@ -66,16 +66,16 @@ class Driver:
         self.new_request = partial(vllm_request, hasher=block_hasher(config))
 
     def add(self, request: Json, order: int) -> None:
-        """Hand a request to vLLM; `order` is its time of arrival."""
+        """Add a request to vLLM; `order` is its time of arrival."""
         self.responses[request["id"]] = [*request["response_ids"][:-1], END]
         self.scheduler.add_request(self.new_request(request, order))
 
     def has_work(self) -> bool:
-        """Whether there are requests or, asynchronously, ended ones of which no worker was informed yet."""
+        """Return whether there are requests or, asynchronously, ended ones that workers do not know of."""
         return bool(self.scheduler.has_requests() if self.is_async else self.scheduler.requests)
 
     def schedule(self) -> Plan:
-        """Plan a batch. The figures that hold right after it are taken."""
+        """Plan a batch, and note the figures right after planning."""
         plan = self.scheduler.schedule()
         requests = [self.scheduler.requests[name] for name in plan.num_scheduled_tokens]
         batch = zip(requests, plan.num_scheduled_tokens.values(), strict=True)
@@ -86,7 +86,7 @@ class Driver:
         return Plan(plan, sampling, {**step, "launched": launched} if self.is_async else step)
 
     def samples(self, request: Any) -> bool:
-        """Whether a request that was just planned samples a token: its batch reaches its last known token."""
+        """Return whether a request samples a token in the batch just planned: all it has is computed."""
         if not self.is_async:
             return bool(request.num_computed_tokens == request.num_tokens)
         placeholders = request.num_output_placeholders  # of the token that it samples, too
@@ -131,7 +131,7 @@ class Driver:
 
 
 class Plan(NamedTuple):
-    """A planned batch: vLLM's own, the requests of it that sample a token, and what is known of its step."""
+    """A planned batch: vLLM's own object, which requests sample a token, and what is known of its step."""
 
     batch: Any
     sampling: set[str]
@@ -139,7 +139,7 @@ class Plan(NamedTuple):
 
 
 def vllm_scheduler(config: Json, model: Path) -> Any:
-    """vLLM's scheduler with a case's settings, one group of full attention, and nothing behind it."""
+    """Return vLLM's scheduler with a case's settings and one group of full attention, without an engine."""
     import torch
     from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
     from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -174,7 +174,7 @@ def vllm_scheduler(config: Json, model: Path) -> Any:
 
 
 def vllm_request(request: Json, order: int, hasher: Any) -> Any:
-    """A request for vLLM; its limit is the case's, or one that is never reached."""
+    """Return a request for vLLM, with the limit of the case or one that is never reached."""
     from vllm import SamplingParams
     from vllm.v1.request import Request
 
@@ -190,7 +190,7 @@ def vllm_request(request: Json, order: int, hasher: Any) -> Any:
 
 
 def block_hasher(config: Json) -> Any:
-    """vLLM's hash of a request's full blocks, or None without prefix caching."""
+    """Return vLLM's hash function for a request's full blocks, or None without prefix caching."""
     from vllm.utils.hashing import sha256
     from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 
@@ -201,7 +201,7 @@ def block_hasher(config: Json) -> Any:
 
 
 def recorded(case: Json, model: Path, max_steps: int = MAX_STEPS) -> Json:
-    """A case with every step that vLLM takes until its last request has finished, idle ones too."""
+    """Return a case with all steps, idle ones included, that vLLM takes until the last request finishes."""
     import vllm
 
     check_admissible(case["config"], case["requests"])
@@ -212,7 +212,7 @@ def recorded(case: Json, model: Path, max_steps: int = MAX_STEPS) -> Json:
     iteration = 0
     while pending or in_flight or driver.has_work():
         if iteration == max_steps:
-            raise EndlessCaseError(case["name"])
+            raise NoProgressError(case["name"])
         while pending and pending[0][1]["arrival_step"] <= iteration:
             order, request = pending.popleft()
             driver.add(request, order)
@@ -220,10 +220,10 @@ def recorded(case: Json, model: Path, max_steps: int = MAX_STEPS) -> Json:
             plan = driver.schedule()
             plan.step["step"] = iteration
             in_flight.append(plan)
-        # With asynchronous scheduling the first batch after an idle time is alone in flight, and the next one
-        # is planned before its output is taken in (`EngineCore.step_with_batch_queue`).
-        is_alone = len(in_flight) == 1 and in_flight[0].step["step"] == iteration
-        if in_flight and not (driver.is_async and is_alone and in_flight[0].step["scheduled"]):
+        # With asynchronous scheduling the first batch after an idle time is the only one in flight, and the
+        # next one is planned before its output is taken in (`EngineCore.step_with_batch_queue`).
+        is_only_one = len(in_flight) == 1 and in_flight[0].step["step"] == iteration
+        if in_flight and not (driver.is_async and is_only_one and in_flight[0].step["scheduled"]):
             steps.append(driver.update(in_flight.popleft()))
         iteration += 1
     scheduler = "V1 AsyncScheduler" if driver.is_async else "V1 scheduler"
@@ -232,7 +232,7 @@ def recorded(case: Json, model: Path, max_steps: int = MAX_STEPS) -> Json:
 
 
 def check_admissible(config: Json, requests: list[Json]) -> None:
-    """Raise if vLLM would refuse a request at the door, or could never finish it."""
+    """Raise ValueError if vLLM would refuse a request, or could never finish it."""
     for request in requests:
         blocks = blocks_needed(request, config["block_size"], config["max_model_len"])
         if len(request["prompt_ids"]) >= config["max_model_len"] or blocks >= config["num_blocks"]:
@@ -240,14 +240,14 @@ def check_admissible(config: Json, requests: list[Json]) -> None:
 
 
 def blocks_needed(request: Json, block_size: int, max_model_len: int) -> int:
-    """The most blocks that a request holds: for all its tokens but the last, which is never computed."""
+    """Return the most blocks that a request holds: for all tokens but the last, which is never computed."""
     prompt, response = len(request["prompt_ids"]), len(request["response_ids"])
     emitted = min(response, request["max_tokens"] or response, max_model_len - prompt)
     return -(-(prompt + emitted - 1) // block_size)
 
 
 def model_folder(folder: Path) -> Path:
-    """A folder from which vLLM can read the configuration of a model, and nothing else."""
+    """Write the configuration of a model, and nothing else, into a folder for vLLM; return the folder."""
     (folder / "config.json").write_text(json.dumps(MODEL))
     return folder
 
@@ -256,7 +256,7 @@ def model_folder(folder: Path) -> Path:
 
 
 def random_case(seed: int, number: int, scale: int = 1) -> Json:
-    """A case without its steps, from the whole space of settings; the same arguments draw the same case."""
+    """Return a case without steps, with any settings; equal arguments give equal cases."""
     draw = random.Random(f"{seed} {number} {scale}")
     traffic = Traffic(draw, scale)
     arrivals = traffic.arrivals(draw.randint(2, 18) * scale)
@@ -270,7 +270,7 @@ def random_case(seed: int, number: int, scale: int = 1) -> Json:
 
 
 class Traffic:
-    """Requests that share nothing, or prefixes, whole prompts and earlier turns."""
+    """Draws requests that share nothing, or that share prefixes, whole prompts and earlier turns."""
 
     def __init__(self, draw: random.Random, scale: int) -> None:
         self.draw = draw
@@ -285,7 +285,7 @@ class Traffic:
         self.earlier: list[Json] = []
 
     def request(self, number: int, arrival_step: int) -> Json:
-        """The next request; it may share with any before it."""
+        """Return the next request, which may share tokens with any request before it."""
         prompt = self.prompt()
         response = self.response(prompt)
         cut = self.draw.random() < self.cut
@@ -300,7 +300,7 @@ class Traffic:
         return request
 
     def prompt(self) -> list[int]:
-        """A prompt of some kind; only a conversation outgrows the longest, up to three times."""
+        """Return a prompt of some kind; only that of a conversation can be longer, up to three times."""
         kind = self.draw.choice(self.kinds)
         tail = self.fresh(self.longest_prompt)
         if kind == "document":
@@ -318,7 +318,7 @@ class Traffic:
         return list(turn[: 3 * self.longest_prompt])
 
     def response(self, prompt: list[int]) -> list[int]:
-        """The response that the same prompt had before, the rest of the document, or one of its own."""
+        """Return the response of the same prompt before, the rest of the document, or new tokens."""
         fresh = self.fresh(self.longest_response)
         if self.draw.random() < 0.5:
             return fresh
@@ -329,21 +329,21 @@ class Traffic:
         return self.document[len(prompt) :][: len(fresh)] or fresh if begun else fresh
 
     def fresh(self, longest: int) -> list[int]:
-        """Tokens of its own, between one and the longest."""
+        """Return between one and `longest` new tokens."""
         size = 1 + int((longest - 1) * self.draw.random() ** self.draw.choice([0.5, 1, 3]))
         return self.draw.choices(self.tokens, k=size)
 
     def arrivals(self, count: int) -> list[int]:
-        """All at once, in bursts, spread over the run, or so far apart that the engine idles."""
+        """Return arrivals: all at once, in bursts, over the run, or so far apart that the engine idles."""
         span = int(self.longest_response * self.draw.choice([0, 0.5, 1, 3, 12]))
         moments = [self.draw.randint(0, span) for _ in range(self.draw.choice([3, count]))]
         return sorted(self.draw.choices(moments, k=count))
 
 
 def random_config(draw: random.Random, requests: list[Json], scale: int) -> Json:
-    """Settings under which each of the requests could run alone, and most often not all of them together.
+    """Return settings under which each request can run by itself, and often not all of them together.
 
-    In some, all that makes preemption intricate comes together: urgent requests, chunks and cached blocks.
+    In some of them everything that complicates preemption is on: priorities, chunks and prefix caching.
     """
     contended = draw.random() < 0.25
     block_size = draw.choice([1, 2, 4] if contended else [1, 2, 4, 8, 16])
@@ -371,14 +371,14 @@ def random_config(draw: random.Random, requests: list[Json], scale: int) -> Json
 
 
 def random_max_model_len(draw: random.Random, requests: list[Json]) -> int:
-    """Above all requests, or such that some are cut; even then each prompt leaves room for a token."""
+    """Return a length that all requests fit in, or that cuts some of them after at least one token."""
     least = 1 + max(len(request["prompt_ids"]) for request in requests)
     most = max(len(request["prompt_ids"]) + len(request["response_ids"]) for request in requests)
     return draw.choice([most + draw.randint(0, 50), most + 50, most * 2, draw.randint(least, most), least])
 
 
 def random_blocks(draw: random.Random, requests: list[Json], block_size: int, max_model_len: int) -> int:
-    """Enough for the largest request alone, with little or nothing to spare; or for a few; or for all."""
+    """Return how many blocks there are: just enough for the largest request, or for a few, or for all."""
     needs = [blocks_needed(request, block_size, max_model_len) for request in requests]
     least = max(needs)
     tight = [least, least + draw.randint(0, 2), least + draw.randint(0, 1 + least // 2)]
@@ -386,7 +386,7 @@ def random_blocks(draw: random.Random, requests: list[Json], block_size: int, ma
 
 
 def random_priorities(draw: random.Random, count: int) -> list[int]:
-    """Any; or the later a request, the more urgent, so that it takes the blocks of those before it."""
+    """Return any priorities, or rising ones, so that a request takes the blocks of those before it."""
     values = draw.choice([range(1), range(2), range(-2, 4), range(-100, 101), range(-100, 101)])
     priorities = draw.choices(values, k=count)
     return sorted(priorities, reverse=True) if draw.random() < 0.6 else priorities
@@ -406,7 +406,7 @@ def random_cases(count: int, seed: int, scale: int, model: Path, *, is_async: bo
 
 
 def cases_again(path: Path, model: Path) -> Iterator[Json]:
-    """The cases of a file, recorded again; ends the program if some came out differently."""
+    """Record the cases of a file again; exit if some have changed."""
     changed = []
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for case in map(json.loads, lines):
@@ -418,7 +418,7 @@ def cases_again(path: Path, model: Path) -> Iterator[Json]:
 
 
 def write(cases: Iterable[Json], path: Path) -> int:
-    """Write cases as they come, the same bytes for the same cases; return how many."""
+    """Write cases one by one, equal bytes for equal cases; return how many."""
     count = 0
     with path.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as out:
         for case in cases:
@@ -428,17 +428,17 @@ def write(cases: Iterable[Json], path: Path) -> int:
 
 
 def main() -> None:
-    """Record as the command line asks."""
+    """Record the cases that the command line asks for."""
     parser = argparse.ArgumentParser(description="Record golden cases from vLLM's own V1 scheduler.")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--random", type=int, metavar="N", help="record so many random cases")
+    what.add_argument("--random", type=int, metavar="N", help="record N random cases")
     what.add_argument("--like", type=Path, metavar="FILE", help="record the cases of this file again")
     parser.add_argument("--seed", type=int, default=1, help="the seed of the random cases")
     parser.add_argument("--scale", type=int, default=1, help="how many times larger the random cases are")
     parser.add_argument("--async", dest="is_async", action="store_true", help="schedule asynchronously")
     parser.add_argument("out", type=Path, metavar="OUT.jsonl.gz")
     args = parser.parse_args()
-    logging.disable(logging.WARNING)  # vLLM has a few for every scheduler
+    logging.disable(logging.WARNING)  # vLLM logs some for every scheduler
     with tempfile.TemporaryDirectory() as folder:
         model = model_folder(Path(folder))
         random_ones = random_cases(args.random or 0, args.seed, args.scale, model, is_async=args.is_async)

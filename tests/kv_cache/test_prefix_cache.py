@@ -39,22 +39,22 @@ class NaivePool:
             if block[1] == 0:
                 self.free.remove(block)
             block[1] += 1
-        held = list(prefix)
-        while len(held) * self.block_size < len(tokens):
+        acquired = list(prefix)
+        while len(acquired) * self.block_size < len(tokens):
             block = self.free.pop(0)
             if block[2] is not None:
                 self.cached_in_order.remove(block)
             block[1], block[2] = 1, None
-            held.append(block)
+            acquired.append(block)
         for index in range(len(prefix), len(tokens) // self.block_size):
-            held[index][2] = tokens[: (index + 1) * self.block_size]
-            self.cached_in_order.append(held[index])
-        return held
+            acquired[index][2] = tokens[: (index + 1) * self.block_size]
+            self.cached_in_order.append(acquired[index])
+        return acquired
 
-    def release(self, held: list[Any]) -> None:
-        for block in held:
+    def release(self, acquired: list[Any]) -> None:
+        for block in acquired:
             block[1] -= 1
-        freed = [block for block in reversed(held) if block[1] == 0]
+        freed = [block for block in reversed(acquired) if block[1] == 0]
         self.free[:0] = [block for block in freed if block[2] is None]
         self.free += [block for block in freed if block[2] is not None]
 
@@ -69,45 +69,45 @@ class CacheMachine(RuleBasedStateMachine):
         super().__init__()
         self.cache = PrefixCache(self.num_blocks, self.block_size)
         self.pool = NaivePool(self.num_blocks, self.block_size)
-        self.held: list[tuple[RequestState, list[Any]]] = []
+        self.acquired: list[tuple[RequestState, list[Any]]] = []
 
     def admit(self, request: Request, tokens: list[int]) -> None:
         state = RequestState(request)
         prefix, expected = self.cache.match_prefix(state), self.pool.match_prefix(tokens)
         assert prefix.num_blocks == len(expected)
 
-        needed = self.cache.blocks_for(len(tokens)) - prefix.num_held
+        needed = self.cache.blocks_for(len(tokens)) - prefix.num_in_use
         assert needed == self.pool.needed(tokens, expected)
 
         if needed <= self.cache.num_free_blocks:
             self.cache.allocate(state, len(tokens), prefix)
             state.num_computed_tokens = len(tokens)
-            self.held.append((state, self.pool.allocate(tokens, expected)))
+            self.acquired.append((state, self.pool.allocate(tokens, expected)))
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.acquired)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        state, blocks = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        state, blocks = self.acquired.pop(data.draw(st.integers(0, len(self.acquired) - 1)))
         self.cache.finish(state)
         self.pool.release(blocks)
 
     @invariant()
     def blocks_are_conserved(self) -> None:
-        num_held = self.cache.num_blocks_held([state for state, _ in self.held])
-        distinct = {id(block) for _, blocks in self.held for block in blocks}
+        num_in_use = self.cache.num_blocks_in_use([state for state, _ in self.acquired])
+        distinct = {id(block) for _, blocks in self.acquired for block in blocks}
 
-        assert num_held + self.cache.num_free_blocks == self.num_blocks
-        assert (num_held, self.cache.num_free_blocks) == (len(distinct), len(self.pool.free))
+        assert num_in_use + self.cache.num_free_blocks == self.num_blocks
+        assert (num_in_use, self.cache.num_free_blocks) == (len(distinct), len(self.pool.free))
 
     @invariant()
     def runs_are_counted(self) -> None:
         """This is what the docstring of `PrefixCache` states."""
         cache = self.cache
         runs = {run for runs in cache._runs.values() for run in runs}
-        held = Counter(run for holding in cache._holdings.values() for run in holding.current_runs())
+        acquired = Counter(run for blocks in cache._request_blocks.values() for run in blocks.current_runs())
         queued = {run for released, _, run in cache._evictable if run.released == released}
 
-        assert {run: run.ref_count for run in runs if run.ref_count} == held
+        assert {run: run.ref_count for run in runs if run.ref_count} == acquired
         assert queued & runs == {run for run in runs if not run.ref_count}
         assert cache._num_evictable == sum(run.end - run.start for run in queued & runs)
         assert cache._num_evictable <= cache.num_free_blocks

@@ -50,7 +50,7 @@ class LLMEngine:
         arrivals: ArrivalProcess | None = None,
         params: SamplingParams | None = None,
     ) -> None:
-        """`arrivals` says when the records of a trace arrive; by default, when the trace says.
+        """`arrivals` is how the records of a trace arrive; by default at the times in the trace.
 
         `params` apply to every request that is added without its own.
         """
@@ -117,7 +117,7 @@ class LLMEngine:
         self.simulator.use(tokenized.record)
 
     def add_record(self, record: TraceRecord, params: SamplingParams | None = None) -> None:
-        """Add the request that `record` recorded, under its own id; it arrives as the engine's arrivals say.
+        """Add the request that `record` recorded, under its own id; it arrives by the engine's `arrivals`.
 
         `params` override the record's own limits. Raises RequestError if the id is taken or the request can
         never run.
@@ -221,7 +221,7 @@ class LLMEngine:
                 self._update(self.scheduler.schedule())
 
     def _admit_arrivals(self) -> None:
-        """Hand the scheduler what has arrived; if it has no request, jump to the next arrival first."""
+        """Pass arrived requests to the scheduler; if it has none, jump to the next arrival first."""
         next_time = self._arrivals.next_time
         if next_time is None:
             return

@@ -13,7 +13,7 @@ REJECTED = "rejected"
 
 @dataclass(slots=True)
 class RequestProgress:
-    """One request: what was asked, what the scheduler counts, and at which steps things happened.
+    """One request: its data, the scheduler's counters, its response, and the steps at which things happened.
 
     `arrival_step`, `first_token_step` and `last_token_step` are None until they happen, and so are the
     reasons. `prompt` is the text, kept only where a client gets it back.

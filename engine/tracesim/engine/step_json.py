@@ -47,8 +47,8 @@ def step_to_json(record: StepRecord) -> bytes:
 class StepWriter(StepRecorder):
     """Calls `write` with each step as a line of JSON, several times faster than from complete records.
 
-    The long lists of its records, which have an item per request of the batch, are JSON already. What an item
-    says about its request differs from step to step only by a number, so the rest is encoded once.
+    The long lists of its records, which have an item per request of the batch, are JSON already. The item of
+    a request differs from step to step only by a number, so the rest of it is encoded once.
     """
 
     def __init__(

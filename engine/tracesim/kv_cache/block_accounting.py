@@ -14,10 +14,10 @@ from tracesim.requests.request import RequestState
 
 @dataclass(slots=True)
 class Prefix:
-    """Cached blocks that a waiting request could start from; other requests hold `num_held` of them."""
+    """Cached blocks that a waiting request could start from; other requests hold `num_in_use` of them."""
 
     num_blocks: int
-    num_held: int
+    num_in_use: int
     parts: Sequence[Any]
 
 
@@ -28,7 +28,7 @@ class KVCache:
     """KV blocks without prefix caching: they have no identity, so they are only counted.
 
     A request holds a block for every `block_size` of its computed tokens, and one for the rest. Of
-    `capacity` blocks `num_free_blocks` are held by no request. `PrefixCache` has the same interface.
+    `capacity` blocks `num_free_blocks` are free. `PrefixCache` has the same interface.
     """
 
     def __init__(self, num_blocks: int | None, block_size: int, *, reserved: int = 0) -> None:
@@ -41,7 +41,7 @@ class KVCache:
 
     @property
     def peak_usage(self) -> float | None:
-        """The largest fraction of the blocks that were held at once; None for an unlimited cache."""
+        """The largest fraction of the blocks that was in use at once; None for an unlimited cache."""
         if self.num_blocks is None or not self.capacity:
             return None
         return 1 - min(self._fewest_free, self.num_free_blocks) / self.capacity
@@ -65,7 +65,7 @@ class KVCache:
 
         The caller has made sure that enough are free.
         """
-        self.num_free_blocks -= -(-num_tokens // self.block_size) - prefix.num_held
+        self.num_free_blocks -= -(-num_tokens // self.block_size) - prefix.num_in_use
 
     def try_allocate(self, state: RequestState, num_tokens: int) -> bool:
         """Allocate what a running request needs for `num_tokens` tokens; return False if it is not free."""
@@ -131,6 +131,6 @@ class KVCache:
         self.num_free_blocks += num_blocks
         assert self.num_free_blocks <= self.capacity, f"{self.num_free_blocks} free blocks of {self.capacity}"
 
-    def num_blocks_held(self, states: Sequence[RequestState]) -> int:
+    def num_blocks_in_use(self, states: Sequence[RequestState]) -> int:
         """Return how many blocks these requests hold; one that several of them share counts once."""
         return sum(self.blocks_for(state.current_num_computed_tokens) for state in states)

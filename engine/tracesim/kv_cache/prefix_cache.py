@@ -41,7 +41,7 @@ class _Part:
     end: int
 
 
-class _Holding:
+class _RequestBlocks:
     """The cached blocks that a request holds: the first `num_cached` of its path.
 
     `runs` are the runs in which they were when the request acquired or inserted them, one after another.
@@ -87,7 +87,7 @@ class PrefixCache(KVCache):
     def __init__(self, num_blocks: int | None, block_size: int, *, reserved: int = 0) -> None:
         super().__init__(num_blocks, block_size, reserved=reserved)
         self._tree = RadixTree(block_size, self._split_node)
-        self._holdings: dict[RequestState, _Holding] = {}
+        self._request_blocks: dict[RequestState, _RequestBlocks] = {}
         self._runs: dict[Node, list[_Run]] = defaultdict(list)
         self._evictable: list[tuple[int, int, _Run]] = []
         self._num_evictable = 0
@@ -97,9 +97,9 @@ class PrefixCache(KVCache):
     def match_prefix(self, state: RequestState) -> Prefix:
         """Return the longest cached prefix; it leaves at least the last token to be computed."""
         usable = (state.num_tokens - 1) // self.block_size
-        path = self._holding(state).path
+        path = self._blocks_of(state).path
         parts: list[_Part] = []
-        num_blocks = num_held = 0
+        num_blocks = num_in_use = 0
         while num_blocks < usable:
             node, end = path.node_at(num_blocks)
             end = min(end, usable)
@@ -112,16 +112,16 @@ class PrefixCache(KVCache):
             else:
                 break
             parts.append(_Part(run, num_blocks, end))
-            num_held += end - num_blocks if run.ref_count else 0
+            num_in_use += end - num_blocks if run.ref_count else 0
             num_blocks = end
-        return Prefix(num_blocks, num_held, parts) if parts else NO_PREFIX
+        return Prefix(num_blocks, num_in_use, parts) if parts else NO_PREFIX
 
     def allocate(self, state: RequestState, num_tokens: int, prefix: Prefix = NO_PREFIX) -> None:
         """Acquire `prefix` and allocate new blocks; those that `num_tokens` tokens fill are inserted."""
         super().allocate(state, num_tokens, prefix)
-        holding = self._holding(state)
+        blocks = self._blocks_of(state)
         for part in prefix.parts:
-            self._acquire(holding, part)
+            self._acquire(blocks, part)
         self._evict()
         self._insert(state, num_tokens)
 
@@ -170,42 +170,42 @@ class PrefixCache(KVCache):
         """Release a request's blocks: those that no other one holds are free, and full ones stay cached."""
         num_tokens = state.num_computed_tokens + num_scheduled
         self._insert(state, num_tokens)
-        holding = self._holding(state)
+        blocks = self._blocks_of(state)
         self._num_releases += 1
-        num_still_held = 0
-        for run in holding.current_runs():
+        num_still_in_use = 0
+        for run in blocks.current_runs():
             run.ref_count -= 1
             if run.ref_count:
-                num_still_held += run.end - run.start
+                num_still_in_use += run.end - run.start
             else:
                 run.released = self._num_releases
                 heapq.heappush(self._evictable, (run.released, -run.start, run))
                 self._num_evictable += run.end - run.start
-        holding.runs = []
-        holding.num_cached = 0
-        self._free(self.blocks_for(num_tokens) - num_still_held)
+        blocks.runs = []
+        blocks.num_cached = 0
+        self._free(self.blocks_for(num_tokens) - num_still_in_use)
 
     def finish(self, state: RequestState) -> None:
         """Release the blocks of a request that will not run again."""
         self.release(state)
-        del self._holdings[state]
+        del self._request_blocks[state]
 
-    def num_blocks_held(self, states: Sequence[RequestState]) -> int:
+    def num_blocks_in_use(self, states: Sequence[RequestState]) -> int:
         """Return how many blocks these requests hold; one that several of them share counts once."""
-        holdings = [self._holding(state) for state in states]
-        cached = {run for holding in holdings for run in holding.current_runs()}
+        all_blocks = [self._blocks_of(state) for state in states]
+        cached = {run for blocks in all_blocks for run in blocks.current_runs()}
         num_cached = sum(run.end - run.start for run in cached)
-        return num_cached + super().num_blocks_held(states) - sum(each.num_cached for each in holdings)
+        return num_cached + super().num_blocks_in_use(states) - sum(each.num_cached for each in all_blocks)
 
-    def _holding(self, state: RequestState) -> _Holding:
+    def _blocks_of(self, state: RequestState) -> _RequestBlocks:
         """Return what is kept of a request, from its first look for a prefix until it finishes."""
-        holding = self._holdings.get(state)
-        if holding is None:
-            holding = self._holdings[state] = _Holding(self._tree.path_of(state.request))
+        blocks = self._request_blocks.get(state)
+        if blocks is None:
+            blocks = self._request_blocks[state] = _RequestBlocks(self._tree.path_of(state.request))
             self._outputs_are_known = self._outputs_are_known or state.request.output_token_ids is not None
-        return holding
+        return blocks
 
-    def _acquire(self, holding: _Holding, part: _Part) -> None:
+    def _acquire(self, blocks: _RequestBlocks, part: _Part) -> None:
         """Let a request hold the blocks of `part`, which it has matched, as the next ones of its path."""
         run, start, end = part.run, part.start, part.end
         while run.end <= start:
@@ -219,24 +219,24 @@ class PrefixCache(KVCache):
             run.released = None
             self._num_evictable -= end - start
         run.ref_count += 1
-        holding.runs.append(run)
-        holding.num_cached = end
+        blocks.runs.append(run)
+        blocks.num_cached = end
 
     def _insert(self, state: RequestState, num_tokens: int) -> None:
         """Insert the blocks that a request's first `num_tokens` tokens fill, except those inserted before."""
         num_full = num_tokens // self.block_size
-        holding = self._holding(state)
-        while (start := holding.num_cached) < num_full:
-            node, end = holding.path.node_at(start)
+        blocks = self._blocks_of(state)
+        while (start := blocks.num_cached) < num_full:
+            node, end = blocks.path.node_at(start)
             end = min(end, num_full)
-            runs, last = self._runs[node], holding.runs[-1] if holding.runs else None
+            runs, last = self._runs[node], blocks.runs[-1] if blocks.runs else None
             if last and runs == [last] and last.end == start and last.ref_count == 1 and last.rest is None:
                 last.end = end
             else:
                 run = _Run(node, start, end)
                 runs.append(run)
-                holding.runs.append(run)
-            holding.num_cached = end
+                blocks.runs.append(run)
+            blocks.num_cached = end
 
     def _cut(self, run: _Run, at: int) -> _Run:
         """Cut a run in two and return the second half, in the same state as the first."""

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
 
 DEFAULT_HASH_BLOCK_SIZE: Final = 512
-"""Prompt tokens that one of a trace's `hash_ids` stands for, unless the trace says otherwise."""
+"""Prompt tokens that one of a trace's `hash_ids` stands for, unless the trace has another size."""
 
 
 class RequestStatus(Enum):
@@ -59,8 +59,8 @@ class RequestState:
     """The counters of one request, kept by its scheduler.
 
     `num_tokens` counts the prompt and the output so far, `num_computed_tokens` those of them that are in the
-    KV cache. While the request decodes, nobody updates these two: they keep the values that they had at tick
-    `joined_at` of `calendar`, and `current_num_tokens` and `current_num_computed_tokens` give today's.
+    KV cache. While the request decodes, these two are not updated: they keep the values that they had at tick
+    `joined_at` of `calendar`, and `current_num_tokens` and `current_num_computed_tokens` follow from these.
 
     `arrival` is when the request arrives, which a closed loop decides during the run. `admission` numbers
     admissions, so that running requests sort into the scheduler's order. `num_cached_tokens` is the number

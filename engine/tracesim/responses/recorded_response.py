@@ -29,9 +29,9 @@ class RecordedTokens(NamedTuple):
 class RecordedResponse:
     """The recorded response of one request: its tokens, and where and why it stops.
 
-    `num_tokens` is the number of tokens that it emits; `finish_reason` and `stop_reason` say why it ends
-    there. The text is decoded when it is first asked for, or at once where a stop string has to be found in
-    it. Whoever emits the tokens keeps the position.
+    `num_tokens` is the number of tokens that it emits, and `finish_reason` and `stop_reason` are why it ends
+    there. The text is decoded when it is first read, or at once where a stop string has to be found in it.
+    How many tokens were emitted so far is not kept here.
 
     After each token these are checked in order: a complete stop string ("stop"), the end of the recording
     ("stop"), and the limits ("length"). So "length" always means that something was cut. Stop strings follow

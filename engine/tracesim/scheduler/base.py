@@ -47,7 +47,7 @@ class BaseScheduler:
 
     @property
     def peak_kv_cache_usage(self) -> float | None:
-        """The largest fraction of the KV blocks that were held at once; None when they are unlimited."""
+        """The largest fraction of the KV blocks that was in use at once; None when they are unlimited."""
         return self._cache.peak_usage
 
     def add_request(self, state: RequestState) -> None:

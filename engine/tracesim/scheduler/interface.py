@@ -96,7 +96,7 @@ class Scheduler(Protocol):
 
     @property
     def peak_kv_cache_usage(self) -> float | None:
-        """The largest fraction of the KV blocks that were held at once; None when they are unlimited."""
+        """The largest fraction of the KV blocks that was in use at once; None when they are unlimited."""
         ...
 
     def check(self, request: Request) -> None:
@@ -135,6 +135,6 @@ class Scheduler(Protocol):
         """Take the next steps at once if nothing but tokens changes in them, at most `limit`.
 
         Requests may finish in the last one. Return None where the next step has to be scheduled by itself.
-        `steps_before_arrival` is asked once the batch is known; None where no request will arrive.
+        `steps_before_arrival` is called when the batch is known; None if no request will arrive.
         """
         ...

@@ -22,7 +22,7 @@ class PrefillFirstScheduler(BaseScheduler):
     """Prefills whole prompts while any fits; where none does, lets every running request decode."""
 
     def __init__(self, config: EngineConfig, *, prefill_samples: bool) -> None:
-        """`prefill_samples` says whether a prefill emits a token."""
+        """`prefill_samples` is whether a prefill emits a token."""
         super().__init__(config, KVCache(config.num_gpu_blocks, config.block_size), FCFSQueue())
         self._max_num_seqs = config.max_num_seqs
         self._max_tokens = config.max_num_batched_tokens or sys.maxsize

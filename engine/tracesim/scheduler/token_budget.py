@@ -214,7 +214,7 @@ class TokenBudgetScheduler(BaseScheduler):
             tokens = budget
         must_fit = state.num_tokens if self._reserves_whole_prompt else computed + tokens
         must_stay_free = self._watermark if self._running else 0
-        needed = -(-must_fit // cache.block_size) - prefix.num_held + must_stay_free
+        needed = -(-must_fit // cache.block_size) - prefix.num_in_use + must_stay_free
         return tokens if needed <= cache.num_free_blocks else 0
 
 

@@ -1,4 +1,4 @@
-"""When requests arrive: as the trace says, at once, at a rate, or each when another one has finished."""
+"""When requests arrive: as recorded, all at once, at a rate, or each when another one has finished."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _MAX_ARRIVAL: Final = 2**63
 
 @dataclass(frozen=True, slots=True)
 class ArrivalProcess:
-    """How requests arrive: `speedup` times faster than it says below, with random numbers from `seed`.
+    """How requests arrive, by `kind`; `speedup` times faster than that, with random numbers from `seed`.
 
-    - `trace`: when the trace says.
+    - `trace`: at the times in the trace.
     - `asap`: all before the first step.
     - `poisson`, `constant`: at `rate` requests per second, or per step without a clock, with exponentially
       distributed gaps or equal ones.
