@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from command_line import run
 from paths import FORMATS as SAMPLES
 from tracesim.errors import ConfigError, TraceProblem
-from tracesim.trace.formats import FORMATS, detect_format
+from tracesim.trace.formats import FORMATS
+from tracesim.trace.formats.detection import detect_format
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import TraceReader, read_trace, read_with
 from tracesim.trace.record import TraceRecord
@@ -40,6 +42,14 @@ def read_text(text: str | bytes, **options: Any) -> tuple[list[TraceRecord], lis
         return read("-", **options)
 
 
+def read_files(*texts: str, **options: Any) -> tuple[list[TraceRecord], list[TraceProblem]]:
+    with TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}" for number in range(1, len(texts) + 1)]
+        for path, text in zip(paths, texts, strict=True):
+            path.write_text(text)
+        return read(*paths, **options)
+
+
 def lengths(records: list[TraceRecord]) -> list[tuple[int | None, int | None, float | None]]:
     return [(record.input_length, record.output_length, record.arrival_time) for record in records]
 
@@ -57,7 +67,9 @@ def places(problems: list[TraceProblem]) -> list[tuple[str, int | None, str | No
     [
         (["mooncake.jsonl"], "mooncake"),
         (["azure.csv"], "azure"),
+        (["bailian.jsonl"], "bailian"),
         (["burstgpt.csv"], "burstgpt"),
+        (["vidur.csv"], "vidur"),
         (["sharegpt.json"], "sharegpt"),
         (BATCH, "openai-batch"),
         (["vllm_bench.json"], "vllm-bench"),
@@ -78,7 +90,6 @@ def test_the_format_is_detected_from_the_content(names: list[str], expected: str
         b"",
         b"{",
         b"[1]",
-        b"a,b",
         b'{"prompt": "name \\"timestamp\\": 1 and \\"input_length\\": 2", "response": "',
         b'{"input_length": 1, "output_length": 1, "timestamp": 5, "arrival_step": 3}',
         b'{"custom_id": "x", "prompt": "a", "response": "b"}',
@@ -93,8 +104,7 @@ def test_a_file_without_signs_of_another_format_is_read_as_a_trace_of_tracesim(h
 @pytest.mark.parametrize(
     ("head", "expected"),
     [
-        (b'\n[\n  {"id": "x"', "sharegpt"),
-        (b"[", "sharegpt"),
+        (b'\n[\n  {"id": "x", "conversations": [{"from": "human", "value": "a', "sharegpt"),
         (b'{"conversations": [', "sharegpt"),
         (b'{\n  "date": "x",\n  "input_lens": [1],\n  "output_lens": [', "vllm-bench"),
         (b'{"date": "x", "input_lens": [1, 2, 3, 4', "vllm-bench"),
@@ -108,7 +118,7 @@ def test_the_beginning_of_a_file_shows_its_format(head: bytes, expected: str) ->
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'x'; must be one of tracesim, mooncake, azure"):
+    with pytest.raises(ConfigError, match=r"'x'; must be one of tracesim, mooncake, bailian"):
         list(read_trace([], trace_format="x"))
 
 
@@ -119,7 +129,7 @@ def test_compressed_files_of_several_formats_are_one_trace(tmp_path: Path) -> No
 
     records, problems = read(azure, burst)
 
-    assert [record.id for record in records] == ["r1", "r2", "r3", "r4", "r5", "r6", "r8"]
+    assert [record.id for record in records] == ["r1", "r2", "r4", "r5", "r6", "r7", "r8"]
     assert [problem.code for problem in problems] == ["failed-request"]
 
 
@@ -148,6 +158,20 @@ def test_a_replay_reports_what_it_ignores() -> None:
     assert "skipped 1 request that failed when recorded" in result.stderr
 
 
+def test_bailian_has_seconds_small_blocks_and_chats_that_follow_their_parent() -> None:
+    records, problems = read(SAMPLES / "bailian.jsonl")
+
+    assert lengths(records) == [(40, 12, 0.25), (16, 5, 3.5), (70, 8, 61.0), (9, 3, 64.75)]
+    assert [record.hash_block_size for record in records] == [16] * 4
+    assert [(record.id, record.session_id, record.after) for record in records] == [
+        ("41", "41", None),
+        ("42", "42", None),
+        ("43", "41", ("41",)),
+        ("44", "44", None),
+    ]
+    assert problems == []
+
+
 def test_azure_has_seven_digits_and_counts_from_the_first_request(tmp_path: Path) -> None:
     """The fraction is exact over midnight, and a second file continues the first."""
     later = tmp_path / "later.csv"
@@ -164,6 +188,22 @@ def test_azure_has_seven_digits_and_counts_from_the_first_request(tmp_path: Path
         (1, 0, 11.9),
     ]
     assert problems == []
+
+
+def test_files_of_azure_are_in_any_order() -> None:
+    """The earliest request of all files arrives at 0 s; records stay in the order of the rows."""
+    code = CSV + "2023-11-16 18:17:03,374,4\n"
+    conversations = CSV + "2023-11-16 18:17:04.0,90,4\n2023-11-16 18:15:46.0000000,100,4\n"
+
+    records, problems = read_files(code, conversations)
+
+    assert lengths(records) == [(374, 4, 77.0), (90, 4, 78.0), (100, 4, 0.0)]
+    assert problems == []
+
+
+def test_vidur_has_seconds_and_may_have_none() -> None:
+    assert lengths(read(SAMPLES / "vidur.csv")[0]) == [(128, 16, 0.0), (512, 4, 0.75), (64, 32, 2.5)]
+    assert lengths(read_text("num_prefill_tokens,num_decode_tokens\n5,6\n")[0]) == [(5, 6, None)]
 
 
 def test_burstgpt_skips_failed_requests() -> None:
@@ -217,6 +257,22 @@ def test_a_benchmark_result_has_lengths_and_times_from_its_first_request(tmp_pat
     assert 'is "TimeoutError: no answer": the request failed' in problems[0].message
 
 
+def test_a_benchmark_field_that_is_not_read_may_be_infinite() -> None:
+    text = '{"request_rate": Infinity, "input_lens": [10, 20], "output_lens": [5, 6], "ttfts": [NaN, 0.1]}\n'
+
+    records, problems = read_text(text + '{"input_lens": [1], "output_lens": [2]}\n')
+
+    assert lengths(records) == [(10, 5, None), (20, 6, None), (1, 2, None)]
+    assert problems == []
+
+
+def test_benchmark_results_are_in_any_order() -> None:
+    late = '{"input_lens": [1], "output_lens": [2], "start_times": [110.5]}'
+    early = '{"input_lens": [3], "output_lens": [4], "start_times": [100.0]}'
+
+    assert lengths(read_files(late, early)[0]) == [(1, 2, 10.5), (3, 4, 0.0)]
+
+
 def chat(*turns: object) -> str:
     return json.dumps([{"conversations": list(turns)}])
 
@@ -264,7 +320,6 @@ MOON = '{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
                 ("wrong-type", 2, "ContextTokens", 'is the string "x"; must be an integer >= 1'),
                 ("bad-value", 2, "GeneratedTokens", "is -1; must be an integer >= 0"),
                 ("bad-value", 3, "TIMESTAMP", 'is "2023-13-16 18:15:46"; must be a time such as'),
-                ("bad-value", 4, "TIMESTAMP", "before the first of the trace; sort the rows"),
             ],
         ),
         (
@@ -482,6 +537,100 @@ PIECES = [
     *(b'"conversations":', b'"from":"gpt"', b'"value":"x"', b'"input_lens":[1]', b'"output_lens":[1]'),
     *(b'"custom_id":"x"', b'"body":{}', b'"response":{}', b'"timestamp":1', b'"input_length":1'),
 ]
+
+
+def test_a_quoted_header_and_other_delimiters_are_read() -> None:
+    """Quotes around cells and a semicolon or a tab between them change nothing."""
+    header = '"Timestamp","Model","Request tokens","Response tokens","Total tokens","Log Type"\n'
+    quoted = header + '5,"ChatGPT",472,18,490,"Conversation log"\n'
+
+    for text in (quoted, quoted.replace(",", ";"), quoted.replace(",", "\t"), "\ufeff" + quoted):
+        assert lengths(read_text(text)[0]) == [(472, 18, 5.0)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BURST + "5.0,ChatGPT,472.0,18.0,490.0,Conversation log\n6.0,ChatGPT,90.0,0.0,90.0,API log\n",
+        '{"timestamp": 5000, "input_length": 472.0, "output_length": 18.0}\n',
+        '{"arrival_time": 5, "input_length": 472.0, "output_length": 18.0}\n',
+    ],
+)
+def test_whole_decimals_are_lengths_with_a_warning(text: str) -> None:
+    records, problems = read_text(text)
+
+    assert lengths(records) == [(472, 18, 5.0)]
+    assert [problem.code for problem in problems if problem.code != "failed-request"] == [
+        "decimal-length"
+    ] * 2
+    assert "is 472.0; lengths are integers" in problems[0].message
+
+
+def test_the_format_is_detected_from_several_records() -> None:
+    """The first record need not have all the fields that show the format."""
+    records, problems = read_text(
+        '{"session_id": "a", "input_length": 100, "output_length": 10}\n'
+        '{"session_id": "a", "delay": 500, "input_length": 200, "output_length": 10}\n'
+        '{"session_id": "b", "timestamp": 90000, "input_length": 100, "output_length": 10}\n'
+    )
+
+    assert [(record.arrival_time, record.delay) for record in records] == [
+        (None, None),
+        (None, 0.5),
+        (90.0, None),
+    ]
+    assert problems == []
+
+
+def test_an_ignored_field_of_another_format_is_a_warning_once_per_file() -> None:
+    records, problems = read_text('{"prompt": "a", "response": "b", "timestamp": 5, "chat_id": 1}\n' * 2)
+
+    assert len(records) == 2
+    assert places(problems)[:2] == [("other-format", 1, "timestamp"), ("other-format", 1, "chat_id")]
+    assert "a field of the format mooncake; --trace-format mooncake reads it" in problems[0].message
+    assert [problem.code for problem in problems[2:]] == ["duplicate-prompt"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"prompt": "Hi", "response": "there"}, {"prompt": "Hey", "response": "you"}]',
+        '{\n "prompt": "Hi",\n "response": "there"\n}\n{\n "prompt": "Hey",\n "response": "you"\n}\n',
+    ],
+)
+def test_records_of_tracesim_are_read_from_a_document(text: str) -> None:
+    records, problems = read_text(text)
+
+    assert texts(records) == [("r1", "Hi", "there"), ("r2", "Hey", "you")]
+    assert [record.line for record in records] == [1, 2]
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "arrived,prefill_tokens,decode_tokens\n0.0,374,44\n4.3,396,109\n",
+            'looks like CSV with the columns "arrived", "prefill_tokens", "decode_tokens", which no known '
+            "format has; the nearest: vidur (num_prefill_tokens, num_decode_tokens, arrived_at) and",
+        ),
+        (
+            '{"question": "a", "answer": "b"}\n' * 3,
+            'has the keys "question", "answer", which no known format has; the nearest: tracesim (pro',
+        ),
+        ('[{"question": "a"},\n {"answer": "b"}]\n', 'has the keys "question", "answer", which no known'),
+        ('{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1}\n', '"g", "h" and 1 more, which no known'),
+        ('{"schema": "tracesim.step/1", "step": 0}\n' * 2, "is a log of steps; tracesim diff and"),
+        ('{\n  "schema": "tracesim.report/1"\n}\n', "is a report of a replay"),
+    ],
+)
+def test_a_file_of_an_unknown_format_is_one_problem(text: str, expected: str) -> None:
+    """The message names what was found and the formats with the most similar names."""
+    records, (problem,) = read_text(text)
+
+    assert records == []
+    assert (problem.code, problem.line, problem.field) == ("unknown-format", None, None)
+    assert expected in problem.message
 
 
 @given(st.sampled_from(FORMATS), st.lists(st.binary(max_size=6) | st.sampled_from(PIECES)).map(b"".join))

@@ -34,6 +34,7 @@ ERRORS = {
     "unknown-after": "`after` has an id that no record has",
     "after-cycle": "requests wait for each other in a circle",
     "invalid-csv": "a line is not CSV, or has another number of columns than the header",
+    "unknown-format": "the file is of no format that can be read",
     "unmatched": "a request has no response in the other file, or a response has no request",
 }
 NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
@@ -41,6 +42,8 @@ NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
 
 WARNINGS = {
     "likely-typo": "the name of an unknown field is almost that of a known one",
+    "other-format": "a field that is ignored belongs to another format",
+    "decimal-length": "a number of tokens is written as a decimal, such as 18.0",
     "duplicate-prompt": "an earlier record has the same prompt",
     "bom": "the file starts with a byte order mark",
     "no-final-newline": "the last line does not end with a newline",

@@ -10,15 +10,17 @@ from itertools import chain
 import orjson
 
 from tracesim.errors import TraceError, TraceProblem
-from tracesim.trace.formats import OWN, FormatName, check_format, detect_format, make_format
-from tracesim.trace.formats.interface import Entry, TraceFormat
+from tracesim.trace.formats import OWN, FormatName, check_format, make_format
+from tracesim.trace.formats.detection import FOREIGN_FIELDS, detect_format
+from tracesim.trace.formats.interface import Entry, TraceFormat, no_records
+from tracesim.trace.formats.json_objects import is_document
 from tracesim.trace.ids import RecordIds
 from tracesim.trace.input_file import MAX_LINE_BYTES, InputFile
 from tracesim.trace.json_object import may_repeat_keys, not_an_object, read_invalid, repeated_keys
 from tracesim.trace.places import Places
 from tracesim.trace.problems import WARNINGS, Finding, problem
 from tracesim.trace.record import TraceRecord
-from tracesim.trace.schema import Fields, Shape
+from tracesim.trace.schema import LENGTHS, Fields, Shape
 from tracesim.trace.sessions import AfterLinks
 
 _BLANKS = b" \t\r\n"
@@ -96,14 +98,19 @@ class TraceReader:
             if file.failure:
                 yield file.failure
                 return
-            name = self.formats[file.name] = self._chosen_format or detect_format(file.head)
+            name = self._chosen_format or detect_format(file.head)
+            if isinstance(name, Finding):
+                yield problem(name.code, file.name, None, None, name.message)
+                return
+            self.formats[file.name] = name
             continued = self._format_readers.get(name)
             if not self._one_trace and not (continued and continued.waits_for_all):
                 yield from self.finish()
                 self._format_readers.clear()
                 self._builder = RecordBuilder()
             self._builder.open_file(file.name)
-            yield from self._read_own(file) if name == OWN else self._read_format(file, name)
+            is_jsonl = name == OWN and not is_document(file.head)
+            yield from self._read_own(file) if is_jsonl else self._read_format(file, name)
 
     def finish(self) -> Iterator[TraceRecord | TraceProblem]:
         """Yield, after the last file, the records that depended on it, and problems between records."""
@@ -137,14 +144,14 @@ class TraceReader:
             else:
                 yield from build(fields)
         if len(builder.ids.has_default) == records and not failed:
-            yield _no_records(file)
+            yield no_records(file)
 
     def _read_format(self, file: InputFile, name: FormatName) -> Iterator[TraceRecord | TraceProblem]:
         """Read a file of another format through its reader."""
         builder = self._builder
         reader = self._format_readers.get(name) or self._format_readers.setdefault(name, make_format(name))
         builder.field_names = reader.field_names
-        is_empty = not reader.waits_for_all
+        num_kept, is_empty = reader.num_kept, True
         for entry in reader.read(file):
             items = (
                 [builder.pass_on(entry)] if isinstance(entry, TraceProblem) else builder.build_entry(entry)
@@ -153,8 +160,8 @@ class TraceReader:
                 is_empty &= isinstance(item, TraceProblem) and item.severity != "error"
                 yield item
         builder.places.line = max(builder.places.line, file.line_number)
-        if is_empty:
-            yield _no_records(file)
+        if is_empty and reader.num_kept == num_kept:
+            yield no_records(file)
 
 
 class RecordBuilder:
@@ -168,7 +175,7 @@ class RecordBuilder:
         self.ids = RecordIds(self.places)
         self.field_names: Mapping[str, str] = {}
         self._shapes: dict[tuple[str, ...], Shape] = {}
-        self._reported_typos: set[str] = set()
+        self._reported_names: set[str] = set()
         self._prompt_places: dict[int, int] = {}  # by a hash of the prompt, the first place of each
         self._after = AfterLinks()
 
@@ -176,7 +183,7 @@ class RecordBuilder:
         """Go to the start of a file."""
         self.places.open_file(name)
         self.field_names = {}
-        self._reported_typos.clear()
+        self._reported_names.clear()
 
     def build(self, fields: Fields) -> Items:
         """Return the record that these fields make, after its warnings, or else its errors."""
@@ -211,11 +218,16 @@ class RecordBuilder:
         """
         fields = {name: value for name, value in fields.items() if value is not None}
         shape = self._shapes.get(tuple(fields)) or self._add_shape(tuple(fields))
+        warnings = self._read_decimals(fields)
         findings = [*findings, *shape.faults(fields)]
         if not findings:
-            return self._accept(fields, shape)
+            return [*warnings, *self._accept(fields, shape)]
         _, taken = self.ids.claim(fields.get("id"))
-        return [*self._typos(shape), *map(self._problem, [*findings, *([taken] if taken else [])])]
+        return [
+            *warnings,
+            *self._name_warnings(shape),
+            *map(self._problem, [*findings, *([taken] if taken else [])]),
+        ]
 
     def skip(self, finding: Finding) -> TraceProblem:
         """Count a record of which nothing can be read, and return its problem."""
@@ -236,7 +248,7 @@ class RecordBuilder:
     def _accept(self, fields: Fields, shape: Shape) -> Items:
         """Return the record that valid fields make, after its warnings; an id that is taken is an error."""
         places = self.places
-        items: list[TraceRecord | TraceProblem] = self._typos(shape) if shape.likely_typos else []
+        items: list[TraceRecord | TraceProblem] = self._name_warnings(shape) if shape.unknown else []
         record_id, taken = self.ids.claim(fields.get("id"))
         if taken:
             return [*items, self._problem(taken)]
@@ -269,18 +281,31 @@ class RecordBuilder:
             self._shapes[names] = shape
         return shape
 
-    def _typos(self, shape: Shape) -> list[TraceRecord | TraceProblem]:
-        """Return a warning for each likely typo that was not reported for this file before."""
-        new = [(name, known) for name, known in shape.likely_typos if name not in self._reported_typos]
-        self._reported_typos.update(name for name, _ in new)
+    def _name_warnings(self, shape: Shape) -> list[TraceRecord | TraceProblem]:
+        """Return a warning for each name, new in this file, that is a likely typo or of another format."""
+        typos = {name: known for name, known in shape.likely_typos if name not in self._reported_names}
+        foreign = [name for name in shape.unknown if name in FOREIGN_FIELDS.keys() - self._reported_names]
+        self._reported_names.update(typos, foreign)
         message = "is not a field of a trace and is ignored; was {} meant?"
-        return [self._problem(Finding("likely-typo", name, message.format(known))) for name, known in new]
+        findings = [Finding("likely-typo", name, message.format(known)) for name, known in typos.items()]
+        message = "is ignored: it is a field of the format {0}; --trace-format {0} reads it"
+        findings += [Finding("other-format", name, message.format(FOREIGN_FIELDS[name])) for name in foreign]
+        return [*map(self._problem, findings)]
+
+    def _read_decimals(self, fields: Fields) -> list[TraceRecord | TraceProblem]:
+        """Make integers of lengths such as 18.0; return a warning for each field that is new in this file."""
+        found = []
+        for name in LENGTHS:
+            value = fields.get(name)
+            if type(value) is float and value.is_integer() and abs(value) < 2**53:
+                fields[name] = int(value)
+                if name not in self._reported_names:
+                    self._reported_names.add(name)
+                    message = f"is {value!r}; lengths are integers, and such values are read as {int(value)}"
+                    found.append(self._problem(Finding("decimal-length", name, message)))
+        return [*found]
 
     def _problem(self, finding: Finding) -> TraceProblem:
         """Return a finding as a problem of the current line, with the field's name in the file."""
         field = finding.field and self.field_names.get(finding.field, finding.field)
         return problem(finding.code, self.places.file, self.places.line, field, finding.message)
-
-
-def _no_records(file: InputFile) -> TraceProblem:
-    return problem("empty-file", file.name, None, None, "has no records; a trace needs at least one")

@@ -126,13 +126,13 @@ CHECKS: dict[str, Check] = {
 }
 """The known fields, in the order of `TraceRecord`."""
 
-_LENGTHS = ("input_length", "output_length")
+LENGTHS = ("input_length", "output_length")
 _LISTS = ("prompt_token_ids", "response_token_ids", "hash_ids", "stop", "after")
 _SECONDS = ("arrival_time", "delay")
 _SIDES = (("prompt", "prompt_token_ids"), ("response", "response_token_ids"))
 
 _NEEDS = {
-    "hash_ids": ({*_LENGTHS}, "needs input_length and output_length beside it"),
+    "hash_ids": ({*LENGTHS}, "needs input_length and output_length beside it"),
     "hash_block_size": ({"hash_ids"}, "needs hash_ids beside it"),
     "delay": ({"session_id", "after"}, "needs session_id or after beside it, from which it counts"),
 }
@@ -141,13 +141,13 @@ _NEEDS = {
 
 def _name_findings(names: tuple[str, ...]) -> Iterator[Finding]:
     """Yield what the names alone show: a part is missing, or two ways of giving it are mixed."""
-    lengths = [name for name in _LENGTHS if name in names]
+    lengths = [name for name in LENGTHS if name in names]
     contents = [name for side in _SIDES for name in side if name in names]
     if lengths and contents:
         message = f"cannot stand together with {contents[0]}; give lengths, or text and token ids, not both"
         yield Finding("mixed-fields", lengths[0], message)
     elif len(lengths) == 1:
-        (other,) = {*_LENGTHS} - {*lengths}
+        (other,) = {*LENGTHS} - {*lengths}
         yield Finding("missing-field", other, f"is missing; {lengths[0]} needs it beside it")
     absent = [] if lengths else [side for side in _SIDES if not {*side} & {*names}]
     for text, ids in absent:
@@ -197,19 +197,29 @@ def _rules(names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Rule]]:
 class Shape:
     """What is known of every record with these field names, in this order.
 
-    `findings` are wrong whatever the values are. `likely_typos` are unknown names, each with the known name
-    that it resembles. `prompt` is the field that identifies the prompt, if there is one. The values of
+    `findings` are wrong whatever the values are. `unknown` are the names that are not fields of a record, and
+    `likely_typos` those of them that resemble one, each with its name. `prompt` is the field that identifies
+    the prompt, if there is one. The values of
     `lists` become tuples, those of `seconds` floats.
     """
 
-    __slots__ = ("_checks", "_order", "_rules", "findings", "likely_typos", "lists", "prompt", "seconds")
+    __slots__ = (
+        "_checks",
+        "_order",
+        "_rules",
+        "findings",
+        "likely_typos",
+        "lists",
+        "prompt",
+        "seconds",
+        "unknown",
+    )
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.findings = tuple(_name_findings(names))
+        self.unknown = tuple(name for name in names if name not in CHECKS)
         self.likely_typos = tuple(
-            (name, known)
-            for name in names
-            if name not in CHECKS and (known := _similar_field(name)) and known not in names
+            (name, known) for name in self.unknown if (known := similar_field(name)) and known not in names
         )
         self.prompt = next((name for name in _SIDES[0] if name in names), None)
         self.lists = tuple(name for name in names if name in _LISTS)
@@ -250,7 +260,7 @@ class Shape:
 
 
 @lru_cache(maxsize=4096)
-def _similar_field(name: str) -> str | None:
+def similar_field(name: str) -> str | None:
     """Return the known field that `name` misspells: other case or dashes, or about one letter off."""
     from difflib import get_close_matches
 

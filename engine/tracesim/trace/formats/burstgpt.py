@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.csv_rows import csv_rows, integer
+from tracesim.trace.formats.csv_rows import csv_rows, integer, seconds_or_fault
 from tracesim.trace.formats.interface import Entry, SeparateFiles
 from tracesim.trace.input_file import InputFile
-from tracesim.trace.problems import Finding, quote
+from tracesim.trace.problems import Finding
 
 _COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
 _FAILED = Finding("failed-request", "Response tokens", "is 0: the request failed, and is skipped")
@@ -43,18 +42,9 @@ class BurstGPT(SeparateFiles):
                 "output_length": output_length,
             }
             findings = []
-            seconds = number(row["Timestamp"])
-            if 0 <= seconds < math.inf:
+            seconds = seconds_or_fault(row["Timestamp"])
+            if isinstance(seconds, float):
                 fields["arrival_time"] = seconds
             else:
-                message = f"is {quote(row['Timestamp'])}; must be a number of seconds >= 0"
-                findings.append(Finding("bad-value", "Timestamp", message))
+                findings.append(Finding(seconds[0], "Timestamp", seconds[1]))
             yield Entry(file.name, file.line_number, fields, findings)
-
-
-def number(cell: str) -> float:
-    """Return the number in a cell, NaN if it is none."""
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan

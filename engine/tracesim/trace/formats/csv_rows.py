@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -10,11 +11,14 @@ from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, problem, quote
+from tracesim.trace.schema import Fault
 
 Row = dict[str, str]
 """The cells of a row by the names of the columns."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_WHOLE_FLOAT = re.compile(r"[+-]?[0-9]{1,15}\.0*")
+_DELIMITERS = ",;\t"
 
 
 def csv_rows(file: InputFile, needed: Sequence[str]) -> Iterator[Row | Entry | TraceProblem]:
@@ -24,6 +28,7 @@ def csv_rows(file: InputFile, needed: Sequence[str]) -> Iterator[Row | Entry | T
     a newline is accepted: the published files end like that.
     """
     columns: list[str] = []
+    delimiter = ","
     for line in file.lines():
         if isinstance(line, TraceProblem):
             if line.code != "no-final-newline":
@@ -31,41 +36,68 @@ def csv_rows(file: InputFile, needed: Sequence[str]) -> Iterator[Row | Entry | T
             continue
         if not line.strip():
             continue
-        cells, finding = split_cells(line)
-        if not columns:
-            columns = [cell.strip() for cell in cells]
-            missing = [name for name in needed if name not in columns]
-            for name in missing:
-                message = f"is missing in the header; it must have the columns {', '.join(needed)}"
-                yield problem("missing-field", file.name, file.line_number, name, message)
-            if missing:
-                return
+        if columns:
+            row = row_of(line, delimiter, columns)
+            yield row if isinstance(row, dict) else Entry(file.name, file.line_number, None, [row])
             continue
-        if not finding and len(cells) != len(columns):
-            message = f"has {len(cells)} columns; must have {len(columns)}, as the header"
-            finding = Finding("invalid-csv", None, message)
-        if finding:
-            yield Entry(file.name, file.line_number, None, [finding])
-        else:
-            yield dict(zip(columns, cells, strict=True))
+        delimiter = delimiter_of(line)
+        cells = split_cells(line, delimiter)
+        columns = [] if isinstance(cells, Finding) else [cell.strip() for cell in cells]
+        missing = [name for name in needed if name not in columns]
+        for name in missing:
+            message = f"is missing in the header; it must have the columns {', '.join(needed)}"
+            yield problem("missing-field", file.name, file.line_number, name, message)
+        if missing:
+            return
 
 
-def split_cells(line: bytes) -> tuple[list[str], Finding | None]:
-    """Return the cells of a line, or none and what is wrong with it."""
+def delimiter_of(header: bytes) -> str:
+    """Return what separates the columns of a header: a comma, a semicolon or a tab."""
+    return max(_DELIMITERS, key=lambda delimiter: header.count(delimiter.encode()))
+
+
+def row_of(line: bytes, delimiter: str, columns: Sequence[str]) -> Row | Finding:
+    """Return the cells of a line by their columns, or what is wrong with it."""
+    cells = split_cells(line, delimiter)
+    if isinstance(cells, Finding):
+        return cells
+    if len(cells) != len(columns):
+        message = f"has {len(cells)} columns; must have {len(columns)}, as the header"
+        return Finding("invalid-csv", None, message)
+    return dict(zip(columns, cells, strict=True))
+
+
+def split_cells(line: bytes, delimiter: str) -> list[str] | Finding:
+    """Return the cells of a line, or what is wrong with it."""
     try:
         text = line.decode().rstrip("\r\n")
-        return text.split(",") if '"' not in text else next(csv.reader([text], strict=True)), None
+        if '"' not in text:
+            return text.split(delimiter)
+        return next(csv.reader([text], delimiter=delimiter, strict=True))
     except UnicodeDecodeError as error:
         found = f"0x{line[error.start]:02x} at byte {error.start + 1} of the line"
         message = f"is not UTF-8: {found} is the first that is not; save the file as UTF-8"
-        return [], Finding("invalid-utf8", None, message)
+        return Finding("invalid-utf8", None, message)
     except csv.Error as error:
         found = f"is not CSV: {quote(str(error))}"
         message = f"{found}; a row must be one line, and a quoted cell must end in it"
-        return [], Finding("invalid-csv", None, message)
+        return Finding("invalid-csv", None, message)
 
 
-def integer(cell: str) -> int | str:
-    """Return the integer in a cell; any other text is returned for the check of its field to refuse."""
+def integer(cell: str) -> int | float | str:
+    """Return the integer in a cell, or a float such as 18.0; other text is for its check to refuse."""
     cell = cell.strip()
-    return int(cell) if _INTEGER.fullmatch(cell) else cell
+    if _INTEGER.fullmatch(cell):
+        return int(cell)
+    return float(cell) if _WHOLE_FLOAT.fullmatch(cell) else cell
+
+
+def seconds_or_fault(cell: str) -> float | Fault:
+    """Return the number of seconds in a cell, or what is wrong with it."""
+    try:
+        seconds = float(cell)
+    except ValueError:
+        seconds = math.nan
+    if 0 <= seconds < math.inf:
+        return seconds
+    return "bad-value", f"is {quote(cell)}; must be a number of seconds >= 0"

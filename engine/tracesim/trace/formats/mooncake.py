@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.interface import Entry, SeparateFiles, milliseconds
-from tracesim.trace.formats.json_lines import json_lines
+from tracesim.trace.formats.interface import Entry, SeparateFiles, in_seconds
+from tracesim.trace.formats.json_objects import json_objects
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
 
@@ -33,18 +33,18 @@ class Mooncake(SeparateFiles):
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """Yield an entry for each line."""
         warned = False
-        for item in json_lines(file):
+        for item in json_objects(file):
             if isinstance(item, TraceProblem):
                 yield item
                 continue
-            fields, findings = item
+            line, fields, findings = item
             if fields is not None:
                 findings += _rename(fields)
                 if "delay" in fields and fields.get("session_id") is None and fields.get("after") is None:
                     del fields["delay"]
                     findings += [] if warned else [_NO_SESSION]
                     warned = True
-            yield Entry(file.name, file.line_number, fields, findings)
+            yield Entry(file.name, line, fields, findings)
 
 
 def _rename(fields: dict[str, Any]) -> Iterator[Finding]:
@@ -64,7 +64,7 @@ def _rename(fields: dict[str, Any]) -> Iterator[Finding]:
         if fields.get(name) is not None:
             yield Finding("mixed-fields", time, f"cannot stand together with {name}; give one")
             continue
-        seconds = milliseconds(value)
+        seconds = in_seconds(value, "milliseconds")
         if isinstance(seconds, float):
             fields[name] = seconds
         else:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.chat_text import prompt_of, response_of
 from tracesim.trace.formats.interface import Entry
-from tracesim.trace.formats.json_lines import json_lines
+from tracesim.trace.formats.json_objects import json_objects
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, describe, problem, quote
 
@@ -35,23 +35,22 @@ class OpenAIBatch:
         self._requests: list[_Line] = []
         self._responses: dict[str, _Line] = {}
 
+    @property
+    def num_kept(self) -> int:
+        """Return how many requests and responses were read."""
+        return len(self._requests) + len(self._responses)
+
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """Yield what is wrong with the lines; the entries wait for the other file."""
-        before = len(self._requests) + len(self._responses)
-        failed = False
-        for item in json_lines(file):
+        for item in json_objects(file):
             if isinstance(item, TraceProblem):
-                failed = True
                 yield item
                 continue
-            fields, findings = item
-            line = _Line(file.name, file.line_number, fields or {})
+            number, fields, findings = item
+            line = _Line(file.name, number, fields or {})
             findings = findings or list(self._keep(line))
             for finding in findings:
-                failed = True
                 yield problem(finding.code, line.file, line.line, finding.field, finding.message)
-        if len(self._requests) + len(self._responses) == before and not failed:
-            yield problem("empty-file", file.name, None, None, "has neither requests nor responses")
 
     def finish(self) -> Iterator[Entry | TraceProblem]:
         """Yield an entry for each request with its response, and a problem for each without the other."""

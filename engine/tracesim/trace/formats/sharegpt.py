@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry, SeparateFiles
-from tracesim.trace.formats.json_items import json_items
+from tracesim.trace.formats.json_objects import json_objects
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, describe, quote
 
@@ -25,13 +25,11 @@ class ShareGPT(SeparateFiles):
 
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """Yield an entry for each turn of the assistant; its line is the number of the conversation."""
-        number = 0
-        for item in json_items(file):
+        for item in json_objects(file):
             if isinstance(item, TraceProblem):
                 yield item
                 continue
-            number += 1
-            fields, findings = item
+            number, fields, findings = item
             if findings or fields is None:
                 yield Entry(file.name, number, None, findings)
             else:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.interface import Entry, SeparateFiles
-from tracesim.trace.formats.json_items import json_items
+from tracesim.trace.formats.interface import Entry, FilesOfOneClock
+from tracesim.trace.formats.json_objects import document_objects
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, describe, problem, quote
 
@@ -16,8 +16,8 @@ _NEEDED = ("input_lens", "output_lens")
 _OPTIONAL = ("start_times", "errors")
 
 
-class VLLMBench(SeparateFiles):
-    """Lengths, and start times counted from the earliest of the first result.
+class VLLMBench(FilesOfOneClock):
+    """Lengths, and start times counted from the earliest of all results.
 
     Prompts are not recorded, so `generated_texts` are ignored: text cannot stand beside a length.
     A request with an error failed, and is skipped. Several results may follow each other (--append-result).
@@ -29,61 +29,41 @@ class VLLMBench(SeparateFiles):
         "arrival_time": "start_times",
     }
 
-    def __init__(self) -> None:
-        self._first: float | None = None
-
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
-        """Yield an entry for each request; its line is its number in the file."""
+        """Keep an entry for each request, whose line is its number in the file; yield what is wrong."""
         number = 0
-        for item in json_items(file):
+        for item in document_objects(file):
             if isinstance(item, TraceProblem):
                 yield item
                 continue
-            result, findings = item
-            findings = findings or list(_faults(result or {}))
+            result = item.fields or {}
+            findings = item.findings or list(_faults(result))
+            for finding in findings:
+                yield problem(finding.code, file.name, None, finding.field, finding.message)
             if findings:
-                for finding in findings:
-                    yield problem(finding.code, file.name, None, finding.field, finding.message)
                 continue
-            for entry in self._requests(result or {}):
+            columns = [result[name] for name in _NEEDED]
+            columns += [result.get(name) or [None] * len(columns[0]) for name in _OPTIONAL]
+            for row in zip(*columns, strict=True):
                 number += 1
-                yield entry._replace(file=file.name, line=number)
+                self._keep_request(file.name, number, *row)
 
-    def _requests(self, result: dict[str, Any]) -> Iterator[Entry]:
-        columns = [result[name] for name in _NEEDED]
-        size = len(columns[0])
-        columns += [result.get(name) or [None] * size for name in _OPTIONAL]
-        times = [time for time in columns[2] if _is_time(time)]
-        if times and self._first is None:
-            self._first = min(times)
-        for input_length, output_length, time, failure in zip(*columns, strict=True):
-            if failure:
-                text = failure.strip().rpartition("\n")[2] if isinstance(failure, str) else None
-                found = describe(failure) if text is None else quote(text)
-                message = f"is {found}: the request failed, and is skipped"
-                yield Entry("", 0, None, [Finding("failed-request", "errors", message)])
-                continue
-            fields = {"input_length": input_length, "output_length": output_length}
-            findings: list[Finding] = []
-            if time is not None:
-                fields.update(self._arrival(time, findings))
-            yield Entry("", 0, fields, findings)
-
-    def _arrival(self, time: Any, findings: list[Finding]) -> dict[str, float]:
-        if not _is_time(time) or self._first is None:
+    def _keep_request(
+        self, file: str, line: int, input_length: Any, output_length: Any, time: Any, error: Any
+    ) -> None:
+        if error:
+            text = error.strip().rpartition("\n")[2] if isinstance(error, str) else None
+            found = describe(error) if text is None else quote(text)
+            message = f"is {found}: the request failed, and is skipped"
+            self.keep(Entry(file, line, None, [Finding("failed-request", "errors", message)]), None)
+            return
+        findings = []
+        is_time = type(time) in (int, float) and math.isfinite(time)
+        if time is not None and not is_time:
             message = f"is {describe(time)}; must be a number of seconds"
             findings.append(Finding("wrong-type", "start_times", message))
-        elif time < self._first:
-            first = f"the earliest of the first result, {self._first!r}"
-            message = f"is {time!r}, before {first}; give the earlier result first"
-            findings.append(Finding("bad-value", "start_times", message))
-        else:
-            return {"arrival_time": time - self._first}
-        return {}
-
-
-def _is_time(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+        fields = {"input_length": input_length, "output_length": output_length}
+        self.keep(Entry(file, line, fields, findings), time if is_time else None)
 
 
 def _faults(result: dict[str, Any]) -> Iterator[Finding]:

@@ -1,0 +1,189 @@
+"""The format of a file, from the names of its fields or columns in the beginning of its content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import orjson
+
+from tracesim.trace.formats.csv_rows import delimiter_of, split_cells
+from tracesim.trace.formats.json_objects import is_document
+from tracesim.trace.formats.names import OWN, FormatName
+from tracesim.trace.problems import Finding, quote
+from tracesim.trace.schema import similar_field
+
+_COLUMNS: dict[FormatName, tuple[str, ...]] = {
+    "azure": ("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
+    "burstgpt": ("Timestamp", "Request tokens", "Response tokens"),
+    "vidur": ("num_prefill_tokens", "num_decode_tokens", "arrived_at"),
+}
+"""The columns of the CSV formats; the first two are enough to detect one."""
+
+_KEYS: dict[FormatName, tuple[frozenset[str], ...]] = {
+    "bailian": (frozenset({"chat_id", "parent_chat_id"}), frozenset({"chat_id", "timestamp"})),
+    "openai-batch": (frozenset({"custom_id", "body"}), frozenset({"custom_id", "response"})),
+    "vllm-bench": (frozenset({"input_lens"}), frozenset({"request_throughput"})),
+    "sharegpt": (frozenset({"conversations"}),),
+    "mooncake": (
+        frozenset({"timestamp", "input_length"}),
+        frozenset({"timestamp", "input_tokens"}),
+        frozenset({"timestamp", "text_input"}),
+        frozenset({"input_tokens", "output_tokens"}),
+    ),
+}
+"""Keys of which only records of one format have all; a format may have several such sets."""
+
+_OWN_TIMES = frozenset({"arrival_time", "arrival_step"})
+_MOONCAKE_TIMES = frozenset({"timestamp"})
+_TIMES = _OWN_TIMES | _MOONCAKE_TIMES
+_OWN_CONTENTS = (
+    frozenset({"prompt", "prompt_token_ids", "input_length"}),
+    frozenset({"response", "response_token_ids", "output_length"}),
+)
+_OWN_TEXTS = tuple(sides - {"input_length", "output_length"} for sides in _OWN_CONTENTS)
+
+FOREIGN_FIELDS: dict[str, FormatName] = {
+    "timestamp": "mooncake",
+    "input_tokens": "mooncake",
+    "output_tokens": "mooncake",
+    "text_input": "mooncake",
+    "chat_id": "bailian",
+    "parent_chat_id": "bailian",
+    "custom_id": "openai-batch",
+    "conversations": "sharegpt",
+    "input_lens": "vllm-bench",
+    "output_lens": "vllm-bench",
+}
+"""Fields that one format reads and tracesim's own does not."""
+
+_MOST_RECORDS = 50
+_MOST_NAMES = 8
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+_WORDS = re.compile("[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_OTHER_KINDS = {
+    "tracesim.step/": "is a log of steps; tracesim diff and tracesim replay --expect read it",
+    "tracesim.report/": "is a report of a replay, which no command reads as a trace",
+    "tracesim.validate/": "is a report of tracesim validate, which no command reads as a trace",
+}
+
+
+def detect_format(head: bytes) -> FormatName | Finding:
+    """Return the format of a file that begins with `head`: tracesim's own where nothing shows another.
+
+    A file that shows that it is of no known format gives a finding, which names what was found.
+    """
+    head = head.lstrip()
+    if head.startswith((b"{", b"[")):
+        return _format_of_objects(head)
+    lines = [line for line in head.splitlines() if line.strip()]
+    if not lines or any(line.lstrip().startswith(b"{") for line in lines):
+        return OWN
+    whole_lines = lines[:_MOST_RECORDS] if len(lines) == 1 else lines[:-1][:_MOST_RECORDS]
+    rows = [split_cells(line, delimiter_of(lines[0])) for line in whole_lines]
+    columns = [] if isinstance(rows[0], Finding) else [cell.strip() for cell in rows[0]]
+    for name, needed in _COLUMNS.items():
+        if {*needed[:2]} <= {*columns}:
+            return name
+    if len(columns) < 2 or any(isinstance(row, Finding) or len(row) != len(columns) for row in rows):
+        return OWN
+    return _unknown("looks like CSV with the columns", columns)
+
+
+def format_of_names(names: Iterable[str]) -> FormatName | None:
+    """Return the format whose records have these names, if it is certain."""
+    found = {*names}
+    if all(found & texts for texts in _OWN_TEXTS):
+        return OWN
+    for name, alternatives in _KEYS.items():
+        if any(keys <= found for keys in alternatives):
+            return name
+    return None
+
+
+def _format_of_objects(head: bytes) -> FormatName | Finding:
+    """Return the format of JSON objects: all names in the first records count, not only the first one's."""
+    records = list(islice(_first_objects(head), _MOST_RECORDS))
+    names = dict.fromkeys([name for record in records for name in record])
+    timed = next((record for record in records if _TIMES & record.keys()), {})
+    other_times = _MOONCAKE_TIMES if _OWN_TIMES & timed.keys() else _OWN_TIMES
+    if found := format_of_names(names.keys() - other_times):
+        return found
+    schemas = [str(record["schema"]) for record in records if "schema" in record]
+    for start, message in _OTHER_KINDS.items():
+        if any(schema.startswith(start) for schema in schemas):
+            return Finding("unknown-format", None, message)
+    contents = frozenset().union(*_OWN_CONTENTS)
+    is_broken = len(names) < 2 and all(value is None for record in records for value in record.values())
+    if is_broken or any(name in contents or similar_field(name) in contents for name in names):
+        return OWN
+    return _unknown("has the keys", list(names))
+
+
+def _first_objects(head: bytes) -> Iterator[dict[str, object]]:
+    """Yield the first objects, or the names in one that is not in `head` as a whole."""
+    if is_document(head):
+        for start, end in _objects_in(head):
+            try:
+                yield orjson.loads(head[start:end])
+            except orjson.JSONDecodeError:
+                yield dict.fromkeys(top_level_names(head[start:end]))
+        return
+    for line in head.split(b"\n"):
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            value = dict.fromkeys(top_level_names(line))
+        if isinstance(value, dict):
+            yield value
+
+
+def _objects_in(head: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each outermost object of a document begins and ends; the last may be incomplete."""
+    depth, start = 0, -1
+    for token in _TOKENS.finditer(head):
+        mark = token[0]
+        if mark == b"{":
+            start = token.start() if depth == 0 else start
+            depth += 1
+        elif mark == b"}":
+            depth -= 1
+            if depth == 0:
+                yield start, token.end()
+    if depth > 0:
+        yield start, len(head)
+
+
+def top_level_names(text: bytes) -> list[str]:
+    """Return the names in the outermost object of a text, which may end early."""
+    names: list[str] = []
+    depth, last = 0, b""
+    for token in _TOKENS.finditer(text):
+        mark = token[0]
+        depth += (mark in b"{[") - (mark in b"}]")
+        if mark == b":" and depth == 1 and last:
+            names.append(last[1:-1].decode(errors="replace"))
+        last = mark if mark[:1] == b'"' else b""
+    return names
+
+
+def _unknown(found: str, names: Sequence[str]) -> Finding:
+    """Return the finding that a file is of no known format; it names the formats with similar names."""
+    shown = ", ".join(map(quote, names[:_MOST_NAMES]))
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    known = {**_COLUMNS, **{name: tuple(sorted(sets[0])) for name, sets in _KEYS.items()}}
+    known[OWN] = ("prompt", "response")
+    words = _words(names)
+    nearest = sorted(known, key=lambda name: -len(words & _words(known[name])))[:2]
+    if not words & _words(known[nearest[0]]):
+        nearest = [OWN]
+    described = " and ".join(f"{name} ({', '.join(known[name])})" for name in nearest)
+    message = f"{found} {shown}{more}, which no known format has; the nearest: {described}"
+    advice = "convert the file, or name its format with --trace-format"
+    return Finding("unknown-format", None, f"{message}; {advice}")
+
+
+def _words(names: Iterable[str]) -> set[str]:
+    """Return the words in names, in lower case and without the plural's s."""
+    return {word.lower().rstrip("s") for name in names for word in _WORDS.findall(name)}

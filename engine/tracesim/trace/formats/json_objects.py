@@ -1,0 +1,58 @@
+"""JSON objects from a file: one per line, or the items of one document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from tracesim.errors import TraceProblem
+from tracesim.trace.formats.json_items import json_items
+from tracesim.trace.input_file import InputFile
+from tracesim.trace.json_object import read_object
+from tracesim.trace.problems import Finding
+
+
+class JSONObject(NamedTuple):
+    """The fields of one object, None if there is none, and what is wrong with it.
+
+    `line` counts from 1: the line of the file or, in a document, the item.
+    """
+
+    line: int
+    fields: dict[str, Any] | None
+    findings: list[Finding]
+
+
+def is_document(head: bytes) -> bool:
+    """Whether a file that begins with `head` is an array of objects, or has objects over several lines."""
+    head = head.lstrip()
+    if head.startswith(b"["):
+        return head[1:].lstrip()[:1] in (b"{", b"")
+    first, newline, rest = head.partition(b"\n")
+    is_incomplete = first.startswith(b"{") and not first.rstrip().endswith(b"}")
+    return bool(newline) and is_incomplete and not rest.lstrip().startswith(b"{")
+
+
+def json_objects(file: InputFile) -> Iterator[JSONObject | TraceProblem]:
+    """Yield each object of a file, whether it is JSONL, an array, or objects over several lines."""
+    if is_document(file.head):
+        yield from document_objects(file)
+        return
+    for line in file.lines():
+        if isinstance(line, TraceProblem):
+            yield line
+            continue
+        fields, findings = read_object(line)
+        if fields is not None or findings:
+            yield JSONObject(file.line_number, fields, findings)
+
+
+def document_objects(file: InputFile) -> Iterator[JSONObject | TraceProblem]:
+    """Yield each object of an array, or of objects one after another; `line` is its number."""
+    number = 0
+    for item in json_items(file):
+        if isinstance(item, TraceProblem):
+            yield item
+        else:
+            number += 1
+            yield JSONObject(number, *item)

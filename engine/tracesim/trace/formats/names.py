@@ -1,0 +1,12 @@
+"""The names of the trace formats."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+FormatName = Literal[
+    "tracesim", "mooncake", "bailian", "azure", "burstgpt", "vidur", "sharegpt", "openai-batch", "vllm-bench"
+]
+
+FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
+OWN: Final = "tracesim"
