@@ -68,6 +68,9 @@ class WordTokenizer:
     def decode_tokens_bytes(self, token_ids: Any) -> list[bytes]:
         return [self.pieces[token_id] for token_id in token_ids]
 
+    def ends_in(self, text: str, token_ids: Any) -> None:
+        return None
+
 
 @pytest.mark.parametrize(
     ("tokens", "params", "expected"),

@@ -46,6 +46,23 @@ def a_tokenizer_json(folder: Path) -> Path:
     return folder / "tokenizer.json"
 
 
+def a_normalizing_tokenizer_json(folder: Path) -> Path:
+    """A WordPiece that lower-cases, drops white space and knows few words, as Hugging Face writes it."""
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = {word: number for number, word in enumerate(["[UNK]", "the", "stop", "##ped", "ok", "e"])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = tokenizers.decoders.WordPiece()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder / "tokenizer.json"
+
+
+@pytest.fixture(scope="module")
+def normalizing(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return load_tokenizer(str(a_normalizing_tokenizer_json(tmp_path_factory.mktemp("normalizing"))))
+
+
 @pytest.fixture(scope="module")
 def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return load_tokenizer(str(a_tokenizer_json(tmp_path_factory.mktemp("hf"))))
@@ -65,6 +82,60 @@ def test_a_hugging_face_tokenizer_spells_the_text_too(hugging_face: Tokenizer, t
 
     assert text.encode() == b"".join(hugging_face.decode_tokens_bytes(token_ids))
     assert len(token_ids) == len(hugging_face.decode_tokens_bytes(token_ids))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_text_is_cut_where_its_tokens_spell_it(hugging_face: Tokenizer, text: str) -> None:
+    for tokenizer in [*SHIPPED, hugging_face]:
+        assert tokenizer.ends_in(text, tokenizer.encode(text)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("the STOPped", [3, 8, 11]),
+        ("  The  ok.\n", [5, 9, 11]),
+        ("ok 👨‍👩‍👧‍👦 e\u0301", [2, 10, 13]),
+        (" ", []),
+        ("", None),
+        ("the", None),
+    ],
+)
+def test_text_that_is_not_spelled_is_cut_where_its_tokens_end(
+    normalizing: Tokenizer, text: str, ends: list[int] | None
+) -> None:
+    found = normalizing.ends_in(text, normalizing.encode(text))
+
+    assert ends == (None if found is None else list(found))
+    assert normalizing.ends_in("The", normalizing.encode("ok")) is None
+
+
+@pytest.mark.parametrize("change", ["prefix space", "normalizer", "removed", "stripped"])
+def test_a_byte_level_tokenizer_that_changes_text_does_not_count_as_exact(
+    change: str, tmp_path: Path
+) -> None:
+    path = a_tokenizer_json(tmp_path)
+    description = json.loads(path.read_text())
+    text = " Hello\tthere"
+    if change == "prefix space":
+        description["pre_tokenizer"]["add_prefix_space"] = True
+        text = "Hello there"
+    elif change == "normalizer":
+        description["normalizer"] = {"type": "Lowercase"}
+    elif change == "removed":
+        split = {"type": "Split", "pattern": {"String": "\t"}, "behavior": "Removed", "invert": False}
+        steps = [split, description["pre_tokenizer"]]
+        description["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    else:
+        added = {"id": 300, "content": "there", "single_word": False, "lstrip": True, "rstrip": False}
+        description["added_tokens"].append(added | {"normalized": False, "special": False})
+    path.write_text(json.dumps(description))
+    tokenizer = load_tokenizer(str(path))
+
+    ends = tokenizer.ends_in(text, tokenizer.encode(text))
+
+    assert ends is not None
+    assert len(text) == ends[-1]
 
 
 def test_special_token_text_is_plain_text(hugging_face: Tokenizer) -> None:

@@ -43,6 +43,7 @@ class TraceLoader:
         self._num_timed = 0
         self._num_in_sessions = 0
         self._num_without_text = 0
+        self._num_not_spelled = 0
 
     def load(self, paths: Sequence[str], limit: int | None, trace_format: str | None = None) -> None:
         """Add every request of the trace, or of its first `limit` valid records.
@@ -58,7 +59,8 @@ class TraceLoader:
             ahead = self._next_batch(records)  # it is tokenized while this one is added
             self._add(batch)
         self._refuse_errors()
-        self._print_notes()
+        self._print_skipped()
+        self._print_changed()
         if limit is not None and self._num_read < limit:
             print_message(f"--limit is {limit:,}; the trace has {counted(self._num_read, 'valid record')}")
 
@@ -88,7 +90,9 @@ class TraceLoader:
             self._num_timed += bool(record.arrival_time)
             self._num_in_sessions += (record.session_id, record.after, record.delay) != (None, None, None)
             if record.response is not None and record.id in self._engine.requests:
-                self._num_without_text += not self._engine.requests[record.id].response.has_text
+                response = self._engine.requests[record.id].response
+                self._num_without_text += not response.has_text
+                self._num_not_spelled += response.has_text and not response.is_spelled
 
     def _add_error(self, error: TraceProblem) -> None:
         self._errors.add(error)
@@ -113,8 +117,8 @@ class TraceLoader:
             result = "nothing was replayed; fix the trace, or skip invalid records with --skip-invalid"
         fail("\n".join([*errors.lines(), result]), errors.exit_code)
 
-    def _print_notes(self) -> None:
-        """Inform the user of what is not replayed as the trace has it."""
+    def _print_skipped(self) -> None:
+        """Inform the user of what is not replayed, and of the trace's warnings."""
         if self._errors.num_errors:
             print_message("\n".join(self._errors.lines()))
         if skipped := len(self._invalid_lines):
@@ -129,6 +133,9 @@ class TraceLoader:
             print_message(f"skipped {counted(failed, 'request')} that failed when recorded")
         if unanswered := self._warnings.by_code["no-request"]:
             print_message(f"skipped {counted(unanswered, 'conversation')} without an answer to replay")
+
+    def _print_changed(self) -> None:
+        """Inform the user of what is not replayed as the trace has it."""
         if self._ignores_times and self._num_timed:
             print_message(
                 f"arrival times of {counted(self._num_timed, 'record')} are ignored, as there is no --clock: "
@@ -143,4 +150,10 @@ class TraceLoader:
             print_message(
                 f"{counted(self._num_without_text, 'record')} replayed without text: response_token_ids do "
                 "not spell the response; name the tokenizer that made them with --tokenizer"
+            )
+        if self._num_not_spelled:
+            is_are = "is" if self._num_not_spelled == 1 else "are"
+            print_message(
+                f"{counted(self._num_not_spelled, 'record')} {is_are} not spelled back by this tokenizer: "
+                "the recorded text is shown, and stop strings are found in it"
             )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from tracesim.errors import TokenizerError
-from tracesim.responses.recorded_response import RecordedTokens
+from tracesim.responses.recorded_response import CutText, RecordedTokens
 from tracesim.tokenizers.interface import Tokenizer
 from tracesim.trace.record import TraceRecord
 
@@ -75,21 +76,22 @@ class RecordTokenizer:
     def _recorded_tokens(self, record: TraceRecord, encoded: Sequence[int] | None) -> RecordedTokens:
         """Return the tokens of a response: `encoded`, or those of the record itself.
 
-        The record's own tokens have text only if the tokenizer spells the recorded text with them.
+        The record's own tokens have text only if the tokenizer makes them of the recorded text, or spells it
+        with them. Where tokens do not spell the text that they were made from, the recorded text counts.
         """
         if record.output_length is not None:
             return RecordedTokens(record.output_length)
-        spell = None if self._tokenizer is None else self._tokenizer.decode_tokens_bytes
-        if encoded is not None:
-            return RecordedTokens(len(encoded), encoded, spell)
-        token_ids = record.response_token_ids or ()
-        spells_text = False
-        if spell is not None and record.response is not None:
-            try:
-                spells_text = b"".join(spell(token_ids)) == record.response.encode()
-            except TokenizerError:
-                spells_text = False
-        return RecordedTokens(len(token_ids), token_ids, spell if spells_text else None)
+        token_ids = record.response_token_ids or () if encoded is None else encoded
+        tokenizer, text = self._tokenizer, record.response
+        spell: Callable[[Sequence[int]], Sequence[bytes]] | None = None
+        if tokenizer is not None and text is not None:
+            with suppress(TokenizerError):  # the record's own tokens may be those of another tokenizer
+                ends = tokenizer.ends_in(text, token_ids)
+                if ends is not None:
+                    spell = CutText(text, ends)
+                elif encoded or text.encode() == b"".join(tokenizer.decode_tokens_bytes(token_ids)):
+                    spell = tokenizer.decode_tokens_bytes
+        return RecordedTokens(len(token_ids), token_ids, spell)
 
 
 def _prompt_text(record: TraceRecord) -> str | None:

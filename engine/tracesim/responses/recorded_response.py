@@ -6,7 +6,8 @@ import codecs
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
 from tracesim.responses.sampling_params import SamplingParams
@@ -18,12 +19,28 @@ class RecordedTokens(NamedTuple):
     """The tokens of a recorded response, and what is known about them.
 
     `token_ids` is None where only the length is known. `spell` returns the bytes that each token adds to the
-    output (`Tokenizer.decode_tokens_bytes`); it is None where the text is not known.
+    output (`Tokenizer.decode_tokens_bytes`), or `CutText` where these are not the recorded text; it is None
+    where the text is not known.
     """
 
     num_tokens: int
     token_ids: Sequence[int] | None = None
     spell: Callable[[Sequence[int]], Sequence[bytes]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CutText:
+    """A recorded text that its tokens do not spell, and the number of its characters up to each token's end.
+
+    It takes the place of `RecordedTokens.spell`.
+    """
+
+    text: str
+    ends: Sequence[int]
+
+    def __call__(self, token_ids: Sequence[int]) -> Sequence[bytes]:
+        """Return the part of the text that each token stands for."""
+        return [self.text[start:end].encode() for start, end in pairwise((0, *self.ends))]
 
 
 class RecordedResponse:
@@ -69,6 +86,11 @@ class RecordedResponse:
     def has_text(self) -> bool:
         """Whether the text of the output is known."""
         return self._tokens.spell is not None
+
+    @property
+    def is_spelled(self) -> bool:
+        """Whether the text of the output is what the tokens spell, and not only the recorded text."""
+        return self.has_text and not isinstance(self._tokens.spell, CutText)
 
     @property
     def text(self) -> str | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracesim.errors import TokenizerError
-from tracesim.tokenizers.byte_level import read_bytes
+from tracesim.tokenizers.byte_level import read_bytes, spell_bytes
 
 if TYPE_CHECKING:
     import tokenizers
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 class HuggingFaceTokenizer:
     """A `tokenizer.json`, through Hugging Face's `tokenizers`.
 
-    Where the tokenizer normalizes (lower case, Unicode forms), what its tokens spell is what a model that
-    uses it would have shown, and may differ from the recorded text.
+    Where the tokenizer changes text before it cuts it (lower case, Unicode forms, unknown characters), its
+    tokens do not spell the text that they were made from: `ends_in` finds where they end in it.
     """
 
     def __init__(self, name: str, tokenizer: tokenizers.Tokenizer) -> None:
@@ -34,6 +36,7 @@ class HuggingFaceTokenizer:
         self._is_byte_level = isinstance(tokenizer.decoder, ByteLevel)
         self._added = frozenset(tokenizer.get_added_tokens_decoder())
         self._bytes: dict[int, bytes] = {}
+        self._spells_every_text = _spells_every_text(tokenizer)
 
     @classmethod
     def from_file(cls, name: str, path: Path) -> HuggingFaceTokenizer:
@@ -76,6 +79,23 @@ class HuggingFaceTokenizer:
             raise TokenizerError(f"tokenizer {self.name!r}: {error}") from error
         return [piece.encode() for piece in shown]
 
+    def ends_in(self, text: str, token_ids: Sequence[int]) -> Sequence[int] | None:
+        """Where the tokens of `text` end in it if they do not spell it, from the library's offsets.
+
+        What lies between two tokens belongs to the second one, what follows the last one to it, and a
+        character that is divided among tokens to the last of these.
+        """
+        if self._spells_every_text or b"".join(self.decode_tokens_bytes(token_ids)) == text.encode():
+            return None
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        if encoding.ids != list(token_ids):
+            return None
+        if not token_ids:
+            return ()
+        starts = [start for start, _ in encoding.offsets[1:]]
+        ends = [min(end, start) for (_, end), start in zip(encoding.offsets, starts, strict=False)]
+        return array("I", [*accumulate(ends, max), len(text)])
+
     def _bytes_of(self, token_id: int) -> bytes:
         """A token of a byte-level vocabulary."""
         try:
@@ -87,3 +107,27 @@ class HuggingFaceTokenizer:
         is_added = token_id in self._added
         self._bytes[token_id] = spelled.encode() if is_added else read_bytes(spelled)
         return self._bytes[token_id]
+
+
+def _spells_every_text(tokenizer: tokenizers.Tokenizer) -> bool:
+    """Return whether it is a byte-level BPE that cuts text without a change, as GPT-2's and Llama 3's are."""
+    from tokenizers.decoders import ByteLevel
+    from tokenizers.models import BPE
+
+    model = tokenizer.model
+    if not (isinstance(tokenizer.decoder, ByteLevel) and isinstance(model, BPE)) or tokenizer.normalizer:
+        return False
+    if model.continuing_subword_prefix or model.end_of_word_suffix or not tokenizer.pre_tokenizer:
+        return False
+    has_all_bytes = all(tokenizer.token_to_id(spell_bytes(bytes([byte]))) is not None for byte in range(256))
+    strips = any(token.lstrip or token.rstrip for token in tokenizer.get_added_tokens_decoder().values())
+    cutting = json.loads(tokenizer.pre_tokenizer.__getstate__())
+    steps = cutting["pretokenizers"] if cutting["type"] == "Sequence" else [cutting]
+    return has_all_bytes and not strips and all(map(_keeps_text, steps))
+
+
+def _keeps_text(step: dict[str, object]) -> bool:
+    """Return whether a step that cuts text into words neither adds nor removes a character."""
+    if step["type"] == "ByteLevel":
+        return not step["add_prefix_space"]
+    return step["type"] == "Digits" or (step["type"] == "Split" and step["behavior"] != "Removed")

@@ -31,6 +31,14 @@ class Tokenizer(Protocol):
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
         """The bytes that each token adds to the text, in order; joined they are the text in UTF-8.
 
-        Raises TokenizerError for an id that is not in the vocabulary.
+        Of a tokenizer that changes text before it cuts it, they are the changed text. Raises TokenizerError
+        for an id that is not in the vocabulary.
+        """
+        ...
+
+    def ends_in(self, text: str, token_ids: Sequence[int]) -> Sequence[int] | None:
+        """Return after how many characters of `text` each of its tokens ends, where they do not spell it.
+
+        None where `token_ids` spell `text`, as they always do for most tokenizers, or are not its tokens.
         """
         ...

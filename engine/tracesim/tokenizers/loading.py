@@ -64,3 +64,7 @@ class LazyTokenizer:
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
         """The bytes of each token. Raises TokenizerError."""
         return self._loaded.decode_tokens_bytes(token_ids)
+
+    def ends_in(self, text: str, token_ids: Sequence[int]) -> Sequence[int] | None:
+        """Where the tokens of `text` end in it if they do not spell it. Raises TokenizerError."""
+        return self._loaded.ends_in(text, token_ids)

@@ -28,6 +28,9 @@ class CharTokenizer:
         except (ValueError, OverflowError) as error:
             raise TokenizerError(f"tokenizer 'char': not a code point: {error}") from error
 
+    def ends_in(self, text: str, token_ids: Sequence[int]) -> None:
+        """Return None: the tokens spell every text."""
+
 
 class ByteTokenizer:
     """One token a byte of the text in UTF-8; its id is the byte."""
@@ -48,3 +51,6 @@ class ByteTokenizer:
             return [bytes((token_id,)) for token_id in token_ids]
         except ValueError as error:
             raise TokenizerError(f"tokenizer 'byte': {error}") from error
+
+    def ends_in(self, text: str, token_ids: Sequence[int]) -> None:
+        """Return None: the tokens spell every text."""

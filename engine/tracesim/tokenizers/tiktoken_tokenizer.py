@@ -78,6 +78,9 @@ class TiktokenTokenizer:
         except (KeyError, OverflowError) as error:
             raise TokenizerError(f"tokenizer {self.name!r} has no token {error}") from error
 
+    def ends_in(self, text: str, token_ids: Sequence[int]) -> None:
+        """Return None: the tokens spell every text."""
+
 
 def _cut_long_runs(text: str) -> Iterator[str]:
     start = 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tracesim.errors import ConfigError, UnknownPromptError
-from tracesim.responses.recorded_response import RecordedResponse
+from tracesim.responses.recorded_response import CutText, RecordedResponse
 from tracesim.responses.recordings import Prompt, shortened
 from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.simulator import TraceSimulator
@@ -109,7 +109,10 @@ class RecordedAnswers:
         self.simulator.adopt(
             request_id, RecordedResponse(tokenized.recording, SamplingParams(), eos_step=True)
         )
-        ending = RecordedResponse(tokenized.recording, params, max_output_tokens, eos_step=True)
+        shown = tokenized.recording
+        if isinstance(shown.spell, CutText):  # vLLM shows what the tokens spell
+            shown = shown._replace(spell=self._tokenizer.responses.decode_tokens_bytes)
+        ending = RecordedResponse(shown, params, max_output_tokens, eos_step=True)
         self.requests[request_id] = ServedRequest(name, len(prompt_token_ids), ending)
 
     def forget(self, request_id: str) -> None:

@@ -240,6 +240,33 @@ def test_limit_takes_the_first_records() -> None:
     ]
 
 
+def test_the_recorded_text_is_shown_where_the_tokenizer_does_not_spell_it(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {word: number for number, word in enumerate(["[UNK]", "hello", "stop", "the", "ok"])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    records = [
+        {"id": "a", "prompt": "Hello", "response": "The STOP here", "stop": "STOP"},
+        {"id": "b", "prompt": "Hello", "response": "ok 👍 done"},
+        {"id": "c", "prompt": "Hello", "response": "Ok", "response_token_ids": [4]},
+    ]
+    trace = "\n".join(map(json.dumps, records)) + "\n"
+
+    result = replay("-", "--tokenizer", tmp_path / "tokenizer.json", "--format", "json", stdin=trace)
+
+    assert outcomes(json.loads(result.stdout)) == [
+        ("a", "The ", "stop", "STOP"),
+        ("b", "ok 👍 done", "stop", None),
+        ("c", "Ok", "stop", None),
+    ]
+    assert result.stderr == (
+        "tracesim: 3 records are not spelled back by this tokenizer: the recorded text is shown, and stop "
+        "strings are found in it\n"
+    )
+
+
 def test_stop_strings_without_text_are_an_input_error_that_says_where() -> None:
     result = replay(SAMPLES / "lengths.jsonl", "--stop", "x")
 
