@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, cast
 
 import typer
 
@@ -33,7 +33,7 @@ Exit codes:
 2  wrong usage, or a file cannot be read"""
 
 
-def _check_paths(paths: list[str]) -> list[str]:
+def _check_paths(paths: Any) -> list[str]:  # Python 3.10: Typer takes no callback of a `list[str]`
     if len(paths) == 1:
         raise typer.BadParameter(f"OUT is missing: name the file to write after {paths[0]}")
     return [named(path) for path in paths]
