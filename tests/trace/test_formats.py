@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
-import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -17,49 +14,15 @@ from hypothesis import strategies as st
 
 from command_line import run
 from paths import FORMATS as SAMPLES
+from trace_files import lengths, places, read, read_files, read_text, texts
 from tracesim.errors import ConfigError, TraceProblem
 from tracesim.trace.formats import FORMATS
 from tracesim.trace.formats.detection import detect_format
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import TraceReader, read_trace, read_with
-from tracesim.trace.record import TraceRecord
 
-BATCH = ["openai_batch.requests.jsonl", "openai_batch.responses.jsonl"]
 CSV = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
-
-
-def read(*paths: Path | str, **options: Any) -> tuple[list[TraceRecord], list[TraceProblem]]:
-    items = list(read_trace(paths, **options))
-    records = [item for item in items if isinstance(item, TraceRecord)]
-    return records, [item for item in items if isinstance(item, TraceProblem)]
-
-
-def read_text(text: str | bytes, **options: Any) -> tuple[list[TraceRecord], list[TraceProblem]]:
-    data = text if isinstance(text, bytes) else text.encode()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        return read("-", **options)
-
-
-def read_files(*texts: str, **options: Any) -> tuple[list[TraceRecord], list[TraceProblem]]:
-    with TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number}" for number in range(1, len(texts) + 1)]
-        for path, text in zip(paths, texts, strict=True):
-            path.write_text(text)
-        return read(*paths, **options)
-
-
-def lengths(records: list[TraceRecord]) -> list[tuple[int | None, int | None, float | None]]:
-    return [(record.input_length, record.output_length, record.arrival_time) for record in records]
-
-
-def texts(records: list[TraceRecord]) -> list[tuple[str, str | None, str | None]]:
-    return [(record.id, record.prompt, record.response) for record in records]
-
-
-def places(problems: list[TraceProblem]) -> list[tuple[str, int | None, str | None]]:
-    return [(problem.code, problem.line, problem.field) for problem in problems]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +34,8 @@ def places(problems: list[TraceProblem]) -> list[tuple[str, int | None, str | No
         (["burstgpt.csv"], "burstgpt"),
         (["vidur.csv"], "vidur"),
         (["sharegpt.json"], "sharegpt"),
-        (BATCH, "openai-batch"),
+        (["messages.jsonl"], "messages"),
+        (["openai_batch.requests.jsonl", "openai_batch.responses.jsonl"], "openai-batch"),
         (["vllm_bench.json"], "vllm-bench"),
     ],
 )
@@ -229,19 +193,6 @@ def test_each_answer_in_sharegpt_is_a_request_whose_prompt_is_all_before_it() ->
     assert problems == []
 
 
-@pytest.mark.parametrize("names", [BATCH, BATCH[::-1]])
-def test_a_batch_is_joined_in_the_order_of_its_requests(names: list[str]) -> None:
-    records, problems = read(*[SAMPLES / name for name in names])
-
-    assert texts(records) == [
-        ("ask-1", "Be brief.\nName a prime.", "Seven."),
-        ("ask-2", "One, two,", " three."),
-        ("ask-3", "Say nothing.", ""),
-    ]
-    assert [Path(record.file).name for record in records] == [BATCH[0]] * 3
-    assert places(problems) == [("failed-request", 4, "error")]
-
-
 def test_a_benchmark_result_has_lengths_and_times_from_its_first_request(tmp_path: Path) -> None:
     """Results that follow each other share one clock; a result may have several lines."""
     result = json.loads((SAMPLES / "vllm_bench.json").read_bytes())
@@ -351,7 +302,16 @@ MOON = '{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
                 ("empty-file", None, None, "has no records"),
             ],
         ),
-        (chat(turn("gpt", "b")), [("empty-prompt", 1, "conversations", "turn 1 answers an empty prompt")]),
+        (chat(turn("gpt", "b")), [("no-prompt", 1, "conversations", "turn 1 answers nothing"), None]),
+        (
+            '{"messages": [{"content": "a"}]}\n{"messages": "a"}\n'
+            '{"messages": [{"role": 5, "content": "a"}]}\n',
+            [
+                ("wrong-type", 1, "messages", "item 1 has no role; must be a string such as user"),
+                ("wrong-type", 2, "messages", 'is the string "a"; must be a list of messages'),
+                ("wrong-type", 3, "messages", "item 1 has role 5; must be"),
+            ],
+        ),
         (chat(ASK), [("no-request", 1, "conversations", "has no turn of the assistant"), None]),
         (chat(ASK, turn("gpt", 5)), [("wrong-type", 1, "value", "of turn 2 is 5; must be a string")]),
         (
@@ -424,81 +384,19 @@ def test_a_problem_has_its_line_and_the_field_name_of_the_format(
         assert message in problem.message
 
 
-def a_request(custom_id: object, **body: object) -> str:
-    return json.dumps({"custom_id": custom_id, "body": body or {"prompt": "a"}}) + "\n"
+def test_a_conversation_may_begin_with_the_assistant_or_carry_a_system_prompt() -> None:
+    """An answer to nothing is skipped with a warning, and is part of the later prompts."""
+    turns = [turn("gpt", "So."), turn("human", "Go on."), turn("gpt", "Well.")]
+    conversations = [{"conversations": turns}, {"system": "Be brief.", "conversations": turns}]
 
+    records, problems = read_text(json.dumps(conversations))
 
-def a_response(custom_id: object, *contents: object, **more: object) -> str:
-    body = {"choices": [{"message": {"content": content}} for content in contents]}
-    return json.dumps({"custom_id": custom_id, "response": {"status_code": 200, "body": body}, **more}) + "\n"
-
-
-@pytest.mark.parametrize(
-    ("requests", "responses", "expected"),
-    [
-        (
-            a_request("x"),
-            a_response("y", "b"),
-            ['custom_id: "x" has no response', '"y" is the custom_id of no request'],
-        ),
-        (a_request(5), a_response("x", "b"), ["custom_id: is 5; must be a string"]),
-        (a_request("x") * 2, a_response("x", "b"), ['custom_id: "x" has no response']),
-        (
-            a_request("x"),
-            a_response("x", "b") * 2,
-            ['"x" is already the custom_id of the response in line 1'],
-        ),
-        (a_request("x", prompt=""), a_response("x", "b"), ["body: is empty; must have at least one"]),
-        (a_request("x", prompt=["a"]), a_response("x", "b"), ["body.prompt: is a list; must be a string"]),
-        (
-            a_request("x", input="a"),
-            a_response("x", "b"),
-            ["body.prompt: is missing; give prompt or messages"],
-        ),
-        (
-            a_request("x", messages=[5]),
-            a_response("x", "b"),
-            ["body.messages: item 1 is 5; must be an object"],
-        ),
-        (
-            a_request("x", messages=[{"role": "user", "content": [{"type": "image_url"}]}]),
-            a_response("x", "b"),
-            ["body.messages: item 1 has a part that is not text; only text can be replayed"],
-        ),
-        (
-            a_request("x", messages=[{"role": "assistant", "content": None, "tool_calls": [1]}]),
-            a_response("x", "b"),
-            ["item 1 calls tools instead of having content"],
-        ),
-        (a_request("x"), a_response("x", None), ["response.body.choices.content: is missing; only text"]),
-        (a_request("x"), a_response("x"), ["response.body: has no choices"]),
-        (a_request("x"), a_response("x", "b", "c"), ["has 2 items; the first is replayed"]),
-        (
-            a_request("x"),
-            a_response("x", "b", error={"code": "gone"}),
-            ['error: is "gone": the request failed'],
-        ),
-    ],
-)
-def test_a_batch_reports_what_is_wrong_with_a_request_or_its_response(
-    tmp_path: Path, requests: str, responses: str, expected: list[str]
-) -> None:
-    paths = [tmp_path / "requests.jsonl", tmp_path / "responses.jsonl"]
-    paths[0].write_text(requests)
-    paths[1].write_text(responses)
-
-    _, problems = read(*paths)
-
-    for message in expected:
-        assert [problem for problem in problems if message in f"{problem.field}: {problem.message}"]
-
-
-@pytest.mark.parametrize("name", BATCH)
-def test_a_single_file_of_a_batch_names_the_missing_one(name: str) -> None:
-    _, problems = read(SAMPLES / name)
-
-    assert places(problems) == [("unmatched", None, None)]
-    assert "; give the file of the re" in problems[0].message
+    assert texts(records) == [
+        ("r2", "So.\nGo on.", "Well."),
+        ("r3", "Be brief.", "So."),
+        ("r4", "Be brief.\nSo.\nGo on.", "Well."),
+    ]
+    assert places(problems) == [("no-prompt", 1, "conversations")]
 
 
 def test_an_item_may_be_longer_than_what_is_read_at_once() -> None:
@@ -522,7 +420,7 @@ def test_nothing_is_read_after_an_item_over_the_limit() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_truncated_data_is_reported_in_every_format(name: str, tmp_path: Path) -> None:
-    sample = {"openai-batch": BATCH[0], "tracesim": "../lengths.jsonl"}.get(name)
+    sample = {"openai-batch": "openai_batch.requests.jsonl", "tracesim": "../lengths.jsonl"}.get(name)
     source = SAMPLES / (sample or next(SAMPLES.glob(f"{name.replace('-', '_')}.*")).name)
     path = tmp_path / "trace.gz"
     path.write_bytes(gzip.compress(source.read_bytes())[:-9])

@@ -35,7 +35,8 @@ ERRORS = {
     "after-cycle": "requests wait for each other in a circle",
     "invalid-csv": "a line is not CSV, or has another number of columns than the header",
     "unknown-format": "the file is of no format that can be read",
-    "unmatched": "a request has no response in the other file, or a response has no request",
+    "unsupported-request": "a request of a batch is for an endpoint that generates no text",
+    "unmatched": "only one file of a batch is given, or a response has no request",
 }
 NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
 """Problems of a whole file, of which no record can be read."""
@@ -48,6 +49,9 @@ WARNINGS = {
     "bom": "the file starts with a byte order mark",
     "no-final-newline": "the last line does not end with a newline",
     "failed-request": "the request failed when it was recorded; it is skipped",
+    "no-response": "a request of a batch has no response; it is skipped",
+    "no-prompt": "an answer has nothing before it; it is skipped",
+    "hidden-tokens": "tokens were processed or generated whose text is not recorded",
     "no-request": "a conversation has no answer to replay",
     "no-arrival-time": "a record waits for another record instead of arriving at a time",
     "other-choices": "a response has several choices; the first is replayed",

@@ -19,6 +19,7 @@ _READERS: dict[FormatName, str] = {
     "burstgpt": "BurstGPT",
     "vidur": "Vidur",
     "sharegpt": "ShareGPT",
+    "messages": "Messages",
     "openai-batch": "OpenAIBatch",
     "vllm-bench": "VLLMBench",
 }

@@ -1,75 +1,68 @@
-"""The text of a request to OpenAI's API, and of the answer to it."""
+"""The text of chat messages: content, and the reasoning, refusals and tool calls that a model writes, too."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from tracesim.trace.problems import Finding, describe
+from tracesim.trace.problems import describe, quote
+from tracesim.trace.schema import Fault
 
-Read = tuple[str | None, list[Finding]]
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
 
 
-def prompt_of(body: Any) -> Read:
-    """Return the prompt of a chat or a completion: its messages, a line feed between them, or its `prompt`.
+def message_text(message: Any) -> str | Fault:
+    """Return all text of a message, or what is wrong with it.
 
-    Only text can be replayed; anything else is a finding.
+    Reasoning, content, a refusal and tool calls follow in this order, with line feeds between them. A tool
+    call is written as a JSON object with its name and its arguments.
     """
-    if not isinstance(body, dict):
-        return None, [Finding("wrong-type", "body", f"is {describe(body)}; must be an object")]
-    if "messages" not in body:
-        return _string(body.get("prompt"), "body.prompt", "give prompt or messages")
-    messages = body["messages"]
-    if not isinstance(messages, list):
-        message = f"is {describe(messages)}; must be a list of messages"
-        return None, [Finding("wrong-type", "body.messages", message)]
-    texts: list[str] = []
-    for at, message in enumerate(messages, 1):
-        text, findings = _content(message, at)
-        if text is None:
-            return None, findings
-        texts.append(text)
-    return "\n".join(texts), []
-
-
-def response_of(body: Any) -> Read:
-    """Return the text of the first choice."""
-    choices = body.get("choices") if isinstance(body, dict) else None
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        reason = "has no choices; only chat completions and completions can be replayed"
-        return None, [Finding("missing-field", "response.body", reason)]
-    first = choices[0]
-    message = first.get("message")
-    value = message.get("content") if isinstance(message, dict) else first.get("text")
-    field = "content" if isinstance(message, dict) else "text"
-    text, findings = _string(value, f"response.body.choices.{field}", "only text can be replayed")
-    if text is not None and len(choices) > 1:
-        reason = f"has {len(choices)} items; the first is replayed, and the others are skipped"
-        findings = [Finding("other-choices", "response.body.choices", reason)]
-    return text, findings
-
-
-def _content(message: Any, at: int) -> Read:
-    """Return the text of a message: a string, or a list of parts of text."""
-    field = "body.messages"
     if not isinstance(message, dict):
-        return None, [Finding("wrong-type", field, f"item {at} is {describe(message)}; must be an object")]
-    content = message.get("content")
-    if content is None and message.get("tool_calls"):
-        reason = f"item {at} calls tools instead of having content; only text can be replayed"
-        return None, [Finding("wrong-type", field, reason)]
+        return "wrong-type", f"is {describe(message)}; must be an object"
+    if not any(name in message for name in _TEXTS):
+        return "missing-field", "has no content; only text can be replayed"
+    content = content_text(message.get("content"))
+    if not isinstance(content, str):
+        return content
+    calls = message.get("tool_calls")
+    calls = calls if isinstance(calls, list) else []
+    calls = [*calls, message["function_call"]] if message.get("function_call") else calls
+    texts = [reasoning_of(message), content, message.get("refusal"), *map(call_text, calls)]
+    return "\n".join([text for text in texts if isinstance(text, str) and text])
+
+
+def reasoning_of(message: dict[str, Any]) -> str:
+    """Return the reasoning in a message, "" if it has none."""
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    return reasoning if isinstance(reasoning, str) else ""
+
+
+def content_text(content: Any) -> str | Fault:
+    """Return the text of a content, which is a string, a list of parts, or null; or what is wrong with it."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
     if not isinstance(content, list):
-        return _string(content, field, "only text can be replayed", f"item {at} has content that ")
-    parts = [part.get("text") if isinstance(part, dict) else part for part in content]
-    texts = [part for part in parts if isinstance(part, str)]
-    if len(texts) == len(parts):
-        return "".join(texts), []
-    reason = f"item {at} has a part that is not text; only text can be replayed"
-    return None, [Finding("wrong-type", field, reason)]
+        return "wrong-type", f"has content that is {describe(content)}; must be a string or a list of parts"
+    texts = []
+    for part in content:
+        text = part.get("text", part.get("refusal")) if isinstance(part, dict) else part
+        if not isinstance(text, str):
+            kind = part.get("type") if isinstance(part, dict) else None
+            found = f"of type {quote(kind)}" if isinstance(kind, str) else f"that is {describe(part)}"
+            return "wrong-type", f"has a part {found}; only text can be replayed"
+        texts.append(text)
+    return "".join(texts)
 
 
-def _string(value: Any, field: str, advice: str, place: str = "") -> Read:
-    if isinstance(value, str):
-        return value, []
-    if value is None and not place:
-        return None, [Finding("missing-field", field, f"is missing; {advice}")]
-    return None, [Finding("wrong-type", field, f"{place}is {describe(value)}; must be a string: {advice}")]
+def call_text(call: Any) -> str:
+    """Return a tool call as a JSON object with `name` and `arguments`, as chat templates write it."""
+    if not isinstance(call, dict):
+        return json.dumps(call, ensure_ascii=False)
+    function = next((call[name] for name in ("function", "custom") if isinstance(call.get(name), dict)), call)
+    arguments = function.get("arguments", function.get("input"))
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    name = json.dumps(function.get("name"), ensure_ascii=False)
+    return f'{{"name": {name}, "arguments": {arguments}}}'

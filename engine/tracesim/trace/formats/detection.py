@@ -32,6 +32,7 @@ _KEYS: dict[FormatName, tuple[frozenset[str], ...]] = {
         frozenset({"timestamp", "text_input"}),
         frozenset({"input_tokens", "output_tokens"}),
     ),
+    "messages": (frozenset({"messages"}), frozenset({"prompt", "completion"})),
 }
 """Keys of which only records of one format have all; a format may have several such sets."""
 
@@ -53,6 +54,7 @@ FOREIGN_FIELDS: dict[str, FormatName] = {
     "parent_chat_id": "bailian",
     "custom_id": "openai-batch",
     "conversations": "sharegpt",
+    "messages": "messages",
     "input_lens": "vllm-bench",
     "output_lens": "vllm-bench",
 }

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Final, Literal, get_args
 
 FormatName = Literal[
-    "tracesim", "mooncake", "bailian", "azure", "burstgpt", "vidur", "sharegpt", "openai-batch", "vllm-bench"
+    "tracesim",
+    "mooncake",
+    "bailian",
+    "azure",
+    "burstgpt",
+    "vidur",
+    "sharegpt",
+    "messages",
+    "openai-batch",
+    "vllm-bench",
 ]
 
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)

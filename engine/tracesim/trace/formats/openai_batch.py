@@ -1,4 +1,4 @@
-"""OpenAI's batch files: one of requests and one of responses, joined on `custom_id`."""
+"""OpenAI's batch files: one of requests and one or more of responses, joined on `custom_id`."""
 
 from __future__ import annotations
 
@@ -6,33 +6,40 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.chat_text import prompt_of, response_of
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.json_objects import json_objects
+from tracesim.trace.formats.openai_api import answer_of, hidden_tokens, prompt_of, usage_of
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, describe, problem, quote
 
+_ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+
 
 class _Line(NamedTuple):
-    """A request, or a response, and its place."""
+    """A request or a response, and its place."""
 
     file: str
     line: int
     fields: dict[str, Any]
 
+    def problem(self, finding: Finding) -> TraceProblem:
+        """Return a finding as a problem of this line."""
+        return problem(finding.code, self.file, self.line, finding.field, finding.message)
+
 
 class OpenAIBatch:
     """Each line is a request or a response, whichever file it is in; entries are in the requests' order.
 
-    The id of a record is its `custom_id`. A request that failed is skipped. Limits and stop strings of a
-    request are ignored: the response was already cut by them.
+    The id of a record is its `custom_id`. A request that failed, or that has no response, is skipped. Limits
+    and stop strings of a request are ignored: the response was already cut by them. Where `usage` shows that
+    some of the text is not recorded, the numbers of tokens are replayed instead of the text.
     """
 
     waits_for_all: ClassVar = True
     field_names: ClassVar = {"id": "custom_id", "prompt": "body", "response": "response"}
 
     def __init__(self) -> None:
-        self._requests: list[_Line] = []
+        self._requests: dict[str, _Line] = {}
         self._responses: dict[str, _Line] = {}
 
     @property
@@ -46,74 +53,91 @@ class OpenAIBatch:
             if isinstance(item, TraceProblem):
                 yield item
                 continue
-            number, fields, findings = item
-            line = _Line(file.name, number, fields or {})
-            findings = findings or list(self._keep(line))
-            for finding in findings:
-                yield problem(finding.code, line.file, line.line, finding.field, finding.message)
+            line = _Line(file.name, item.line, item.fields or {})
+            findings = item.findings or list(self._keep(line))
+            yield from map(line.problem, findings)
 
     def finish(self) -> Iterator[Entry | TraceProblem]:
-        """Yield an entry for each request with its response, and a problem for each without the other."""
-        lines = [*self._requests, *self._responses.values()]
+        """Yield an entry for each request, and a problem for each response without a request."""
         if bool(self._requests) != bool(self._responses):
             kept, other = ("requests", "responses") if self._requests else ("responses", "requests")
+            first = next(iter([*self._requests.values(), *self._responses.values()]))
             message = f"has only {kept}; give the file of the {other}, too"
-            yield problem("unmatched", lines[0].file, None, None, message)
+            yield problem("unmatched", first.file, None, None, message)
             return
-        for request in self._requests:
-            response = self._responses.pop(request.fields["custom_id"], None)
-            yield _joined(request, response)
-        for response in self._responses.values():
-            message = f"{quote(response.fields['custom_id'])} is the custom_id of no request"
+        for custom_id, request in self._requests.items():
+            response = self._responses.pop(custom_id, None)
+            if response is None:
+                found = f"{quote(custom_id)} has no response, and is skipped"
+                message = f"{found}; if it failed, the batch's error file has the reason"
+                findings = [Finding("no-response", "custom_id", message)]
+                yield Entry(request.file, request.line, None, findings)
+            else:
+                yield from _join(request, response)
+        for custom_id, response in self._responses.items():
+            message = f"{quote(custom_id)} is the custom_id of no request"
             yield problem("unmatched", response.file, response.line, "custom_id", message)
 
     def _keep(self, line: _Line) -> Iterator[Finding]:
         custom_id = line.fields.get("custom_id")
+        kind, kept = ("request", self._requests) if "body" in line.fields else ("response", self._responses)
         if not isinstance(custom_id, str) or not custom_id:
             found = "is missing" if custom_id is None else f"is {describe(custom_id)}"
             code = "missing-field" if custom_id is None else "wrong-type"
             yield Finding(code, "custom_id", f"{found}; must be a string with at least one character")
-        elif "body" in line.fields:
-            self._requests.append(line)
-        elif "response" not in line.fields:
+        elif not line.fields.keys() & {"body", "response", "error"}:
             message = "is missing; a request has `body`, and a response has `response`"
             yield Finding("missing-field", "body", message)
-        elif custom_id in self._responses:
-            first = self._responses[custom_id].line
-            message = f"{quote(custom_id)} is already the custom_id of the response in line {first}"
+        elif first := kept.get(custom_id):
+            where = f"line {first.line}" if first.file == line.file else f"line {first.line} of {first.file}"
+            message = f"{quote(custom_id)} is already the custom_id of the {kind} in {where}"
             yield Finding("duplicate-id", "custom_id", message)
         else:
-            self._responses[custom_id] = line
+            kept[custom_id] = line
 
 
-def _joined(request: _Line, response: _Line | None) -> Entry:
-    """Return the entry of a request, at the request's place."""
-    custom_id = request.fields["custom_id"]
-    if response is None:
-        finding = Finding("unmatched", "custom_id", f"{quote(custom_id)} has no response")
-        return Entry(request.file, request.line, None, [finding])
+def _join(request: _Line, response: _Line) -> Iterator[Entry | TraceProblem]:
+    """Yield the entry of a request, after the problems of its response at the place of the response."""
+    body = request.fields["body"]
+    url = request.fields.get("url")
+    skipped = Entry(request.file, request.line, None)
+    if isinstance(url, str) and not url.endswith(_ENDPOINTS):
+        message = f"is {quote(url)}; only requests to {', '.join(_ENDPOINTS)} can be replayed"
+        yield skipped._replace(findings=[Finding("unsupported-request", "url", message)])
+        return
     if failure := _failure(response.fields):
-        return Entry(request.file, request.line, None, [failure])
-    prompt, findings = prompt_of(request.fields["body"])
-    body = response.fields["response"].get("body")
-    text, more = response_of(body)
-    if prompt is None or text is None:
-        return Entry(request.file, request.line, None, [*findings, *more])
-    fields = {"id": custom_id, "prompt": prompt, "response": text}
-    return Entry(request.file, request.line, fields, [*findings, *more])
+        yield response.problem(failure)
+        yield skipped
+        return
+    answer_body = response.fields["response"].get("body")
+    answer, usage = answer_of(answer_body), usage_of(answer_body)
+    prompt, findings = prompt_of(body)
+    yield from map(response.problem, answer.findings)
+    if answer.text is None or not prompt:
+        yield skipped._replace(findings=findings)
+        return
+    fields = {"id": request.fields["custom_id"], **prompt, "response": answer.text}
+    hidden = hidden_tokens(usage, answer)
+    if body.get("previous_response_id") or body.get("conversation"):
+        hidden = "counts the messages of earlier responses, too, which are not in the request"
+    if hidden and usage.input_tokens is not None:
+        lengths = {"input_length": usage.input_tokens, "output_length": usage.output_tokens}
+        fields = {"id": fields["id"], **lengths}
+    if hidden:
+        replayed = "only this text is" if "response" in fields else "the numbers of tokens are"
+        message = f"{hidden}; {replayed} replayed"
+        yield response.problem(Finding("hidden-tokens", "response.body.usage", message))
+    yield Entry(request.file, request.line, fields, findings)
 
 
 def _failure(fields: dict[str, Any]) -> Finding | None:
     """Return a finding if the request failed."""
-    response, error = fields["response"], fields.get("error")
-    if isinstance(response, dict) and not error and response.get("status_code", 200) == 200:
+    response, error = fields.get("response"), fields.get("error")
+    status = response.get("status_code", 200) if isinstance(response, dict) else None
+    body = response.get("body") if isinstance(response, dict) else None
+    error = error or (body.get("error") if isinstance(body, dict) else None)
+    if status == 200 and not error:
         return None
-    is_answered = isinstance(response, dict) and not error
-    reason = f"status {describe(response['status_code'])}" if is_answered else _error_text(error)
-    return Finding("failed-request", "error", f"is {reason}: the request failed, and is skipped")
-
-
-def _error_text(error: Any) -> str:
-    """Return the message of an error, or its code, quoted."""
     text = error.get("message") or error.get("code") if isinstance(error, dict) else error
-    return quote(text) if isinstance(text, str) else describe(text)
+    reason = quote(text) if isinstance(text, str) else f"status {describe(status)}"
+    return Finding("failed-request", "error", f"is {reason}: the request failed, and is skipped")

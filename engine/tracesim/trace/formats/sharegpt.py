@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.interface import Entry, SeparateFiles
+from tracesim.trace.formats.conversations import Conversations, Turn
+from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.json_objects import json_objects
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, describe, quote
@@ -15,11 +16,8 @@ _ANSWERING = frozenset(["gpt", "chatgpt", "assistant", "model", "bing", "bard", 
 _ASKING = frozenset(["human", "user", "system", "tool", "observation", "function_response"])
 
 
-class ShareGPT(SeparateFiles):
-    """Each turn of the assistant is a request, whose prompt is all turns before it with line feeds between.
-
-    So the prompt of a later turn begins with that of an earlier one and its response.
-    """
+class ShareGPT(Conversations):
+    """Each turn of the assistant is a request; a `system` beside the conversation is its first turn."""
 
     field_names: ClassVar = {"prompt": "conversations", "response": "value"}
 
@@ -28,42 +26,32 @@ class ShareGPT(SeparateFiles):
         for item in json_objects(file):
             if isinstance(item, TraceProblem):
                 yield item
-                continue
-            number, fields, findings = item
-            if findings or fields is None:
-                yield Entry(file.name, number, None, findings)
+            elif item.findings or item.fields is None:
+                yield Entry(file.name, item.line, None, item.findings)
             else:
-                yield from _requests(file.name, number, fields.get("conversations"))
+                turns = _turns(item.fields)
+                yield from self.requests(file.name, item.line, turns, "conversations")
 
 
-def _requests(file: str, number: int, turns: Any) -> Iterator[Entry]:
+def _turns(fields: dict[str, Any]) -> Iterator[Turn | Finding]:
+    """Yield the turns of a conversation, or what is wrong with one."""
+    turns = fields.get("conversations")
     if not isinstance(turns, list):
         found = "is missing" if turns is None else f"is {describe(turns)}"
         code = "missing-field" if turns is None else "wrong-type"
-        message = f"{found}; must be a list of turns with from and value"
-        yield Entry(file, number, None, [Finding(code, "conversations", message)])
+        yield Finding(code, "conversations", f"{found}; must be a list of turns with from and value")
         return
-    texts: list[str] = []
-    num_requests = 0
+    if isinstance(fields.get("system"), str) and fields["system"]:
+        yield Turn(False, fields["system"])
     for at, turn in enumerate(turns, 1):
-        findings = list(_faults(turn, at))
-        if findings:  # it would be a part of every later prompt
-            yield Entry(file, number, None, findings)
-            return
-        if turn["from"] in _ANSWERING:
-            num_requests += 1
-            prompt = "\n".join(texts)
-            message = f"turn {at} answers an empty prompt; must follow another"
-            findings = [] if prompt else [Finding("empty-prompt", "conversations", message)]
-            fields = {"prompt": prompt, "response": turn["value"]} if prompt else None
-            yield Entry(file, number, fields, findings)
-        texts.append(turn["value"])
-    if not num_requests:
-        message = "has no turn of the assistant, and so no request"
-        yield Entry(file, number, None, [Finding("no-request", "conversations", message)])
+        if findings := list(_faults(turn, at)):
+            yield from findings
+        else:
+            yield Turn(turn["from"] in _ANSWERING, turn["value"])
 
 
 def _faults(turn: Any, at: int) -> Iterator[Finding]:
+    """Yield what is wrong with a turn."""
     if not isinstance(turn, dict):
         message = f"turn {at} is {describe(turn)}; must be an object with from and value"
         yield Finding("wrong-type", "conversations", message)
