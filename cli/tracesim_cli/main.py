@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from tracesim import __version__
 from tracesim_cli.terminal.exit_codes import exit_on_sigterm, report_closed_stdout
 from tracesim_cli.terminal.streams import prepare_streams
+from tracesim_cli.terminal.usage_errors import reporting_usage_errors
 
 COMMANDS = ("replay", "validate", "inspect", "convert", "diff", "vllm-model")
 """The commands in the order of the help.
@@ -23,15 +24,7 @@ of that module is the end of its help.
 
 
 class Command(TyperCommand):
-    """A command with help in panels, and usage errors without the words of Typer's validator."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the command line. Raises BadParameter."""
-        try:
-            return super().parse_args(ctx, args)
-        except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")
-            raise
+    """A command with help in panels."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return what follows the name of the command in its usage."""
@@ -45,6 +38,16 @@ class Command(TyperCommand):
 
 class Commands(TyperGroup):
     """The commands, each imported when it is needed, so that none waits for the imports of another."""
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parse the command line up to the command."""
+        with reporting_usage_errors(COMMANDS):
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the rest of the command line and run the command."""
+        with reporting_usage_errors(COMMANDS):
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, in the order of the help."""

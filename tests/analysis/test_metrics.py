@@ -159,7 +159,7 @@ def test_objectives() -> None:
         ("ttft", "slo is 'ttft'; must be limits of ttft, tpot, e2e"),
         ("itl=5ms", "slo is 'itl=5ms'; must be limits of ttft, tpot, e2e"),
         ("ttft=1s,ttft=2s", "gives a limit of ttft twice"),
-        ("ttft=fast", "slo.ttft is 'fast'; must be a number"),
+        ("ttft=fast", "slo.ttft is 'fast'; must be a duration, such as 20ms"),
     ],
 )
 def test_invalid_objectives(text: str, message: str) -> None:

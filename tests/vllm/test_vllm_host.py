@@ -332,8 +332,8 @@ def test_a_recording_that_is_given_again_has_a_name_of_its_own(model: ServedMode
         ),
         ({"sim_trace": "t", "sim_default": 3}, "sim_default is 3; must be a string"),
         (
-            {"sim_trace": "t", "sim_step_time": 20},
-            "sim_step_time is 20; must be a number and ns, us, ms or s",
+            {"sim_trace": "t", "sim_step_time": "20m"},
+            "sim_step_time is '20m'; must be a duration, such as 20ms",
         ),
         ({"sim_trace": "t", "sim_step_time": "-1ms"}, "sim_step_time is '-1ms'"),
         ({"sim_trace": "t", "sim_clock": "fast"}, "sim_clock is 'fast'; must be steps, constant:20ms"),

@@ -28,7 +28,7 @@ def _check_fields(names: Any) -> Any:
 
     for name in names:
         if name not in IGNORABLE:
-            raise typer.BadParameter(f"{name!r} is not a field of a step; known are {', '.join(IGNORABLE)}")
+            raise typer.BadParameter(f"is {name!r}, which no step has; must be one of {', '.join(IGNORABLE)}")
     return names
 
 

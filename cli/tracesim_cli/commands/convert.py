@@ -35,7 +35,7 @@ Exit codes:
 
 def _check_paths(paths: Any) -> list[str]:  # Python 3.10: Typer takes no callback of a `list[str]`
     if len(paths) == 1:
-        raise typer.BadParameter(f"OUT is missing: name the file to write after {paths[0]}")
+        raise typer.BadParameter(f"is missing; name the file to write after {paths[0]}", param_hint="OUT")
     return [named(path) for path in paths]
 
 

@@ -11,6 +11,7 @@ import typer
 
 from tracesim.analysis.step_diff import Comparison, StepDiff, diff_steps
 from tracesim.analysis.step_log import LoggedStep, StepLog, open_step_log
+from tracesim.errors import ConfigError
 from tracesim_cli.commands.arguments import Case, Ignore
 from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.exit_codes import ExitCode, with_exit_codes
@@ -57,10 +58,10 @@ def diff(
     A step log is a file that `replay --save-steps` has written, or a golden case.
     """
     if a == b == "-":
-        raise typer.BadParameter("A and B are both standard input; one of them must be a file")
+        raise ConfigError("A and B are both standard input; one of them must be a file")
     logs = [open_step_log(path, case) for path in (a, b)]
     if case is not None and not any(log.case for log in logs):
-        raise typer.BadParameter("neither log is a golden file with cases", param_hint="--case")
+        raise ConfigError("needs a golden file, which has cases; neither A nor B is one", setting="--case")
     comparison = Comparison(logs[0], logs[1], ignore or ())
     found = diff_steps(comparison.pairs(), context)
     display = choose_display(os.environ, sys.stdout)

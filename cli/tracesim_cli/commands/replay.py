@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import typer
-
 from tracesim.analysis.metrics import parse_slo
 from tracesim.config import EngineArgs
 from tracesim.engine.llm_engine import LLMEngine
+from tracesim.errors import ConfigError
 from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.simulator import TraceSimulator
 from tracesim.timing.arrival_process import parse_arrivals
@@ -60,7 +59,7 @@ def replay(
     args = EngineArgs(**given)
     config, clock = args.create_engine_config(), parse_clock(args.clock)
     if time.slo is not None and clock is None:
-        raise typer.BadParameter("needs a clock; choose one with --clock", param_hint="--slo")
+        raise ConfigError("needs a clock; choose one with --clock", setting="--slo")
     slo = None if time.slo is None else parse_slo(time.slo)
     params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
     arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed)
@@ -91,10 +90,10 @@ def _open_expectation(
     if options.expect is None:
         for option, value in (("--ignore", options.ignore), ("--case", options.case)):
             if value:
-                raise typer.BadParameter("needs --expect", param_hint=option)
+                raise ConfigError("needs --expect", setting=option)
         return None
     if options.expect == "-" and "-" in traces:
-        raise typer.BadParameter("must be a file where a trace is standard input", param_hint="--expect")
+        raise ConfigError("must be a file where a trace is standard input", setting="--expect")
     from tracesim_cli.commands.replay_expectation import ExpectationSink
 
     return ExpectationSink(options.expect, options, output_format, prefix_caching=prefix_caching)

@@ -6,11 +6,10 @@ import os
 import sys
 from collections.abc import Iterable
 
-import typer
-
 from tracesim.analysis.step_diff import Comparison, StepDiff, StepMatcher, StepPair
 from tracesim.analysis.step_log import open_step_log, run_log, to_logged_step
 from tracesim.engine.step_records import StepRecord
+from tracesim.errors import ConfigError
 from tracesim_cli.commands.replay_options import ComparisonOptions, OutputFormat
 from tracesim_cli.commands.replay_sinks import RunFigures, Sink, is_for_people, people_stream
 from tracesim_cli.terminal.display import choose_display
@@ -24,7 +23,7 @@ from tracesim_cli.views.diff_view import not_compared, print_diff
 class ExpectationSink(Sink):
     """A step log that the run must equal; it is the left side of the comparison, the run the right.
 
-    Raises StepLogError if the log cannot be read, and BadParameter if `--case` does not fit it.
+    Raises StepLogError if the log cannot be read, and ConfigError if `--case` does not fit it.
     """
 
     def __init__(
@@ -32,7 +31,7 @@ class ExpectationSink(Sink):
     ) -> None:
         expected = open_step_log(path, options.case)
         if options.case is not None and expected.case is None:
-            raise typer.BadParameter(f"{path} is not a golden file and has no cases", param_hint="--case")
+            raise ConfigError(f"needs a golden file, which has cases; {path} is none", setting="--case")
         self._format = output_format
         self._comparison = Comparison(expected, run_log(prefix_caching), options.ignore or ())
         self._matcher = StepMatcher(self._comparison)

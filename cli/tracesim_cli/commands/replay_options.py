@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tracesim.errors import ConfigError
+from tracesim.timing.clock import PER_SECOND, parse_duration
 from tracesim_cli.commands.arguments import Case, Ignore, SkipInvalid, TraceFormat
 from tracesim_cli.commands.option_groups import OptionGroup
 from tracesim_cli.terminal.output_files import is_special
@@ -21,9 +22,13 @@ MAX_DELAY = 3600.0
 """The longest pause after a step, in seconds."""
 
 
-def _check_delay(seconds: float) -> float:
-    if not 0 <= seconds <= MAX_DELAY:
-        raise typer.BadParameter(f"{seconds:g} is not accepted; must be 0 to {MAX_DELAY:g} seconds")
+def _parse_delay(text: str) -> float:
+    try:
+        seconds = parse_duration("delay", text) / PER_SECOND
+    except ConfigError as error:
+        raise typer.BadParameter(error.problem) from None
+    if seconds > MAX_DELAY:
+        raise typer.BadParameter(f"is {text!r}; must be at most {MAX_DELAY:g} seconds")
     return seconds
 
 
@@ -89,7 +94,11 @@ class OutputOptions(OptionGroup):
     ] = "table"
     delay: Annotated[
         float,
-        typer.Option(help="Pause after each step, at most 3600.", metavar="SECONDS", callback=_check_delay),
+        typer.Option(
+            help="Pause after each step, such as 5ms or 0.2 (seconds); at most 3600 seconds.",
+            metavar="DURATION",
+            parser=_parse_delay,
+        ),
     ] = 0.0
     save_steps: Annotated[Path | None, _file_option("Write a JSON step record per line.")] = None
     save_report: Annotated[Path | None, _file_option("Write the JSON report.")] = None

@@ -73,7 +73,7 @@ class ValidationReport:
 def _check_codes(codes: list[str] | None) -> list[str] | None:
     for code in codes or ():
         if code not in ERRORS and code not in WARNINGS:
-            raise typer.BadParameter(f"{code!r} is not a code; known are {', '.join([*ERRORS, *WARNINGS])}")
+            raise typer.BadParameter(f"is {code!r}; must be one of {', '.join([*ERRORS, *WARNINGS])}")
     return codes
 
 

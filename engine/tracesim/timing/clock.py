@@ -19,7 +19,7 @@ from tracesim.requests.batch import Batch
 PER_SECOND: Final = 10**12
 
 _UNITS: Final = {"ps": 1, "ns": 10**3, "us": 10**6, "µs": 10**6, "ms": 10**9, "s": PER_SECOND}
-_DURATION: Final = re.compile(r"(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(?P<unit>ps|ns|us|µs|ms|s)")
+_DURATION: Final = re.compile(r"(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(?P<unit>ps|ns|us|µs|ms|s)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,18 @@ def parse_clock(value: str, name: str = "clock") -> Clock | None:
 
 
 def parse_duration(name: str, value: object) -> int:
-    """Return a duration such as `20ms` in picoseconds. Raises ConfigError, which calls the setting `name`."""
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    picoseconds = float(match["number"]) * _UNITS[match["unit"]] if match else math.inf
+    """Return a duration such as `20ms` in picoseconds; a number without a unit is seconds.
+
+    Raises ConfigError, which calls the setting `name`.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    match = _DURATION.fullmatch(str(value).strip()) if is_number or isinstance(value, str) else None
+    picoseconds = float(match["number"]) * _UNITS[match["unit"] or "s"] if match else math.inf
     if not math.isfinite(picoseconds):
-        raise ConfigError(f"is {value!r}; must be a number and ns, us, ms or s, such as '20ms'", setting=name)
+        raise ConfigError(
+            f"is {value!r}; must be a duration, such as 20ms (ps, ns, us, ms, s), or a number of seconds",
+            setting=name,
+        )
     return round(picoseconds)
 
 

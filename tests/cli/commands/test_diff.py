@@ -188,8 +188,8 @@ def test_a_log_may_come_from_standard_input(tmp_path: Path) -> None:
 def test_wrong_usage_and_a_file_that_is_not_a_step_log(tmp_path: Path) -> None:
     log = saved(tmp_path)
     for arguments, expected in [
-        (("--ignore", "emited"), "'emited' is not a field of a step; known are prefill,"),
-        (("--case", "plain"), "neither log is a golden file with cases"),
+        (("--ignore", "emited"), "--ignore is 'emited', which no step has; must be one of prefill,"),
+        (("--case", "plain"), "--case needs a golden file, which has cases; neither A nor B is one"),
     ]:
         result = run("diff", log, log, *arguments)
         assert result.exit_code == 2
