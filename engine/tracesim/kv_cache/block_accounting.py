@@ -92,7 +92,7 @@ class KVCache:
         chunk: int = 0,
         spare: int = 0,
     ) -> int:
-        """Allocate the blocks of several ticks; return of how many, at most `limit`.
+        """Allocate the blocks of the next ticks; return how many ticks they are enough for, at most `limit`.
 
         Every decode computes one token per tick, and `prefilling`, if given, `chunk` tokens. `spare` blocks
         stay free.
@@ -126,6 +126,7 @@ class KVCache:
         self.release(state)
 
     def _free(self, num_blocks: int) -> None:
+        """Add blocks to the free ones, after noting how few these were."""
         if self.num_free_blocks < self._fewest_free:
             self._fewest_free = self.num_free_blocks
         self.num_free_blocks += num_blocks

@@ -149,7 +149,7 @@ class PrefixCache(KVCache):
         chunk: int = 0,
         spare: int = 0,
     ) -> int:
-        """Allocate the blocks of several ticks; where outputs are known, of those in which none gets full."""
+        """Allocate the blocks of the next ticks; where outputs are known, of those that fill no block."""
         if self._outputs_are_known:
             limit = calendar.ticks_without_block(limit + 1) - 1
         if limit <= 0:
@@ -198,7 +198,7 @@ class PrefixCache(KVCache):
         return num_cached + super().num_blocks_in_use(states) - sum(each.num_cached for each in all_blocks)
 
     def _blocks_of(self, state: RequestState) -> _RequestBlocks:
-        """Return what is kept of a request, from its first look for a prefix until it finishes."""
+        """Return the cached blocks of a request, kept from its first `match_prefix` until it finishes."""
         blocks = self._request_blocks.get(state)
         if blocks is None:
             blocks = self._request_blocks[state] = _RequestBlocks(self._tree.path_of(state.request))

@@ -74,6 +74,7 @@ class TokenBudgetScheduler(BaseScheduler):
             self._schedule_in_order(list(self._running), draft, longest_chunk)
             draft.skipped = [s for s in self._running if s.is_decoding and s not in draft.scheduled]
         else:
+            # Decodes admitted earlier take the free blocks; the last admitted are preempted for the others.
             num_served = 0
             while decoding.num_blocks_needed() - num_served > cache.num_free_blocks:
                 num_served += cache.allocate_all_free()
