@@ -35,6 +35,8 @@ BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
         (["vidur.csv"], "vidur"),
         (["sharegpt.json"], "sharegpt"),
         (["messages.jsonl"], "messages"),
+        (["weka.json"], "weka"),
+        (["tracelab.jsonl"], "tracelab"),
         (["openai_batch.requests.jsonl", "openai_batch.responses.jsonl"], "openai-batch"),
         (["vllm_bench.json"], "vllm-bench"),
     ],

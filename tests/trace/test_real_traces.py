@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 from itertools import islice
 from pathlib import Path
@@ -43,6 +45,39 @@ def test_published_traces_are_read_to_their_end(name: str, count: int, seconds: 
     assert len(records) == count
     assert records[0].arrival_time == 0.0
     assert records[-1].arrival_time == pytest.approx(seconds, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in (FOLDER.parent / "weka").glob("*.json.gz")) or ["absent"]
+)
+def test_sessions_have_the_totals_of_their_files(name: str) -> None:
+    path = FOLDER.parent / "weka" / name
+    session = json.loads(gzip.decompress(path.read_bytes()))
+    totals = session["totals"]
+    requests = [each for each in session["requests"] if each["type"] != "subagent"]
+    nested = [each for agent in session["requests"] for each in agent.get("requests", [])]
+
+    records = read_records([path])
+
+    of_agents = [each for each in records if each.session_id != session["id"]]
+    of_parent = [each for each in records if each.session_id == session["id"]]
+    assert (len(of_parent), len(of_agents)) == (len(requests), len(nested))
+    for part, expected in ((of_parent, "parent"), (of_agents, "subagent"), (records, "combined")):
+        tokens = totals[f"{expected}_tokens"]
+        assert sum(each.input_length or 0 for each in part) == tokens["input"]
+        assert sum(each.output_length or 0 for each in part) == tokens["output"]
+    assert len({each.session_id for each in of_agents}) == totals["subagent_count"]
+    assert {each.hash_block_size for each in records} == {session["block_size"]}
+
+
+def test_rounds_of_tracelab_are_read() -> None:
+    records = read_records([FOLDER.parent / "tracelab" / "round_trace.jsonl.gz"])
+
+    assert len(records) == 19
+    assert len({each.session_id for each in records}) == 2
+    assert [each.id for each in records if each.delay is None] == [
+        each.id for each in records if each.id.endswith("/0")
+    ]
 
 
 def test_what_was_recorded_comes_out_again() -> None:

@@ -21,6 +21,8 @@ _READERS: dict[FormatName, str] = {
     "sharegpt": "ShareGPT",
     "messages": "Messages",
     "openai-batch": "OpenAIBatch",
+    "weka": "Weka",
+    "tracelab": "TraceLab",
     "vllm-bench": "VLLMBench",
 }
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.csv_rows import csv_rows, integer
 from tracesim.trace.formats.interface import Entry
+from tracesim.trace.formats.times import nanoseconds
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, quote
 
 _COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-# The fraction has seven digits; datetime reads at most six.
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
 class Azure:
@@ -103,16 +99,3 @@ class _Rows:
             arrival = (time - earliest) / 1e9
             fields = {"input_length": lengths[0], "output_length": lengths[1], "arrival_time": arrival}
             yield Entry(self._file, line, fields)
-
-
-def nanoseconds(text: str) -> int | None:
-    """Return a time in nanoseconds since 1970, UTC where it names no zone; None if it is no time."""
-    match = _TIME.fullmatch(text.strip())
-    if match is None:
-        return None
-    day, clock, fraction, zone = match.groups()
-    try:
-        time = datetime.fromisoformat(f"{day}T{clock}{zone if zone and zone != 'Z' else '+00:00'}")
-    except ValueError:
-        return None
-    return (time - _EPOCH) // timedelta(seconds=1) * 10**9 + int((fraction or "0").ljust(9, "0"))

@@ -26,6 +26,8 @@ _KEYS: dict[FormatName, tuple[frozenset[str], ...]] = {
     "openai-batch": (frozenset({"custom_id", "body"}), frozenset({"custom_id", "response"})),
     "vllm-bench": (frozenset({"input_lens"}), frozenset({"request_throughput"})),
     "sharegpt": (frozenset({"conversations"}),),
+    "weka": (frozenset({"requests", "block_size"}),),
+    "tracelab": (frozenset({"round_index", "input_tokens_total"}),),
     "mooncake": (
         frozenset({"timestamp", "input_length"}),
         frozenset({"timestamp", "input_tokens"}),

@@ -14,6 +14,8 @@ FormatName = Literal[
     "sharegpt",
     "messages",
     "openai-batch",
+    "weka",
+    "tracelab",
     "vllm-bench",
 ]
 
