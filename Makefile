@@ -34,7 +34,7 @@ docs: $(VENV)/.documentation
 	@$(BIN)/python tools/make_cli_reference.py docs/reference/command-line.md
 	@$(BIN)/tracesim replay sample_traces/rush_hour.csv --engine vllm-v1 --num-gpu-blocks 4000 \
 	    --clock linear:base=6ms,prefill=60us,decode=150us,context=8ns --slo ttft=1s,tpot=50ms \
-	    --format summary --save-html docs/assets/rush_hour.html >/dev/null
+	    --format summary --save-html docs/assets/rush_hour.html --force >/dev/null
 	@$(BIN)/zensical build --clean --strict
 
 svg: $(VENV)/.development

@@ -44,6 +44,7 @@ TraceFormat = Annotated[
     FormatName | None,
     typer.Option("--trace-format", help="Format of the traces; detected from their content by default."),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Skip invalid records.")]
 Ignore = Annotated[
     list[str] | None,

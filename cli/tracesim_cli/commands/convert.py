@@ -6,7 +6,6 @@ import gzip
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, BinaryIO, cast
 
 import typer
@@ -15,9 +14,9 @@ from tracesim.errors import ConfigError, TraceProblem
 from tracesim.trace.formats import FormatName
 from tracesim.trace.reader import read_trace
 from tracesim.trace.writer import record_to_json
-from tracesim_cli.commands.arguments import SkipInvalid, TraceFormat, named
+from tracesim_cli.commands.arguments import Force, SkipInvalid, TraceFormat, named
 from tracesim_cli.terminal.exit_codes import ExitCode, fail, print_message, with_exit_codes
-from tracesim_cli.terminal.output_files import atomic_writer
+from tracesim_cli.terminal.output_files import atomic_writer, refuse_existing
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.text import counted
@@ -51,15 +50,15 @@ def convert(
     ],
     trace_format: TraceFormat = None,
     skip_invalid: SkipInvalid = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT if it exists.")] = False,
+    force: Force = False,
 ) -> None:
     """Write traces of any format as one trace in tracesim's own: JSONL, one request per line.
 
     OUT is written whole or not at all.
     """
     *traces, out = paths
-    if out != "-" and Path(out).is_file() and not force:
-        raise ConfigError(f"{out} exists already; name another file as OUT, or overwrite it with --force")
+    if out != "-":
+        refuse_existing(out, "OUT", force=force)
     num_written = _convert(traces, trace_format, out, skip_invalid=skip_invalid)
     if out != "-":
         typer.echo(f"{visible(out)}: {counted(num_written, 'record')}")

@@ -12,9 +12,9 @@ import typer
 
 from tracesim.errors import ConfigError
 from tracesim.timing.clock import PER_SECOND, parse_duration
-from tracesim_cli.commands.arguments import Case, Ignore, SkipInvalid, TraceFormat
+from tracesim_cli.commands.arguments import Case, Force, Ignore, SkipInvalid, TraceFormat
 from tracesim_cli.commands.option_groups import OptionGroup
-from tracesim_cli.terminal.output_files import is_special
+from tracesim_cli.terminal.output_files import is_special, refuse_existing
 
 OutputFormat = Literal["table", "jsonl", "json", "summary"]
 
@@ -107,6 +107,7 @@ class OutputOptions(OptionGroup):
         Path | None, _file_option("Write a page of charts that opens offline. Needs the extra html.")
     ] = None
     save_perfetto: Annotated[Path | None, _file_option("Write the run for ui.perfetto.dev.")] = None
+    force: Force = False
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """Yield the files to write, each with its option."""
@@ -116,7 +117,7 @@ class OutputOptions(OptionGroup):
                 yield f"--{each.name.replace('_', '-')}", path
 
     def check_files(self, inputs: Sequence[str]) -> None:
-        """Raise ConfigError if a file is also an input or is named twice, or if a package is missing."""
+        """Raise ConfigError if a file is an input, is named twice or exists, or if a package is missing."""
         if self.save_html:
             from tracesim.charts.html import plotly_javascript
 
@@ -132,6 +133,7 @@ class OutputOptions(OptionGroup):
             if target in targets:
                 raise ConfigError(f"{targets[target]} and {option} both name {path}; name different files")
             targets[target] = option
+            refuse_existing(path, option, force=self.force)
 
 
 @dataclass(frozen=True)

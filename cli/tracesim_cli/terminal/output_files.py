@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tracesim.errors import ConfigError
+
 
 @contextmanager
 def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -58,6 +60,15 @@ def is_special(path: str | os.PathLike[str]) -> bool:
         return not stat.S_ISREG(Path(path).stat().st_mode)
     except FileNotFoundError:
         return False
+
+
+def refuse_existing(path: str | os.PathLike[str], name: str, *, force: bool) -> None:
+    """Raise ConfigError if `path` exists and `force` is not given; `name` is its option."""
+    if not force and not is_special(path) and Path(path).exists():
+        raise ConfigError(
+            f"is {os.fspath(path)}, which exists already; name another file, or overwrite it with --force",
+            setting=name,
+        )
 
 
 def _open_beside(temporary: Path, target: Path, given: str | os.PathLike[str]) -> _NamedFile:

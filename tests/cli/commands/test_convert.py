@@ -61,7 +61,7 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     refused = convert(SAMPLES / "milestone.jsonl", out)
 
     assert (refused.exit_code, out.read_text()) == (2, "precious")
-    assert "exists already; name another file as OUT, or overwrite it with --force" in refused.stderr
+    assert f"error: OUT is {out}, which exists already; name another file, or overwrite" in refused.stderr
     assert convert(SAMPLES / "milestone.jsonl", out, "--force").exit_code == 0
     assert convert(out, out, "--force").exit_code == 0
     assert contents(SAMPLES / "milestone.jsonl") == contents(out)

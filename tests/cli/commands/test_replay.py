@@ -157,6 +157,22 @@ def test_a_trace_is_never_overwritten(option: str, tmp_path: Path) -> None:
     assert (2, MILESTONE.read_bytes()) == (result.exit_code, trace.read_bytes())
 
 
+def test_a_file_that_exists_is_overwritten_with_force_alone(tmp_path: Path) -> None:
+    steps, report = tmp_path / "steps.jsonl", tmp_path / "report.json"
+    report.write_text("mine")
+    refused = replay_milestone("--save-steps", steps, "--save-report", report)
+
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        f"tracesim: error: --save-report is {report}, which exists already; name another file, or overwrite "
+        "it with --force\n"
+    )
+    assert (steps.exists(), report.read_text()) == (False, "mine")
+
+    assert replay_milestone("--save-steps", steps, "--save-report", report, "--force").exit_code == 0
+    assert json.loads(report.read_text())["schema"] == "tracesim.report/1"
+
+
 def test_the_summary_counts_what_happened() -> None:
     result = replay_milestone("--format", "summary")
 

@@ -37,4 +37,4 @@ def test_a_file_that_exists_is_not_taken_for_an_option(tmp_path: Path) -> None:
     result = run("convert", MILESTONE, target)
 
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"tracesim: error: {target} ")
+    assert result.stderr.startswith(f"tracesim: error: OUT is {target}, ")

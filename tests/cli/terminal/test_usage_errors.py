@@ -16,7 +16,7 @@ from command_line import run
             "repaly t",
             "there is no command 'repaly'; the commands are replay, validate, ",
         ),
-        ("replay t --formt json", "there is no option --formt; did you mean --format?"),
+        ("replay t --fomat json", "there is no option --fomat; did you mean --format?"),
         ("replay t --warp", "there is no option --warp; see tracesim replay --help"),
         ("--warp replay t", "there is no option --warp; see tracesim --help"),
         ("replay t --limit", "--limit needs a value"),
