@@ -222,6 +222,10 @@ class EngineSettings(SettingsGroup):
         "Prefill a long prompt in chunks, over several steps.",
         {"vllm-v1": True},
     )
+    async_scheduling: bool | None = engine_setting(
+        "Plan a step before the tokens of the step before are known, as `vllm serve` does on a GPU.",
+        {"vllm-v1": False},
+    )
     scheduling_policy: SchedulingPolicy | None = engine_setting(
         "Order of the waiting queue: first come, first served, or by the priority of the requests.",
         {"vllm-v1": "fcfs"},

@@ -73,6 +73,23 @@ def test_a_request_that_can_never_run_is_rejected_everywhere(engine: str, limits
     assert b'"rejected":["never"]' in step_to_json(step)
 
 
+def test_a_rejected_request_neither_starts_nor_ends_the_run() -> None:
+    lengths = {"input_length": 10, "output_length": 5}
+    runs = a_record("runs", arrival_time=1000.0, **lengths)
+    never = [
+        a_record(name, input_length=5000, output_length=5, arrival_time=time)
+        for name, time in (("early", 900.0), ("late", 1100.0))
+    ]
+    engine = an_engine(
+        [never[0], runs, never[1]], clock=parse_clock("constant:1s"), engine="vllm-v0", max_model_len=100
+    )
+    engine.run()
+    metrics = measure_run(engine)
+
+    assert metrics is not None
+    assert (metrics.duration, metrics.request_throughput) == (5.0, 0.2)
+
+
 def test_a_step_without_rejected_requests_does_not_mention_them() -> None:
     step, *_ = steps_of(an_engine([a_record()]))
 

@@ -15,7 +15,7 @@ from tracesim.analysis.step_diff import Comparison, StepDiff, align, diff_steps
 from tracesim.analysis.step_log import GOLDEN_FIELDS, STEP_FIELDS, LoggedStep, StepLog
 from tracesim.errors import ConfigError
 
-LOG_FIELDS = {name: parts for name, parts in STEP_FIELDS.items() if name != "cached"}
+LOG_FIELDS = {name: parts for name, parts in STEP_FIELDS.items() if name not in ("cached", "discarded")}
 
 ids = st.sampled_from(["r1", "r2", "r3"])
 figures = st.integers(0, 9)
@@ -55,7 +55,8 @@ def a_log(steps: Iterable[LoggedStep] = ()) -> StepLog:
 
 
 def a_golden_log(steps: Iterable[LoggedStep] = ()) -> StepLog:
-    return StepLog("golden", GOLDEN_FIELDS, iter(steps), frozenset({"finished", "preempted"}), "case")
+    fields = {name: parts for name, parts in GOLDEN_FIELDS.items() if name != "discarded"}
+    return StepLog("golden", fields, iter(steps), frozenset({"finished", "preempted"}), "case")
 
 
 @given(logs)

@@ -7,11 +7,18 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from factories import an_engine, steps_of
-from golden_cases import ALL, engine_of
-from random_cases import DrawnRequest, drawn_requests, drawn_settings, records_of
-from tracesim import LLMEngine, StepLimitError
+from golden_cases import ALL, ASYNC, engine_of
+from random_cases import (
+    DrawnRequest,
+    drawn_async_settings,
+    drawn_requests,
+    drawn_settings,
+    records_of,
+)
+from tracesim import LLMEngine, StepLimitError, measure_run, parse_clock
 from tracesim.analysis.report import report_requests, summarize
 from tracesim.engine.step_json import step_to_json
 
@@ -20,7 +27,7 @@ def end_of(engine: LLMEngine) -> tuple[Any, ...]:
     return report_requests(engine), summarize(engine), engine.step_number, engine.scheduler.num_free_blocks
 
 
-@pytest.mark.parametrize("case", ALL)
+@pytest.mark.parametrize("case", [*ALL, *ASYNC])
 def test_golden_cases(case: dict[str, Any]) -> None:
     stepped, strided = engine_of(case), engine_of(case)
     steps_of(stepped)
@@ -29,7 +36,7 @@ def test_golden_cases(case: dict[str, Any]) -> None:
     assert end_of(strided) == end_of(stepped)
 
 
-@given(drawn_requests, drawn_settings)
+@given(drawn_requests, drawn_settings | drawn_async_settings)
 def test_random_cases(requests: Sequence[DrawnRequest], settings: dict[str, Any]) -> None:
     stepped, strided = (an_engine(records_of(requests), **settings) for _ in range(2))
     steps_of(stepped)
@@ -66,7 +73,7 @@ def test_outputs_after_strides(requests: Sequence[DrawnRequest], settings: dict[
     assert [strided.step() for _ in outputs[half:]] == outputs[half:]
 
 
-@given(drawn_requests, drawn_settings)
+@given(drawn_requests, drawn_settings | drawn_async_settings)
 def test_written_lines_are_those_of_the_records(
     requests: Sequence[DrawnRequest], settings: dict[str, Any]
 ) -> None:
@@ -75,3 +82,22 @@ def test_written_lines_are_those_of_the_records(
     an_engine(records_of(requests), **settings).run(write=lines.append)
 
     assert lines == [step_to_json(record) for record in records]
+
+
+@given(
+    drawn_requests,
+    drawn_async_settings,
+    st.sampled_from(["constant:20ms", "linear:base=3ms,decode=1ms,context=1us"]),
+)
+def test_asynchronous_times(requests: Sequence[DrawnRequest], settings: dict[str, Any], clock: str) -> None:
+    """Under a clock a stride of asynchronous steps gives every request the times of single steps."""
+    records = [
+        record._replace(arrival_step=0, arrival_time=record.arrival_step * 0.007)
+        for record in records_of(requests)
+    ]
+    stepped, strided = (an_engine(records, clock=parse_clock(clock), **settings) for _ in range(2))
+    steps_of(stepped)
+    strided.run()
+
+    assert report_requests(strided) == report_requests(stepped)
+    assert measure_run(strided) == measure_run(stepped)

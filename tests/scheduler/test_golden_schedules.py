@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
-from golden_cases import ALL, run_as_golden, with_batches
+from golden_cases import ALL, ASYNC, busy_steps, run_as_golden, run_as_golden_async, with_batches
 
 
 @pytest.mark.parametrize("case", ALL)
 def test_golden_schedule(case: dict[str, Any]) -> None:
     assert run_as_golden(case) == with_batches(case)
+
+
+@pytest.mark.parametrize("case", ASYNC)
+def test_golden_asynchronous_schedule(case: dict[str, Any]) -> None:
+    assert run_as_golden_async(case) == busy_steps(case)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -42,6 +43,40 @@ def engine_of(case: dict[str, Any]) -> LLMEngine:
         for request in case["requests"]
     ]
     return an_engine(records, engine=case["engine"], **settings)
+
+
+def run_as_golden_async(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run a case with asynchronous scheduling and return its steps in the form of the golden file."""
+    engine = engine_of(case)
+    steps: list[dict[str, Any]] = []
+
+    def note(record: StepRecord) -> None:
+        batch = sorted(
+            [*record.prefill, *record.decode], key=lambda entry: engine.requests[entry.id].state.admission
+        )
+        assert record.launched is not None
+        steps.append(
+            {
+                "step": record.step,
+                "scheduled": [[entry.id, entry.computed, entry.tokens] for entry in batch],
+                "preempted": sorted(record.preempted),
+                "launched": asdict(record.launched),
+                "emitted": [token.id for token in record.emitted],
+                "finished": {request.id: request.finish_reason for request in record.finished},
+                "discarded": record.discarded,
+                "running": [state.id for state in engine.scheduler.running],
+                "waiting": record.waiting,
+                "free_blocks": record.free_blocks,
+            }
+        )
+
+    engine.run(note)
+    return steps
+
+
+def busy_steps(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the steps of a case in which something was scheduled, finished or preempted."""
+    return [step for step in case["steps"] if step["scheduled"] or step["finished"] or step["preempted"]]
 
 
 def run_as_golden(case: dict[str, Any]) -> list[dict[str, Any]]:
@@ -89,3 +124,5 @@ def with_batches(case: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 ALL = [*cases("v0.jsonl.gz"), *cases("v1.jsonl.gz"), *cases("v1_victims.jsonl.gz")]
+
+ASYNC = cases("v1_async.jsonl.gz")

@@ -60,6 +60,8 @@ drawn_settings = st.one_of(
     st.fixed_dictionaries(vllm_v1_settings),
 )
 
+drawn_async_settings = st.fixed_dictionaries({**vllm_v1_settings, "async_scheduling": st.just(True)})
+
 
 def records_of(requests: Sequence[DrawnRequest]) -> list[TraceRecord]:
     """Return records whose prompts, and whose responses, are prefixes of one text: prefixes are shared."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracesim.analysis.metrics import parse_slo
-from tracesim.config import EngineArgs
+from tracesim.config import EngineArgs, EngineConfig
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.errors import ConfigError
 from tracesim.responses.sampling_params import SamplingParams
@@ -63,9 +63,7 @@ def replay(
     slo = None if time.slo is None else parse_slo(time.slo)
     params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
     arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed)
-    expectation = _open_expectation(
-        comparison, traces, output.output_format, prefix_caching=bool(config.enable_prefix_caching)
-    )
+    expectation = _open_expectation(comparison, traces, output.output_format, config=config)
     output.check_files([*traces, args.clock, *([comparison.expect] if comparison.expect else [])])
 
     simulator = TraceSimulator([], LazyTokenizer(args.tokenizer), eos_step=args.eos_step)
@@ -84,7 +82,7 @@ def replay(
 
 
 def _open_expectation(
-    options: ComparisonOptions, traces: Sequence[str], output_format: OutputFormat, *, prefix_caching: bool
+    options: ComparisonOptions, traces: Sequence[str], output_format: OutputFormat, *, config: EngineConfig
 ) -> Sink | None:
     """Return what the steps are compared with; None without `--expect`, which the other options need."""
     if options.expect is None:
@@ -96,4 +94,4 @@ def _open_expectation(
         raise ConfigError("must be a file where a trace is standard input", setting="--expect")
     from tracesim_cli.commands.replay_expectation import ExpectationSink
 
-    return ExpectationSink(options.expect, options, output_format, prefix_caching=prefix_caching)
+    return ExpectationSink(options.expect, options, output_format, config=config)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from tracesim.analysis.step_diff import Comparison, StepDiff, StepMatcher, StepPair
 from tracesim.analysis.step_log import open_step_log, run_log, to_logged_step
+from tracesim.config import EngineConfig
 from tracesim.engine.step_records import StepRecord
 from tracesim.errors import ConfigError
 from tracesim_cli.commands.replay_options import ComparisonOptions, OutputFormat
@@ -27,13 +28,13 @@ class ExpectationSink(Sink):
     """
 
     def __init__(
-        self, path: str, options: ComparisonOptions, output_format: OutputFormat, *, prefix_caching: bool
+        self, path: str, options: ComparisonOptions, output_format: OutputFormat, *, config: EngineConfig
     ) -> None:
         expected = open_step_log(path, options.case)
         if options.case is not None and expected.case is None:
             raise ConfigError(f"needs a golden file, which has cases; {path} is none", setting="--case")
         self._format = output_format
-        self._comparison = Comparison(expected, run_log(prefix_caching), options.ignore or ())
+        self._comparison = Comparison(expected, run_log(config), options.ignore or ())
         self._matcher = StepMatcher(self._comparison)
         self._diff = StepDiff()
 

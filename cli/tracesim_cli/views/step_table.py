@@ -27,6 +27,7 @@ r1:8     prefill of 8 tokens of request r1
 r1:8@16  prefill of 8 tokens, after 16 tokens that were computed before
 r1:8~16  prefill of 8 tokens, after 16 tokens from the prefix cache
 r1 "a"   token that r1 emits: its text, its id where there is no text, or · where only lengths are known
+r1!      decode of r1 in vain: its end was not known yet (asynchronous scheduling)
 +1       one more entry that does not fit in the column"""
 """The signs in the table of steps, for the help of a command."""
 
@@ -143,7 +144,8 @@ def _items(record: StepRecord, field: str, preempted: str = "") -> Iterator[Item
             yield _item(prefill.id, "", f":{prefill.tokens}{before}", "cyan")
     elif field == "decode":
         for decode in record.decode:
-            yield _item(decode.id, "dim")
+            is_discarded = record.discarded and decode.id in record.discarded
+            yield _item(decode.id, "dim", "!" if is_discarded else "", "yellow")
     elif field == "emitted":
         for token in record.emitted:
             text = quoted(token.text) if token.text is not None else token.token_id

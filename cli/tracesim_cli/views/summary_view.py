@@ -103,6 +103,8 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
     yield "prefill batch", [(_batch_sizes(summary.prefill_batch), "")]
     yield "decode batch", [(_batch_sizes(summary.decode_batch), "")]
     yield "preemptions", [(f"{summary.preemptions:,}", "red" if summary.preemptions else "")]
+    if summary.discarded_tokens is not None:
+        yield "discarded", [(counted(summary.discarded_tokens, "token"), "")]
     if summary.peak_kv_cache_usage is not None:
         yield "peak KV cache usage", [(f"{summary.peak_kv_cache_usage:.1%}", "")]
     if summary.cached_tokens is not None:

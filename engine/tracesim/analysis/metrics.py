@@ -122,6 +122,7 @@ def latency_of(times: RequestTimes, output_tokens: int) -> RequestLatency:
 def measure(
     timekeeper: Timekeeper,
     requests: Sequence[tuple[RequestTimes, int]],
+    duration: int,
     *,
     prompt_tokens: int,
     output_tokens: int,
@@ -129,12 +130,12 @@ def measure(
 ) -> Metrics:
     """Return the metrics of a run from the requests that finished, each with its output tokens.
 
-    `prompt_tokens` and `output_tokens` count the tokens of all requests.
+    `duration` is in picoseconds; `prompt_tokens` and `output_tokens` count the tokens of all requests.
     """
-    duration = (timekeeper.now - timekeeper.start) / PER_SECOND
+    seconds = duration / PER_SECOND
 
     def a_second(count: float) -> float:
-        return count / duration if duration else 0.0
+        return count / seconds if seconds else 0.0
 
     ttft: list[float] = []
     tpot: list[float] = []
@@ -150,7 +151,7 @@ def measure(
             if tokens > 1:
                 tpot.append((last - first) / (tokens - 1))
     return Metrics(
-        duration=duration,
+        duration=seconds,
         request_throughput=a_second(len(requests)),
         output_token_throughput=a_second(output_tokens),
         total_token_throughput=a_second(prompt_tokens + output_tokens),

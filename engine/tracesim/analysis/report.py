@@ -67,6 +67,7 @@ class BatchSizes:
 class Summary:
     """The main figures of a run. `steps` counts the steps that did something, without idle ones.
 
+    `discarded_tokens` were computed in vain by asynchronous scheduling; None without it.
     `finished` counts requests by their reason, `rejected` those that could never run, whose tokens are not
     counted.
 
@@ -88,6 +89,7 @@ class Summary:
     preemptions: int
     rejected: int = 0
     peak_kv_cache_usage: float | None = None
+    discarded_tokens: int | None = None
     cached_tokens: int | None = None
     prefix_cache_hit_rate: float | None = None
 
@@ -125,8 +127,17 @@ def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
         output_tokens += progress.state.num_output_tokens
         if progress.finish_reason is not None and not progress.is_rejected:
             prompt_tokens += progress.request.num_prompt_tokens
+    # The run lasts from the first arrival of a request that can run to the end of the last step that counts.
+    arrivals = [
+        timekeeper.requests[request_id].arrived
+        for request_id, progress in engine.requests.items()
+        if request_id in timekeeper.requests and not progress.is_rejected
+    ]
+    duration = max(0, timekeeper.end - min(arrivals, default=timekeeper.end))
     done = times_of_finished(engine, timekeeper)
-    return measure(timekeeper, done, prompt_tokens=prompt_tokens, output_tokens=output_tokens, slo=slo)
+    return measure(
+        timekeeper, done, duration, prompt_tokens=prompt_tokens, output_tokens=output_tokens, slo=slo
+    )
 
 
 def times_of_finished(engine: LLMEngine, timekeeper: Timekeeper) -> list[tuple[RequestTimes, int]]:
@@ -164,6 +175,7 @@ def summarize(engine: LLMEngine) -> Summary:
         decode_batch=_batch(counts.decode_requests, counts.decode_steps, counts.largest_decode),
         preemptions=sum(request.state.num_preemptions for request in requests),
         peak_kv_cache_usage=None if peak is None else round(peak, 4),
+        discarded_tokens=counts.discarded_tokens if engine.config.async_scheduling else None,
         cached_tokens=cached,
         prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
     )

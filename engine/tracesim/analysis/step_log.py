@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from tracesim.config import EngineConfig
 from tracesim.engine.step_json import STEP_SCHEMA
 from tracesim.engine.step_records import StepRecord
 from tracesim.errors import StepLogError, TraceProblem
@@ -33,15 +34,15 @@ _ENTRIES = {
     "emitted": {"id": _TEXT, "token_id": _INTEGER | _NONE, "text": _TEXT | _NONE},
     "finished": {"id": _TEXT, "finish_reason": _TEXT, "stop_reason": _TEXT | _NONE},
 }
-_IDS = ("preempted",)
+_IDS = ("preempted", "discarded")
 _NUMBERS = {"running": _INTEGER, "waiting": _INTEGER, "free_blocks": _INTEGER | _NONE}
-_OPTIONAL = frozenset({"cached"})
+_OPTIONAL = frozenset({"cached", "discarded"})
 
 STEP_FIELDS: dict[str, tuple[str, ...]] = {
     **{name: tuple(entry) for name, entry in _ENTRIES.items()},
     **dict.fromkeys([*_IDS, *_NUMBERS], ()),
 }
-"""The fields of a step record; `cached` exists only with prefix caching."""
+"""The fields of a step record; `cached` needs prefix caching, `discarded` asynchronous scheduling."""
 
 GOLDEN_FIELDS: dict[str, tuple[str, ...]] = {
     "prefill": tuple(_BATCH),
@@ -50,6 +51,7 @@ GOLDEN_FIELDS: dict[str, tuple[str, ...]] = {
     "emitted": ("id",),
     "finished": ("id", "finish_reason"),
     "preempted": (),
+    "discarded": (),
     "running": (),
     "running_ids": (),
     "waiting": (),
@@ -105,13 +107,16 @@ def open_step_log(path: str | os.PathLike[str], case: str | None = None) -> Step
         message = f"is neither a step record ({STEP_SCHEMA}, which --save-steps writes) nor a golden case"
         raise StepLogError(name, line, message)
     line, value = _chosen(name, chain([first], objects), case)
-    return StepLog(name, GOLDEN_FIELDS, _golden(name, line, value), _GOLDEN_UNORDERED, value["name"])
+    steps = value["steps"]
+    is_async = isinstance(steps, list) and steps and isinstance(steps[0], dict) and "discarded" in steps[0]
+    fields = {field: parts for field, parts in GOLDEN_FIELDS.items() if is_async or field != "discarded"}
+    return StepLog(name, fields, _golden(name, line, value), _GOLDEN_UNORDERED, value["name"])
 
 
-def run_log(prefix_caching: bool) -> StepLog:
+def run_log(config: EngineConfig) -> StepLog:
     """Return the log of a run that is still to happen: its steps come from `to_logged_step`, one by one."""
-    missing = frozenset() if prefix_caching else _OPTIONAL
-    fields = {field: parts for field, parts in STEP_FIELDS.items() if field not in missing}
+    optional = {"cached": config.enable_prefix_caching, "discarded": config.async_scheduling}
+    fields = {field: parts for field, parts in STEP_FIELDS.items() if optional.get(field, True)}
     return StepLog("this run", fields, iter(()))
 
 
@@ -119,9 +124,10 @@ def to_logged_step(record: StepRecord) -> LoggedStep:
     """Return a step record as a step of a log."""
     fields = orjson.loads(orjson.dumps(record))
     # Steps are compared, not how long they take; "rejected" repeats a part of "finished".
-    del fields["start"], fields["duration"], fields["rejected"]
-    if record.cached is None:
-        del fields["cached"]
+    del fields["start"], fields["duration"], fields["rejected"], fields["launched"]
+    for name in _OPTIONAL:
+        if fields[name] is None:
+            del fields[name]
     return LoggedStep(record.step, fields)
 
 
@@ -259,6 +265,7 @@ def _outcome(step: dict[str, Any]) -> dict[str, Any]:
             {"id": request_id, "finish_reason": why} for request_id, why in step["finished"].items()
         ],
         "preempted": list(step["preempted"]),
+        **({"discarded": step["discarded"]} if "discarded" in step else {}),
         "running": len(step["running"]),
         "running_ids": list(step["running"]),
         "waiting": step["waiting"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -20,6 +21,7 @@ from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.simulator import SimulatedToken, TraceSimulator
 from tracesim.scheduler import StepPlan, make_scheduler
 from tracesim.timing.arrival_process import ArrivalProcess, ArrivalTimes, parse_arrivals
+from tracesim.timing.async_timekeeper import AsyncTimekeeper
 from tracesim.timing.clock import Clock, parse_clock
 from tracesim.timing.timekeeper import StepCounter, Timekeeper
 from tracesim.tokenizers.loading import load_tokenizer
@@ -62,7 +64,8 @@ class LLMEngine:
         self.requests: dict[str, RequestProgress] = {}
         self.counts = RunCounts()
         self._params = params
-        self.timekeeper = None if clock is None else Timekeeper(clock)
+        timekeeper_type = AsyncTimekeeper if config.async_scheduling else Timekeeper
+        self.timekeeper = None if clock is None else timekeeper_type(clock)
         self._time = self.timekeeper or StepCounter()
         self._arrival_times = ArrivalTimes(process, has_clock=clock is not None)
         self._arrivals: ArrivalQueue = (
@@ -72,6 +75,7 @@ class LLMEngine:
         self._num_unfinished = 0
         self._last_decode_step = -1
         self._simulator_is_behind = False
+        self._emissions: deque[list[SimulatedToken]] = deque()
 
     @classmethod
     def from_engine_args(cls, args: EngineArgs) -> LLMEngine:
@@ -171,6 +175,8 @@ class LLMEngine:
     def step(self) -> list[RequestOutput]:
         """Run one step; return the requests that emitted or finished in it, in the scheduler's order.
 
+        With asynchronous scheduling the output is that of the step before, whose tokens come after this plan.
+
         If no request runs or waits, time jumps to the next arrival first. Raises StalledError if the
         schedule can never move again.
         """
@@ -178,10 +184,14 @@ class LLMEngine:
             return []
         self._admit_arrivals()
         plan = self.scheduler.schedule()
-        emitted = self._simulate(plan)
+        self._emissions.append(self._simulate(plan))
         finished = self._update(plan)
-        moved = dict.fromkeys([token.request_id for token in emitted] + [state.id for state in finished])
-        return [output_of(self.requests[request_id]) for request_id in moved]
+        if len(self._emissions) <= self.scheduler.plans_ahead:
+            return []
+        moved = {token.request_id: token.position + 1 for token in self._emissions.popleft()}
+        for state in finished:
+            moved.setdefault(state.id, state.num_output_tokens)
+        return [output_of(self.requests[request_id], num_tokens) for request_id, num_tokens in moved.items()]
 
     def run(
         self,
@@ -213,19 +223,30 @@ class LLMEngine:
                 raise StepLimitError(f"{unfinished} are unfinished after {max_steps} steps")
             self._admit_arrivals()
             if observer is not None:
-                number, plan = self.step_number, self.scheduler.schedule()
-                observer.on_plan(plan)
-                finished = self._update(plan)
-                observer.on_update(number, plan, finished, self._time.last_step)
+                self._step(observer)
             elif self._take_stride(steps_left):
                 self._update(self.scheduler.schedule())
+        if self.scheduler.awaits_output:  # the last batch was computed in vain
+            if observer is not None:
+                self._step(observer)
+            else:
+                self._update(self.scheduler.schedule())
+
+    def _step(self, observer: StepObserver) -> None:
+        """Run one step that `observer` follows."""
+        plan = self.scheduler.schedule()
+        observer.on_plan(self.step_number, plan)
+        finished = self._update(plan)
+        observer.on_update(plan, finished, self._time.last_step)
 
     def _admit_arrivals(self) -> None:
         """Pass arrived requests to the scheduler; if it has none, jump to the next arrival first."""
         next_time = self._arrivals.next_time
         if next_time is None:
             return
-        if next_time > self._time.now and not self.scheduler.running and not self.scheduler.num_waiting:
+        scheduler = self.scheduler
+        is_idle = not scheduler.running and not scheduler.num_waiting and not scheduler.awaits_output
+        if next_time > self._time.now and is_idle:
             self.step_number += self._time.skip_to(next_time)
         if next_time <= self._time.now:
             for state in self._arrivals.pop_due(self._time.now):
@@ -261,7 +282,7 @@ class LLMEngine:
 
     def _update(self, plan: StepPlan) -> list[RequestState]:
         """Let the step of a plan happen; return who finished in it."""
-        if not plan:
+        if not plan and not self.scheduler.awaits_output:
             raise StalledError(
                 f"step {self.step_number} does nothing, although {self.scheduler.num_waiting} requests wait "
                 f"and {self.scheduler.num_free_blocks} blocks are free: a bug in the scheduler"
@@ -273,7 +294,8 @@ class LLMEngine:
             self.requests[state.id].preempted_after(self._last_decode_step)
         for state in plan.sampled:
             self.requests[state.id].sampled_at(self.step_number)
-        self._count(1, len(plan.prefill), plan.num_decodes, finished)
+        self.counts.discarded_tokens += len(plan.discarded)
+        self._count(1 if plan else 0, len(plan.prefill), plan.num_decodes, finished)
         return finished
 
     def _count(
@@ -281,13 +303,13 @@ class LLMEngine:
     ) -> None:
         """Count steps that had the same batch, and note who finished in the last of them."""
         self.counts.add(num_prefills, num_decodes, steps)
-        self.step_number += steps
+        self.step_number += steps or 1  # an empty plan is a step, too, but nothing happens in it
         last = self.step_number - 1
         if num_decodes:
             self._last_decode_step = last
         if finished:
             for state in finished:
-                self.requests[state.id].finish_at(last)
+                self.requests[state.id].finish_at(last - self.scheduler.plans_ahead)
             self._num_unfinished -= len(finished)
             self._arrivals.on_finish(finished)
 
@@ -317,6 +339,7 @@ class LLMEngine:
             output_token_ids=response.token_ids if self._prefix_caching else None,
             hash_ids=record.hash_ids if self._prefix_caching else None,
             hash_block_size=record.hash_block_size or DEFAULT_HASH_BLOCK_SIZE,
+            ends_late=bool(self.config.async_scheduling) and not response.reaches_limit,
         )
         self.scheduler.check(request)
         self.simulator.adopt(request_id, response)

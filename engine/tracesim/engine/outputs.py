@@ -81,15 +81,15 @@ class RequestOutput(_LazyFields):
         self._compute_later(prompt_token_ids=lambda: None if prompt_tokens is None else list(prompt_tokens))
 
 
-def output_of(progress: RequestProgress) -> RequestOutput:
-    """Return the output of a request as it stands now."""
+def output_of(progress: RequestProgress, num_tokens: int) -> RequestOutput:
+    """Return the output of a request as it stands after `num_tokens` output tokens."""
     request = progress.request
     completion = CompletionOutput(
         index=0,
         finish_reason=progress.vllm_finish_reason,
         stop_reason=progress.stop_reason,
         response=progress.response,
-        num_tokens=progress.state.num_output_tokens,
+        num_tokens=num_tokens,
     )
     return RequestOutput(
         request.id, progress.prompt, request.prompt_token_ids, [completion], completion.finished()

@@ -67,7 +67,7 @@ class RunCounts:
     """Counts over the steps in which something happened; idle steps are not among them.
 
     `prefill_requests` and `decode_requests` are sums over steps, `largest_prefill` and `largest_decode` the
-    most requests in one step.
+    most requests in one step. `discarded_tokens` were computed in vain by asynchronous scheduling.
     """
 
     steps: int = 0
@@ -77,6 +77,7 @@ class RunCounts:
     decode_requests: int = 0
     largest_prefill: int = 0
     largest_decode: int = 0
+    discarded_tokens: int = 0
 
     def add(self, num_prefills: int, num_decodes: int, steps: int) -> None:
         """Count `steps` steps, each with `num_prefills` and `num_decodes` requests in its batch."""

@@ -19,8 +19,8 @@ STEP_SCHEMA: Final = "tracesim.step/1"
 def step_to_json(record: StepRecord) -> bytes:
     """Return a step record as one line of JSON.
 
-    It has no `cached` without prefix caching, no `rejected` if no request was rejected in the step, and no
-    `start` and `duration` without a clock.
+    It has no `cached` without prefix caching, no `rejected` if no request was rejected in the step, no
+    `discarded` and `launched` without asynchronous scheduling, and no `start` and `duration` without a clock.
     """
     line: dict[str, object] = {
         "schema": STEP_SCHEMA,
@@ -36,6 +36,9 @@ def step_to_json(record: StepRecord) -> bytes:
     }
     if record.cached is not None:
         line["cached"] = record.cached
+    if record.launched is not None:
+        line["discarded"] = record.discarded
+        line["launched"] = record.launched
     if record.rejected:
         line["rejected"] = record.rejected
     if record.start is not None:
@@ -67,8 +70,8 @@ class StepWriter(StepRecorder):
         for state in scheduler.running:
             self._encode(state)
 
-    def on_plan(self, plan: StepPlan) -> None:
-        """Encode what the step computes and emits, before the scheduler updates its counters."""
+    def _batch_of(self, plan: StepPlan) -> tuple[Any, Any, Any]:
+        """Return what a step computes and emits, encoded."""
         for entry in (*plan.prefill, *plan.decode):
             if entry.state not in self._entry_starts:
                 self._encode(entry.state)
@@ -79,19 +82,19 @@ class StepWriter(StepRecorder):
             calendar = decoding[0].calendar
             assert calendar is not None, f"{decoding[0]!r} does not decode"
             tick = calendar.tick
-            self._decode = _json_list(
+            decode = _json_list(
                 [f'{starts[s]}{s.num_tokens + tick - s.joined_at - 1},"tokens":1}}' for s in decoding]
             )
         else:
-            self._decode = self._entries(self._scheduler.decode_batch(plan))
-        self._prefill = self._entries(plan.prefill)
-        self._emitted = _json_list(map(next, map(self._tokens_left.__getitem__, plan.emitting(decoding))))
+            decode = self._entries(self._scheduler.decode_batch(plan))
+        emitted = _json_list(map(next, map(self._tokens_left.__getitem__, plan.emitting(decoding))))
+        return self._entries(plan.prefill), decode, emitted
 
     def on_update(
-        self, number: int, plan: StepPlan, finished: Sequence[RequestState], time: tuple[int, int] | None
+        self, plan: StepPlan, finished: Sequence[RequestState], time: tuple[int, int] | None
     ) -> None:
-        """Write the line of step `number`."""
-        super().on_update(number, plan, finished, time)
+        """Write the line of the step whose output was taken in."""
+        super().on_update(plan, finished, time)
         for state in finished:
             self._entry_starts.pop(state, None)
             self._tokens_left.pop(state, None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tracesim.engine.progress import RequestProgress
 from tracesim.requests.request import RequestState
@@ -52,13 +53,25 @@ class FinishedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class LaunchedFigures:
+    """Requests and free blocks (None if unlimited) right after a step was planned."""
+
+    running: int
+    waiting: int
+    free_blocks: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     """Everything that one engine step did; lists are in the scheduler's order.
 
     `running`, `waiting` (both count requests) and `free_blocks` (None if unlimited) are taken after the step.
     `cached` is None without prefix caching, `start` and `duration`, in seconds, without a clock. `rejected`
     has the ids of the `finished` requests that could never run, for which vLLM gives the reason "length".
-    Its JSON is a public format, documented as `tracesim.step/1`.
+    With asynchronous scheduling `discarded` has the ids of requests that were computed in vain, as their end
+    was not known yet, and `launched` the figures right after the step was planned; both are None otherwise.
+    The figures after the step are then those right after its output was taken in, when the next step is
+    planned already. The JSON of a record is a public format, documented as `tracesim.step/1`.
     """
 
     step: int
@@ -72,6 +85,8 @@ class StepRecord:
     free_blocks: int | None
     cached: Sequence[CachedTokens] | None = None
     rejected: Sequence[str] = ()
+    discarded: Sequence[str] | None = None
+    launched: LaunchedFigures | None = None
     start: float | None = None
     duration: float | None = None
 
@@ -79,15 +94,28 @@ class StepRecord:
 class StepObserver(Protocol):
     """Follows an engine step by step, from both sides of `Scheduler.update`."""
 
-    def on_plan(self, plan: StepPlan) -> None:
-        """Note what the step computes and emits, before the scheduler updates its counters."""
+    def on_plan(self, number: int, plan: StepPlan) -> None:
+        """Note what step `number` computes and emits, before the scheduler updates its counters."""
         ...
 
     def on_update(
-        self, number: int, plan: StepPlan, finished: Sequence[RequestState], time: tuple[int, int] | None
+        self, plan: StepPlan, finished: Sequence[RequestState], time: tuple[int, int] | None
     ) -> None:
-        """Note the rest of step `number`; `time` is its start and duration in picoseconds, with a clock."""
+        """Note the step's `time`, its start and duration in picoseconds, and who `finished` in an output."""
         ...
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A step whose output was not taken in yet: its plan, and what had to be noted before the update."""
+
+    number: int
+    plan: StepPlan
+    prefill: Any
+    decode: Any
+    emitted: Any
+    launched: LaunchedFigures | None
+    time: tuple[int, int] | None = None
 
 
 class StepRecorder:
@@ -105,32 +133,37 @@ class StepRecorder:
         self._scheduler = scheduler
         self._requests = requests
         self._prefix_caching = prefix_caching
-        self._prefill: list[ScheduledTokens] = []
-        self._decode: list[ScheduledTokens] = []
-        self._emitted: list[EmittedToken] = []
+        self._drafts: deque[_Draft] = deque()
 
-    def on_plan(self, plan: StepPlan) -> None:
-        """Note what the step computes and emits, before the scheduler updates its counters."""
-        self._prefill = _scheduled(plan.prefill)
-        self._decode = _scheduled(self._scheduler.decode_batch(plan))
-        self._emitted = []
-        for state in plan.emitting(self._scheduler.decoding_requests(plan)):
-            response, position = self._requests[state.id].response, state.num_output_tokens
-            self._emitted.append(
-                EmittedToken(state.id, response.token_id(position), response.piece(position))
+    def on_plan(self, number: int, plan: StepPlan) -> None:
+        """Note what step `number` computes and emits, before the scheduler updates its counters."""
+        if not plan:
+            return
+        scheduler = self._scheduler
+        launched = None
+        if scheduler.plans_ahead:
+            launched = LaunchedFigures(
+                len(scheduler.running), scheduler.num_waiting, scheduler.num_free_blocks
             )
+        self._drafts.append(_Draft(number, plan, *self._batch_of(plan), launched))
 
     def on_update(
-        self, number: int, plan: StepPlan, finished: Sequence[RequestState], time: tuple[int, int] | None
+        self, plan: StepPlan, finished: Sequence[RequestState], time: tuple[int, int] | None
     ) -> None:
-        """Note the rest of step `number`, and call `on_step` with its record."""
+        """Note the step's time; call `on_step` with the record of the step whose output was taken in."""
+        if plan:
+            self._drafts[-1].time = time
+        if not self._drafts or (plan and len(self._drafts) <= self._scheduler.plans_ahead):
+            return
+        draft = self._drafts.popleft()
+        plan, time = draft.plan, draft.time
         ends = [self._requests[state.id] for state in finished]
         cached = [CachedTokens(state.id, tokens) for state, tokens in plan.cached]
         record = StepRecord(
-            step=number,
-            prefill=self._prefill,
-            decode=self._decode,
-            emitted=self._emitted,
+            step=draft.number,
+            prefill=draft.prefill,
+            decode=draft.decode,
+            emitted=draft.emitted,
             finished=[FinishedRequest(e.request.id, e.vllm_finish_reason or "", e.stop_reason) for e in ends],
             preempted=[state.id for state in plan.preempted],
             running=len(self._scheduler.running),
@@ -138,10 +171,20 @@ class StepRecorder:
             free_blocks=self._scheduler.num_free_blocks,
             cached=cached if self._prefix_caching else None,
             rejected=[each.request.id for each in ends if each.is_rejected],
+            discarded=None if draft.launched is None else [state.id for state in plan.discarded],
+            launched=draft.launched,
             start=None if time is None else time[0] / PER_SECOND,
             duration=None if time is None else time[1] / PER_SECOND,
         )
         self._on_step(record)
+
+    def _batch_of(self, plan: StepPlan) -> tuple[Any, Any, Any]:
+        """Return the prefill entries, the decode entries and the emitted tokens of a step."""
+        emitted = []
+        for state in plan.emitting(self._scheduler.decoding_requests(plan)):
+            response, position = self._requests[state.id].response, state.num_output_tokens
+            emitted.append(EmittedToken(state.id, response.token_id(position), response.piece(position)))
+        return _scheduled(plan.prefill), _scheduled(self._scheduler.decode_batch(plan)), emitted
 
 
 def _scheduled(batch: Sequence[BatchEntry]) -> list[ScheduledTokens]:

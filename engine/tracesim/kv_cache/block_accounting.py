@@ -117,13 +117,16 @@ class KVCache:
         self.num_free_blocks -= blocks
         return limit
 
-    def release(self, state: RequestState, num_scheduled: int = 0) -> None:
-        """Free the blocks of a request, also those for `num_scheduled` tokens that were not computed yet."""
+    def release(self, state: RequestState, num_scheduled: int = 0, num_known: int | None = None) -> None:
+        """Free the blocks of a request, also those for `num_scheduled` tokens that were not computed yet.
+
+        Only blocks that the first `num_known` tokens fill can stay cached; None means all computed ones.
+        """
         self._free(self.blocks_for(state.num_computed_tokens + num_scheduled))
 
-    def finish(self, state: RequestState) -> None:
-        """Free the blocks of a request that will not run again."""
-        self.release(state)
+    def finish(self, state: RequestState, num_scheduled: int = 0, num_known: int | None = None) -> None:
+        """Free the blocks of a request that will not run again; see `release`."""
+        self.release(state, num_scheduled, num_known)
 
     def _free(self, num_blocks: int) -> None:
         """Add blocks to the free ones, after noting how few these were."""

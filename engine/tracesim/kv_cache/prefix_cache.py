@@ -130,16 +130,14 @@ class PrefixCache(KVCache):
         if not super().try_allocate(state, num_tokens):
             return False
         self._evict()
-        self._insert(state, num_tokens)
+        self._insert(state, self._num_insertable(state, num_tokens))
         return True
 
     def allocate_decodes(self, calendar: DecodeCalendar, num_served: int = 0) -> None:
         """Allocate blocks for all decodes. Output blocks that equal no others are inserted when released."""
         super().allocate_decodes(calendar, num_served)
         self._evict()
-        if self._outputs_are_known:
-            for state in calendar.requests_needing_block(1):
-                self._insert(state, state.current_num_tokens)
+        self._insert_outputs(calendar)
 
     def allocate_ticks(
         self,
@@ -151,7 +149,7 @@ class PrefixCache(KVCache):
     ) -> int:
         """Allocate the blocks of the next ticks; where outputs are known, of those that fill no block."""
         if self._outputs_are_known:
-            limit = calendar.ticks_without_block(limit + 1) - 1
+            limit = self._ticks_without_insertion(calendar, limit)
         if limit <= 0:
             return 0
         ticks = super().allocate_ticks(calendar, limit, prefilling, chunk, spare)
@@ -166,10 +164,10 @@ class PrefixCache(KVCache):
         self._evict()
         return allocated
 
-    def release(self, state: RequestState, num_scheduled: int = 0) -> None:
+    def release(self, state: RequestState, num_scheduled: int = 0, num_known: int | None = None) -> None:
         """Release a request's blocks: those that no other one holds are free, and full ones stay cached."""
         num_tokens = state.num_computed_tokens + num_scheduled
-        self._insert(state, num_tokens)
+        self._insert(state, num_tokens if num_known is None else min(num_tokens, num_known))
         blocks = self._blocks_of(state)
         self._num_releases += 1
         num_still_in_use = 0
@@ -185,9 +183,9 @@ class PrefixCache(KVCache):
         blocks.num_cached = 0
         self._free(self.blocks_for(num_tokens) - num_still_in_use)
 
-    def finish(self, state: RequestState) -> None:
-        """Release the blocks of a request that will not run again."""
-        self.release(state)
+    def finish(self, state: RequestState, num_scheduled: int = 0, num_known: int | None = None) -> None:
+        """Release the blocks of a request that will not run again; see `release`."""
+        self.release(state, num_scheduled, num_known)
         del self._request_blocks[state]
 
     def num_blocks_in_use(self, states: Sequence[RequestState]) -> int:
@@ -196,6 +194,20 @@ class PrefixCache(KVCache):
         cached = {run for blocks in all_blocks for run in blocks.current_runs()}
         num_cached = sum(run.end - run.start for run in cached)
         return num_cached + super().num_blocks_in_use(states) - sum(each.num_cached for each in all_blocks)
+
+    def _num_insertable(self, state: RequestState, num_tokens: int) -> int:
+        """Return how many of the first `num_tokens` tokens of a running request may be inserted now."""
+        return num_tokens
+
+    def _insert_outputs(self, calendar: DecodeCalendar) -> None:
+        """Insert the blocks that get full in the step that was just allocated for all decodes."""
+        if self._outputs_are_known:
+            for state in calendar.requests_needing_block(1):
+                self._insert(state, state.current_num_tokens)
+
+    def _ticks_without_insertion(self, calendar: DecodeCalendar, limit: int) -> int:
+        """Return for how many ticks, at most `limit`, no output block is to be inserted."""
+        return calendar.ticks_without_block(limit + 1) - 1
 
     def _blocks_of(self, state: RequestState) -> _RequestBlocks:
         """Return the cached blocks of a request, kept from its first `match_prefix` until it finishes."""

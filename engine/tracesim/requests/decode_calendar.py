@@ -42,35 +42,42 @@ class DecodeCalendar:
         self._sum_offsets = 0
 
     def join(self, state: RequestState) -> None:
-        """Add a request that still has tokens to emit; it decodes from the next tick on."""
+        """Add a request; it decodes from the next tick on.
+
+        One that has emitted all its tokens, which the scheduler does not know yet, decodes until it leaves.
+        """
         state.calendar = self
         state.joined_at = self.tick
         offset = self.tick - state.num_tokens
         self._ring[(offset + 1) % self._block_size][state] = None
-        last_tick = offset + state.total_tokens - 1
-        finishing = self._finishing.get(last_tick)
-        if finishing is None:
-            finishing = self._finishing[last_tick] = {}
-            heapq.heappush(self._finish_ticks, last_tick)
-        finishing[state] = None
+        if state.num_tokens < state.total_tokens:
+            last_tick = offset + state.total_tokens - 1
+            finishing = self._finishing.get(last_tick)
+            if finishing is None:
+                finishing = self._finishing[last_tick] = {}
+                heapq.heappush(self._finish_ticks, last_tick)
+            finishing[state] = None
         self._sum_offsets += offset
         self.num_requests += 1
 
     def leave(self, state: RequestState) -> None:
-        """Remove a request that has not emitted all its tokens, and write its counters back to it."""
-        del self._finishing[state.joined_at + state.total_tokens - state.num_tokens - 1][state]
+        """Remove a request that `advance` did not remove, and write its counters back to it."""
+        last_tick = state.joined_at + state.total_tokens - state.num_tokens - 1
+        self._finishing.get(last_tick, {}).pop(state, None)
         self._remove(state, state.current_num_tokens)
 
     def advance(self, ticks: int) -> list[RequestState]:
-        """Let `ticks` ticks pass; remove and return the requests that emit their last token in the last one.
+        """Let `ticks` ticks pass; return the requests that emit their last token in the last one.
 
-        No request may finish before that, see `ticks_to_finish`.
+        They are removed, except those whose end the scheduler finds out late. No request may finish before
+        the last tick, see `ticks_to_finish`.
         """
         last_tick = self.tick + ticks - 1
         self.tick = last_tick + 1
         finished = list(self._finishing.pop(last_tick, ()))
         for state in finished:
-            self._remove(state, state.total_tokens)
+            if not state.request.ends_late:
+                self._remove(state, state.total_tokens)
         return finished
 
     def _remove(self, state: RequestState, num_tokens: int) -> None:

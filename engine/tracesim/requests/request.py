@@ -31,10 +31,12 @@ class Request(NamedTuple):
 
     `num_output_tokens` is the number of tokens that the recorded response will emit, known before the first
     step. `arrival` is in steps or, in a run with a clock, in picoseconds. A lower `priority` runs earlier.
-    `order` numbers the requests as they are added.
+    `order` numbers the requests as they are added. `ends_late` is for asynchronous scheduling: the end is not
+    a limit, which is known ahead, but a token, which is known when it comes.
 
-    Only prefix caching reads the last four. Token ids are None where only lengths are known; `hash_ids` may
-    then identify the prompt, one id for every `hash_block_size` tokens, equal ids for equal prefixes.
+    Only prefix caching reads token ids and hash ids. Token ids are None where only lengths are known;
+    `hash_ids` may then identify the prompt, one id for every `hash_block_size` tokens, equal ids for equal
+    prefixes.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Request(NamedTuple):
     output_token_ids: Sequence[int] | None = None
     hash_ids: Sequence[int] | None = None
     hash_block_size: int = DEFAULT_HASH_BLOCK_SIZE
+    ends_late: bool = False
 
 
 class TickCounter(Protocol):
@@ -88,7 +91,8 @@ class RequestState:
         self.arrival = request.arrival
         self.status = ARRIVING
         self.num_tokens = request.num_prompt_tokens
-        self.total_tokens = request.num_prompt_tokens + request.num_output_tokens
+        # An empty response that ends late still ends with a token: the one that nobody sees.
+        self.total_tokens = request.num_prompt_tokens + (request.num_output_tokens or request.ends_late)
         self.num_computed_tokens = 0
         self.calendar: TickCounter | None = None
         self.joined_at = 0
@@ -117,8 +121,9 @@ class RequestState:
 
     @property
     def num_output_tokens(self) -> int:
-        """Tokens emitted so far."""
-        return self.current_num_tokens - self.request.num_prompt_tokens
+        """Tokens emitted so far, with those of the batch in flight."""
+        emitted = self.current_num_tokens - self.request.num_prompt_tokens
+        return min(emitted, self.request.num_output_tokens)
 
     @property
     def urgency(self) -> tuple[int, int]:

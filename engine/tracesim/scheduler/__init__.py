@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracesim.config import EngineConfig
+from tracesim.scheduler.async_token_budget import AsyncTokenBudgetScheduler
 from tracesim.scheduler.interface import BatchEntry, Scheduler, StepPlan, StepsBeforeArrival, Stride
 from tracesim.scheduler.prefill_first import PrefillFirstScheduler
 from tracesim.scheduler.token_budget import TokenBudgetScheduler
@@ -13,5 +14,5 @@ __all__ = ["BatchEntry", "Scheduler", "StepPlan", "StepsBeforeArrival", "Stride"
 def make_scheduler(config: EngineConfig) -> Scheduler:
     """Return a new scheduler for the engine that `config` names."""
     if config.engine == "vllm-v1":
-        return TokenBudgetScheduler(config)
+        return AsyncTokenBudgetScheduler(config) if config.async_scheduling else TokenBudgetScheduler(config)
     return PrefillFirstScheduler(config, prefill_samples=config.engine == "vllm-v0")

@@ -20,6 +20,9 @@ class BaseScheduler:
     by the calendar `_decoding`.
     """
 
+    plans_ahead = 0
+    awaits_output = False
+
     def __init__(self, config: EngineConfig, cache: KVCache, waiting: WaitingQueue) -> None:
         self._config = config
         self._cache = cache
@@ -57,11 +60,12 @@ class BaseScheduler:
 
     def abort_request(self, state: RequestState) -> None:
         """Drop a waiting or running request and free its blocks. Not between `schedule` and `update`."""
+        num_known = self._num_known_tokens(state)
         if state.status is RUNNING:
             self._stop_running(state)
         else:
             self._waiting.remove_request(state)
-        self._cache.finish(state)
+        self._cache.finish(state, num_known=num_known)
         state.status = FINISHED
 
     def decoding_requests(self, plan: StepPlan) -> list[RequestState]:
@@ -94,6 +98,12 @@ class BaseScheduler:
 
     def update(self, plan: StepPlan) -> list[RequestState]:
         """Count the tokens that the step emitted; requests that emitted their last one leave."""
+        finished = self._count_tokens(plan)
+        self._finish(finished)
+        return [*plan.refused, *finished] if plan.refused else finished
+
+    def _count_tokens(self, plan: StepPlan) -> list[RequestState]:
+        """Count the tokens that the step emits; return who emits the last one, in order of admission."""
         finished: list[RequestState] = []
         if plan.num_decodes > len(plan.decode):
             for state in plan.skipped:
@@ -110,19 +120,18 @@ class BaseScheduler:
                 self._decoding.join(state)
             else:
                 finished.append(state)
-        self._finish(finished)
-        return [*plan.refused, *finished] if plan.refused else finished
+        if len(finished) > 1:
+            finished.sort(key=by_admission)
+        return finished
 
     def _take_stride(self, steps: int, batch: Batch) -> Stride:
         """Let all decoding requests emit `steps` tokens; none of them finishes before the last step."""
-        finished = self._decoding.advance(steps)
+        finished = sorted(self._decoding.advance(steps), key=by_admission)
         self._finish(finished)
         return Stride(steps, batch, finished)
 
     def _finish(self, finished: list[RequestState]) -> None:
-        """Remove requests, which this sorts by admission, and free their blocks."""
-        if len(finished) > 1:
-            finished.sort(key=by_admission)
+        """Remove requests and free their blocks."""
         for state in finished:
             del self._running[state]
             self._cache.finish(state)
@@ -142,8 +151,9 @@ class BaseScheduler:
 
         `num_scheduled` of its tokens are scheduled in the step that is being planned.
         """
+        num_known = self._num_known_tokens(victim)
         self._stop_running(victim)
-        self._cache.release(victim, num_scheduled)
+        self._cache.release(victim, num_scheduled, num_known)
         victim.status = PREEMPTED
         victim.num_computed_tokens = 0
         victim.num_preemptions += 1
@@ -154,4 +164,8 @@ class BaseScheduler:
         if state.is_decoding:
             self._decoding.leave(state)
         else:
-            del self._prefilling[state]
+            self._prefilling.pop(state, None)
+
+    def _num_known_tokens(self, state: RequestState) -> int | None:
+        """Return how many tokens of a request the cache may know; None for all that are computed."""
+        return None

@@ -33,7 +33,8 @@ class StepPlan:
 
     `cached` has the requests admitted with a prefix from the cache, and its length in tokens. `skipped` are
     decoding requests that get no token in this step. `refused` are requests that can never be scheduled:
-    they finish at once, with nothing emitted.
+    they finish at once, with nothing emitted. `discarded` decode in vain: they have emitted their last token,
+    which an asynchronous scheduler does not know yet.
     """
 
     num_decodes: int = 0
@@ -44,9 +45,12 @@ class StepPlan:
     skipped: Sequence[RequestState] = ()
     preempted: Sequence[RequestState] = ()
     refused: Sequence[RequestState] = ()
+    discarded: Sequence[RequestState] = ()
 
     def emitting(self, decoding: Sequence[RequestState]) -> Sequence[RequestState]:
         """Return who emits a token: `decoding`, which are those in the calendar, and the sampled ones."""
+        if self.discarded:
+            decoding = [state for state in decoding if state not in self.discarded]
         sampled = [state for state in self.sampled if state.request.num_output_tokens]
         return sorted([*sampled, *decoding], key=by_admission) if sampled else decoding
 
@@ -99,6 +103,16 @@ class Scheduler(Protocol):
         """The largest fraction of the KV blocks that was in use at once; None when they are unlimited."""
         ...
 
+    @property
+    def plans_ahead(self) -> int:
+        """How many plans are made before the output of a batch is taken in: 1 asynchronously, else 0."""
+        ...
+
+    @property
+    def awaits_output(self) -> bool:
+        """Whether a batch is in flight, whose output the next `update` takes in."""
+        ...
+
     def check(self, request: Request) -> None:
         """Raise RequestError for a request that vLLM refuses on arrival because it can never run."""
         ...
@@ -128,7 +142,10 @@ class Scheduler(Protocol):
         ...
 
     def update(self, plan: StepPlan) -> list[RequestState]:
-        """Count the tokens that the step emitted; return who finished, in order."""
+        """Count the tokens that the step emits; return who finished, in order.
+
+        With asynchronous scheduling these are the requests that finished in the step before.
+        """
         ...
 
     def stride(self, limit: int, steps_before_arrival: StepsBeforeArrival | None = None) -> Stride | None:

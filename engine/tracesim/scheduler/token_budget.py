@@ -28,8 +28,10 @@ _NUM_NULL_BLOCKS = 1
 class TokenBudgetScheduler(BaseScheduler):
     """Spends one token budget per step, on running requests first and then on waiting ones."""
 
+    _prefix_cache_type: type[PrefixCache] = PrefixCache
+
     def __init__(self, config: EngineConfig) -> None:
-        cache_type = PrefixCache if config.enable_prefix_caching else KVCache
+        cache_type = self._prefix_cache_type if config.enable_prefix_caching else KVCache
         cache = cache_type(config.num_gpu_blocks, config.block_size, reserved=_NUM_NULL_BLOCKS)
         super().__init__(config, cache, make_queue(config.scheduling_policy))
         self._budget = config.max_num_batched_tokens or sys.maxsize
@@ -177,7 +179,8 @@ class TokenBudgetScheduler(BaseScheduler):
         for state in states:
             if draft.budget == 0:
                 return
-            if state.status is not RUNNING:
+            # A request that was preempted, or whose last token is in flight, gets nothing.
+            if state.status is not RUNNING or not (state.is_decoding or state in self._prefilling):
                 continue
             computed = state.current_num_computed_tokens
             tokens = min(state.current_num_tokens - computed, longest_chunk, draft.budget)

@@ -68,7 +68,8 @@ class RequestTimes:
 class Timekeeper:
     """Time by a clock, in picoseconds, and what it means for requests.
 
-    `now` is the start of the next step. `requests` has the times of each request by id, and `gaps` the times
+    `now` is the start of the next step, `end` the end of the last one that computed tokens that count.
+    `requests` has the times of each request by id, and `gaps` the times
     between two tokens of a request, over all requests. `busy` is the sum over requests of how long they were
     in a batch. `last_step` has the start and the duration of the last step that was not part of a stride.
 
@@ -80,6 +81,7 @@ class Timekeeper:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.now = 0
+        self.end = 0
         self.requests: dict[str, RequestTimes] = {}
         self.gaps = TokenGaps()
         self.busy = 0
@@ -120,6 +122,14 @@ class Timekeeper:
         """Let the step of `plan` pass, and note the times of its requests."""
         start, duration = self.last_step
         self.now = end = start + duration
+        self._note_step(plan, start, end)
+        self._finish(finished, end)
+
+    def _note_step(self, plan: StepPlan, start: int, end: int) -> None:
+        """Note the times of the requests that a step computes."""
+        duration = end - start
+        if plan.prefill or plan.num_decodes > len(plan.discarded):
+            self.end = end
         self.busy += (len(plan.prefill) + plan.num_decodes) * duration
         for entry in plan.prefill:
             times = self.requests[entry.state.id]
@@ -127,28 +137,35 @@ class Timekeeper:
                 times.scheduled = start
         for state in plan.preempted:
             self.stop_decoding(state.id)
-        num_decodes = plan.num_decodes - len(plan.decode)
+        num_decodes = plan.num_decodes - len(plan.decode) - len(plan.discarded)
         if num_decodes:
             self._add_gaps(end, num_decodes, plan.skipped)
         for state in plan.sampled:
             if state.request.num_output_tokens:
-                times = self.requests[state.id]
-                if times.first_token is None:
-                    times.first_token = end
-                elif times.last_token is not None:
-                    self.gaps.add(end - times.last_token)
-                times.last_token = end
-                times.is_decoding = True
-                if self._last_decode != end:
-                    self._last_tokens[state.id] = end
-        self._finish(finished)
+                self._note_sampled(state, end)
+
+    def _note_sampled(self, state: RequestState, end: int) -> None:
+        """Note a token of a request that was scheduled individually; it decodes from now on."""
+        times = self.requests[state.id]
+        if times.first_token is None:
+            times.first_token = end
+        elif times.last_token is not None:
+            self.gaps.add(end - times.last_token)
+        times.last_token = end
+        times.is_decoding = True
+        if self._last_decode != end:
+            self._last_tokens[state.id] = end
 
     def pass_stride(self, stride: Stride) -> None:
         """Let the steps of a stride pass, and note the times of the requests that finished."""
+        self.now = self._note_stride(stride, self.now)
+        self._finish(stride.finished, self.now)
+
+    def _note_stride(self, stride: Stride, start: int) -> int:
+        """Note what the steps of a stride mean for gaps, and return when the last of them ends."""
         steps, batch = stride.steps, stride.batch
         first, growth = self.clock.duration(batch), self.clock.growth(batch)
-        start, duration = self.now, sum_of_series(first, growth, steps)
-        self.now = start + duration
+        duration = sum_of_series(first, growth, steps)
         self.busy += (stride.num_prefills + batch.num_decodes) * duration
         if batch.num_decodes:
             if self._last_tokens or self._last_decode != start:
@@ -156,8 +173,9 @@ class Timekeeper:
                 first, steps = first + growth, steps - 1
             if steps:
                 self.gaps.add_stride(first, growth, steps, batch.num_decodes)
-            self._last_decode = self.now
-        self._finish(stride.finished)
+            self._last_decode = start + duration
+        self.end = start + duration
+        return self.end
 
     def _add_gaps(self, end: int, num_decodes: int, skipped: Collection[RequestState]) -> None:
         """Add the gaps of `num_decodes` requests that emit a token at `end`, while `skipped` ones do not."""
@@ -173,10 +191,10 @@ class Timekeeper:
             self.gaps.add(end - self._last_decode, num_decodes)
         self._last_decode = end
 
-    def _finish(self, finished: Sequence[RequestState]) -> None:
-        """Note the last tokens of requests that finished in the step that ends `now`."""
+    def _finish(self, finished: Sequence[RequestState], end: int) -> None:
+        """Note the last tokens of requests that finished in the step that ended at `end`."""
         for state in finished:
             times = self.requests[state.id]
             if times.is_decoding:
-                times.last_token = self.now
+                times.last_token = end
                 self._last_tokens.pop(state.id, None)

@@ -23,6 +23,9 @@ from tracesim_cli.views.diff_view import format_diff
 REPLAY = ["replay", str(MILESTONE), "--tokenizer", "char"]
 
 
+ALWAYS_LOGGED = [name for name in STEP_FIELDS if name not in ("cached", "discarded")]
+
+
 @pytest.fixture
 def logs(tmp_path: Path) -> tuple[Path, Path]:
     """Return the paths of two logs that do not exist yet."""
@@ -71,7 +74,8 @@ def test_what_differs_as_json(logs: tuple[Path, Path]) -> None:
         "differing": 2,
         "only_in_a": 1,
         "only_in_b": 0,
-        "fields": dict.fromkeys([name for name in STEP_FIELDS if name != "cached"], 0) | {"running": 1},
+        "fields": dict.fromkeys([name for name in STEP_FIELDS if name not in ("cached", "discarded")], 0)
+        | {"running": 1},
         "not_compared": [],
     }
     assert (
@@ -163,10 +167,10 @@ steps = st.builds(
 def test_no_line_is_wider_than_the_terminal(
     left: list[LoggedStep], right: list[LoggedStep], name: str, width: int
 ) -> None:
-    tells = {name: parts for name, parts in STEP_FIELDS.items() if name != "cached"}
+    fields = {name: STEP_FIELDS[name] for name in ALWAYS_LOGGED}
     sides = [
         StepLog(
-            name, tells, iter(sorted({step.number: step for step in side}.values(), key=lambda s: s.number))
+            name, fields, iter(sorted({step.number: step for step in side}.values(), key=lambda s: s.number))
         )
         for side in (left, right)
     ]

@@ -77,6 +77,7 @@ def test_every_setting_of_the_library_is_an_option() -> None:
         "watermark": 0.25,
         "enable_prefix_caching": True,
         "enable_chunked_prefill": False,
+        "async_scheduling": True,
         "scheduling_policy": "priority",
         "long_prefill_token_threshold": 9,
         "scheduler_reserve_full_isl": False,

@@ -87,6 +87,7 @@ def test_the_legend_has_the_signs_of_the_table() -> None:
     rows = [
         a_step_record(prefill=prefill, emitted=[EmittedToken("r1", 64, "a")]),
         a_step_record(prefill=prefill[1:], cached=[CachedTokens("r1", 16)]),
+        a_step_record(decode=[ScheduledTokens("r1", 9, 1)], discarded=["r1"]),
     ]
     shown = "  ".join(plain_text(StepTable(200).row_fragments(row)) for row in rows)
     narrow = plain_text(StepTable(40).row_fragments(a_step_record(prefill=prefill[:1] * 3)))

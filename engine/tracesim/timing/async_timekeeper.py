@@ -1,0 +1,51 @@
+"""Time under asynchronous scheduling: batches run back to back, and are planned one step ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracesim.requests.batch import Batch
+from tracesim.requests.request import RequestState
+from tracesim.scheduler import Scheduler, StepPlan, Stride
+from tracesim.timing.clock import Clock
+from tracesim.timing.timekeeper import Timekeeper
+
+
+class AsyncTimekeeper(Timekeeper):
+    """The time of a scheduler that plans a step before the output of the step before is there.
+
+    While batch n runs, batch n + 1 is planned, at the moment at which batch n starts. So `now`, at which the
+    next batch is planned and requests are admitted, is the start of the last batch, and `_batch_end` its end.
+    The tokens of a batch come at its end, but the engine takes them in with the next plan. An empty batch
+    takes no time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._batch_end = 0
+
+    def steps_before(self, time: int, batch: Batch, limit: int) -> int:
+        """Return how many steps of this batch, up to the limit, are planned before `time`."""
+        start = max(self.now, self._batch_end)
+        return min(limit, 1 + self.clock.steps_before(time - start, batch, limit))
+
+    def start_step(self, plan: StepPlan, scheduler: Scheduler) -> None:
+        """Find out when the batch of `plan` starts and how long it takes."""
+        is_empty = not plan.prefill and not plan.num_decodes
+        duration = 0 if is_empty else self.clock.duration(scheduler.batch_of(plan))
+        self.last_step = max(self.now, self._batch_end), duration
+
+    def end_step(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
+        """Launch the batch of `plan`; `finished` are those that finished with the batch before."""
+        self._finish(finished, self._batch_end)
+        start, duration = self.last_step
+        self._note_step(plan, start, start + duration)
+        self.now, self._batch_end = start, start + duration
+
+    def pass_stride(self, stride: Stride) -> None:
+        """Launch the batches of a stride."""
+        start = max(self.now, self._batch_end)
+        self._batch_end = self._note_stride(stride, start)
+        batch = stride.batch
+        context = batch.context_tokens + batch.num_decodes * (stride.steps - 1)
+        self.now = self._batch_end - self.clock.duration(batch._replace(context_tokens=context))
