@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The extras that development needs; a variable, since commas separate the arguments of `call`.
+EXTRAS := .[hf,html,zst]
 # Dependency groups need pip 25.1. LOCKED=1 installs the versions of requirements.lock, with their hashes, instead of the newest ones that fit.
 install = $(PIP) --upgrade 'pip>=25.1' && \
     $(if $(LOCKED),$(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps -e .,$(PIP) $(1))
@@ -67,7 +69,7 @@ $(VENV)/.runtime: pyproject.toml | same-python
 
 $(VENV)/.development: pyproject.toml | same-python
 	@echo "Setting up $(VENV) for development ..."
-	@$(call install,--group dev -e '.[hf,html,zst]')
+	@$(call install,--group dev -e '$(EXTRAS)')
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.documentation: pyproject.toml | same-python
