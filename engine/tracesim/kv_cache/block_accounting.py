@@ -124,9 +124,8 @@ class KVCache:
         """
         self._free(self.blocks_for(state.num_computed_tokens + num_scheduled))
 
-    def finish(self, state: RequestState, num_scheduled: int = 0, num_known: int | None = None) -> None:
-        """Free the blocks of a request that will not run again; see `release`."""
-        self.release(state, num_scheduled, num_known)
+    finish = release
+    """Free the blocks of a request that will not run again."""
 
     def _free(self, num_blocks: int) -> None:
         """Add blocks to the free ones, after noting how few these were."""

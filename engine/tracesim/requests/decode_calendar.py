@@ -67,17 +67,15 @@ class DecodeCalendar:
         self._remove(state, state.current_num_tokens)
 
     def advance(self, ticks: int) -> list[RequestState]:
-        """Let `ticks` ticks pass; return the requests that emit their last token in the last one.
+        """Let `ticks` ticks pass; remove and return the requests that emit their last token in the last one.
 
-        They are removed, except those whose end the scheduler finds out late. No request may finish before
-        the last tick, see `ticks_to_finish`.
+        No request may finish before that, see `ticks_to_finish`.
         """
         last_tick = self.tick + ticks - 1
         self.tick = last_tick + 1
         finished = list(self._finishing.pop(last_tick, ()))
         for state in finished:
-            if not state.request.ends_late:
-                self._remove(state, state.total_tokens)
+            self._remove(state, state.total_tokens)
         return finished
 
     def _remove(self, state: RequestState, num_tokens: int) -> None:
@@ -134,3 +132,20 @@ class DecodeCalendar:
             if self._ring[(self.tick + ahead) % self._block_size]:
                 return ahead
         return limit
+
+
+class AsyncDecodeCalendar(DecodeCalendar):
+    """The calendar of asynchronous scheduling: requests whose end is found late decode until they leave."""
+
+    def advance(self, ticks: int) -> list[RequestState]:
+        """Let `ticks` ticks pass; return the requests that emit their last token in the last one.
+
+        Of these, only the requests whose end was known ahead are removed.
+        """
+        last_tick = self.tick + ticks - 1
+        self.tick = last_tick + 1
+        finished = list(self._finishing.pop(last_tick, ()))
+        for state in finished:
+            if not state.request.ends_late:
+                self._remove(state, state.total_tokens)
+        return finished

@@ -17,7 +17,7 @@ from tracesim.config import EngineConfig
 from tracesim.kv_cache.async_prefix_cache import AsyncPrefixCache
 from tracesim.kv_cache.prefix_cache import PrefixCache
 from tracesim.requests.batch import Batch
-from tracesim.requests.decode_calendar import by_admission
+from tracesim.requests.decode_calendar import AsyncDecodeCalendar, by_admission
 from tracesim.requests.request import FINISHED, RUNNING, RequestState
 from tracesim.scheduler.interface import StepPlan, StepsBeforeArrival, Stride
 from tracesim.scheduler.token_budget import TokenBudgetScheduler
@@ -35,6 +35,7 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
+        self._decoding = AsyncDecodeCalendar(config.block_size)
         self._ending: Sequence[RequestState] = ()
         self._skipped: frozenset[RequestState] = frozenset()
 
