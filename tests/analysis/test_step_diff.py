@@ -100,11 +100,11 @@ def test_steps_are_matched_by_number() -> None:
 
 
 def test_steps_are_taken_as_they_are_asked_for() -> None:
-    endless: Iterator[LoggedStep] = map(a_logged_step, count())
-    pairs = Comparison(a_log(endless), a_log(map(a_logged_step, count()))).pairs()
+    unlimited: Iterator[LoggedStep] = map(a_logged_step, count())
+    pairs = Comparison(a_log(unlimited), a_log(map(a_logged_step, count()))).pairs()
 
     assert [pair.number for pair in islice(pairs, 3)] == [0, 1, 2]
-    assert next(endless).number <= 5
+    assert next(unlimited).number <= 5
 
 
 def test_the_steps_around_the_first_difference_are_kept() -> None:

@@ -58,7 +58,7 @@ def a_nasty_engine() -> LLMEngine:
 def test_a_page_draws_every_chart_without_a_word(
     engine: Callable[[], LLMEngine], width: int, tmp_path: Path
 ) -> None:
-    """What the page's security policy forbids, which is every request, would be told on the console."""
+    """What the page's security policy forbids, which is every request, would be reported on the console."""
     pytest.importorskip("plotly")
     latencies = {"TTFT": {0.1: 1, 0.2: 3, 9.0: 1}, "ITL": {0.01: 9}}
     document, console = shown(

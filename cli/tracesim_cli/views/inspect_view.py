@@ -19,9 +19,9 @@ from tracesim.analysis.trace_statistics import (
     TraceStatistics,
 )
 from tracesim_cli.terminal.display import Display
-from tracesim_cli.terminal.lines import Fragment, plain_text, print_lines
+from tracesim_cli.terminal.lines import Fragment, clip_line, plain_text, print_lines
 from tracesim_cli.terminal.safe_text import visible
-from tracesim_cli.terminal.text import clip, counted
+from tracesim_cli.terminal.text import counted
 
 COLUMNS = {**{f"p{percent}": percent for percent in PERCENTILES}, "max": 100}
 
@@ -84,7 +84,7 @@ def format_inspected(inspected: Inspected, *, width: int = 100, glyphs: Glyphs =
         lines += [[], *_wrap(_sessions(sessions), width)]
     if stats.prefixes.blocks:
         lines += [[], *_wrap(_prefixes(stats.prefixes, stats.records), width)]
-    return [_clip_line(line, width) for line in lines]
+    return [clip_line(line, width) for line in lines]
 
 
 def print_inspected(stream: TextIO, display: Display, inspected: Inspected) -> None:
@@ -138,7 +138,10 @@ def _histograms(stats: TraceStatistics, width: int, glyphs: Glyphs) -> Iterator[
 
 def _histogram(title: str, lengths: LengthStatistics, width: int, glyphs: Glyphs) -> list[Line]:
     """Return a row for each power of two: the range, a bar, and the count."""
-    rows = [(_range(low, high), count) for low, high, count in lengths.histogram()]
+    rows = [
+        (f"{low:,}" if low == high else f"{low:,} - {high:,}", count)
+        for low, high, count in lengths.histogram()
+    ]
     label_width = max([len(title), *(len(label) for label, _ in rows)])
     count_width = max((len(f"{count:,}") for _, count in rows), default=0)
     cells = width - label_width - count_width - 4
@@ -150,10 +153,6 @@ def _histogram(title: str, lengths: LengthStatistics, width: int, glyphs: Glyphs
             [(f"{label:>{label_width}}  ", "dim"), (bar, "cyan"), (f"  {count:>{count_width},}", "")]
         )
     return lines
-
-
-def _range(low: int, high: int) -> str:
-    return f"{low:,}" if low == high else f"{low:,} - {high:,}"
 
 
 def _bar(count: int, most: int, cells: int, glyphs: Glyphs) -> str:
@@ -247,13 +246,3 @@ def _wrap(figures: Iterable[Figure], width: int) -> Iterator[Line]:
         yield line
         if note and not fits:
             yield [(" " * _TITLE_WIDTH, ""), (note, "dim")]
-
-
-def _clip_line(line: Line, width: int) -> Line:
-    """Return a line cut to `width` cells, with an ellipsis."""
-    shown: Line = []
-    for text, style in line:
-        piece = clip(text, width)
-        shown.append((piece, style))
-        width -= cell_len(piece)
-    return shown
