@@ -15,6 +15,7 @@ from tracesim.errors import TraceProblem
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import TraceReader, read_with
 from tracesim_cli.commands.arguments import TraceFormat, Traces
+from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.exit_codes import with_exit_codes
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.status import with_status
@@ -115,9 +116,8 @@ def validate(
         strict=strict,
     )
     if not quiet:
-        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         lines = {
-            "text": lambda: format_text(report, color=_is_terminal() and not plain),
+            "text": lambda: format_text(report, color=choose_display(os.environ, sys.stdout).color),
             "json": lambda: format_json(report),
             "github": lambda: format_github(report),
         }[output_format]()
@@ -194,7 +194,3 @@ def _escape_data(text: str) -> str:
     """Escape the data of a workflow command; half surrogates, which UTF-8 cannot write, are spelled out."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _is_terminal() -> bool:
-    return sys.stdout.isatty()

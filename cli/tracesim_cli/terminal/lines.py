@@ -46,13 +46,13 @@ def clip_line(line: Iterable[Fragment], width: int) -> list[Fragment]:
 
 
 def print_lines(stream: TextIO, display: Display, lines: Iterable[Sequence[Fragment]]) -> None:
-    """Print lines on `stream`: in colour on a live display, else as plain text."""
+    """Print lines on `stream`, in colour or as plain text, as `display` wants it."""
     stream.write(styled_lines(display, lines))
 
 
 def styled_lines(display: Display, lines: Iterable[Sequence[Fragment]]) -> str:
-    """Return lines as they are printed: with the codes for colours on a live display, else as plain text."""
-    if not display.live:
+    """Return lines as they are printed: with the codes for colours, or as plain text."""
+    if not display.color:
         return "".join([plain_text(line).rstrip() + "\n" for line in lines])
     text = io.StringIO()
     console = open_console(text, width=display.width)

@@ -45,7 +45,7 @@ _NO_STEP = LoggedStep(-1, {})
 def print_diff(
     stream: TextIO, display: Display, comparison: Comparison, diff: StepDiff, *, ended: bool = True
 ) -> None:
-    """Print what `format_diff` returns: in colour on a live display, else as plain text."""
+    """Print what `format_diff` returns, in colour or as plain text, as `display` wants it."""
     lines = format_diff(comparison, diff, width=display.width, ended=ended)
     print_lines(stream, display, lines)
 

@@ -88,7 +88,7 @@ def format_inspected(inspected: Inspected, *, width: int = 100, glyphs: Glyphs =
 
 
 def print_inspected(stream: TextIO, display: Display, inspected: Inspected) -> None:
-    """Print what `format_inspected` returns: in colour on a live display, else as plain text."""
+    """Print what `format_inspected` returns, in colour or as plain text, as `display` wants it."""
     can_draw = (stream.encoding or "").lower().replace("-", "") in ("utf8", "utf16")
     lines = format_inspected(inspected, width=display.width, glyphs=BLOCKS if can_draw else PLAIN)
     print_lines(stream, display, lines)

@@ -1,4 +1,4 @@
-"""The table of steps as they happen: above a live footer on a terminal, in plain rows elsewhere.
+"""The table of steps as they happen: above a live footer on a terminal, in rows alone elsewhere.
 
 Rows are buffered and drawn together about twelve times a second, so that the terminal does not slow down the
 engine. No row is dropped: buffered rows are drawn at the end, after an error, and after Ctrl-C.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tracesim.engine.step_records import StepRecord
 from tracesim_cli.terminal.display import Display, open_console
-from tracesim_cli.terminal.lines import Fragment, plain_text, rich_text
+from tracesim_cli.terminal.lines import Fragment, print_lines, rich_text
 from tracesim_cli.terminal.text import clip
 from tracesim_cli.views.step_table import StepTable
 
@@ -47,7 +47,7 @@ def open_view(
     """
     if not display.live:
         table = StepTable(display.width, finite_blocks=blocks is not None)
-        return PlainView(stream, table, delay=delay, clock=clock)
+        return RowView(stream, table, display, delay=delay, clock=clock)
     return LiveView(open_console(stream), Footer(requests, blocks), delay=delay, clock=clock)
 
 
@@ -119,13 +119,14 @@ class StepView(ABC):
     def _close(self) -> None: ...
 
 
-class PlainView(StepView):
-    """Rows as plain text, without redraws, footer, and escape codes."""
+class RowView(StepView):
+    """Rows alone, without redraws and footer."""
 
     def __init__(
         self,
         stream: TextIO,
         table: StepTable,
+        display: Display,
         *,
         delay: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
@@ -133,18 +134,19 @@ class PlainView(StepView):
         super().__init__(delay=delay, clock=clock)
         self._stream = stream
         self._table = table
+        self._display = display
 
     def _open(self) -> None:
-        self._write([plain_text(self._table.header_fragments())])
+        self._write([self._table.header_fragments()])
 
     def _draw(self, records: Sequence[StepRecord]) -> None:
-        self._write([plain_text(self._table.row_fragments(record)) for record in records])
+        self._write([self._table.row_fragments(record) for record in records])
 
     def _close(self) -> None:
         pass
 
-    def _write(self, rows: list[str]) -> None:
-        self._stream.write("\n".join([*rows, ""]))
+    def _write(self, rows: Sequence[Sequence[Fragment]]) -> None:
+        print_lines(self._stream, self._display, rows)
         self._stream.flush()
 
 

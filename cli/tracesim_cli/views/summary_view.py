@@ -79,7 +79,7 @@ def print_summary(
     requests: Sequence[RequestReport] = (),
     metrics: Metrics | None = None,
 ) -> None:
-    """Print what `format_summary` returns: in colour on a live display, else as plain text."""
+    """Print what `format_summary` returns, in colour or as plain text, as `display` wants it."""
     lines = format_summary(summary, elapsed, requests, metrics, width=display.width)
     print_lines(stream, display, lines)
 

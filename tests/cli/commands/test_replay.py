@@ -174,6 +174,14 @@ def test_a_file_that_exists_is_overwritten_with_force_alone(tmp_path: Path) -> N
     assert json.loads(report.read_text())["schema"] == "tracesim.report/1"
 
 
+@pytest.mark.parametrize("term", ["xterm", "dumb", ""])
+def test_colour_can_be_forced_without_a_terminal(term: str) -> None:
+    table = replay_milestone(NO_COLOR="", FORCE_COLOR="1", TERM=term).stdout
+
+    assert table.startswith("\x1b[1m  step  ")
+    assert replay_milestone().stdout.startswith("  step  ")
+
+
 def test_the_summary_counts_what_happened() -> None:
     result = replay_milestone("--format", "summary")
 

@@ -140,12 +140,10 @@ def test_annotations_escape_what_github_would_take_for_its_own() -> None:
     ]
 
 
-def test_color_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracesim_cli.commands.validate._is_terminal", lambda: True)
-
-    assert "\x1b[31m" in validate("nowhere.jsonl", NO_COLOR="", TERM="xterm").stdout
-    assert "\x1b" not in validate("nowhere.jsonl", NO_COLOR="1", TERM="xterm").stdout
-    assert "\x1b" not in validate("nowhere.jsonl", NO_COLOR="", TERM="dumb").stdout
+def test_problems_are_in_colour_if_it_is_forced() -> None:
+    assert "\x1b[31m" in validate("nowhere.jsonl", NO_COLOR="", FORCE_COLOR="1").stdout
+    assert "\x1b" not in validate("nowhere.jsonl", NO_COLOR="1", FORCE_COLOR="1").stdout
+    assert "\x1b" not in validate("nowhere.jsonl", NO_COLOR="", FORCE_COLOR="").stdout
 
 
 def test_wrong_usage_ends_with_2() -> None:

@@ -18,7 +18,7 @@ from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.views.live_view import Footer, LiveView, StepView, open_view
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
-PLAIN, LIVE = Display(live=False, width=100), Display(live=True, width=100)
+PLAIN, LIVE = Display(live=False, width=100, color=False), Display(live=True, width=100, color=True)
 
 
 class Clock:
@@ -74,23 +74,31 @@ def shown(stream: io.StringIO) -> str:
 
 
 @pytest.mark.parametrize(
-    ("environ", "terminal", "live"),
+    ("environ", "terminal", "live", "color"),
     [
-        ({"TERM": "xterm"}, True, True),
-        ({"TERM": "xterm"}, False, False),
-        ({"TERM": "xterm", "FORCE_COLOR": "1"}, False, False),
-        ({"TERM": "dumb"}, True, False),
-        ({"NO_COLOR": "1"}, True, False),
-        ({"NO_COLOR": ""}, True, True),
-        ({"CI": "true"}, True, False),
-        ({"CI": "false"}, True, True),
+        ({"TERM": "xterm"}, True, True, True),
+        ({"TERM": "xterm"}, False, False, False),
+        ({"TERM": "xterm", "FORCE_COLOR": "1"}, False, False, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False, False),
+        ({"FORCE_COLOR": "1", "CI": "true"}, True, False, True),
+        ({"FORCE_COLOR": "1", "TERM": "dumb"}, True, False, True),
+        ({"FORCE_COLOR": "0"}, False, False, False),
+        ({"FORCE_COLOR": ""}, False, False, False),
+        ({"TERM": "dumb"}, True, False, False),
+        ({"NO_COLOR": "1"}, True, False, False),
+        ({"NO_COLOR": ""}, True, True, True),
+        ({"CI": "true"}, True, False, False),
+        ({"CI": "false"}, True, True, True),
     ],
 )
-def test_a_display_is_live_only_on_a_terminal(environ: dict[str, str], terminal: bool, live: bool) -> None:
-    """Pipes, files, CI, and people who set NO_COLOR get plain rows."""
+def test_a_display_is_live_only_on_a_terminal_and_in_colour_there_or_if_forced(
+    environ: dict[str, str], terminal: bool, live: bool, color: bool
+) -> None:
     stream = Terminal() if terminal else io.StringIO()
 
-    assert choose_display(environ, stream).live == live
+    display = choose_display(environ, stream)
+
+    assert (live, color) == (display.live, display.color)
 
 
 @pytest.mark.parametrize(("columns", "width"), [("72", 72), (None, 100), ("0", 100), ("wide", 100)])

@@ -55,7 +55,7 @@ def request(**varied: Any) -> RequestReport:
 def printed(*args: Any, live: bool = False, width: int = 100) -> str:
     """Print a summary and return what was printed."""
     stream = io.StringIO()
-    print_summary(stream, Display(live=live, width=width), *args)
+    print_summary(stream, Display(live, width, color=live), *args)
     return stream.getvalue()
 
 
