@@ -71,11 +71,12 @@ def test_arrival_that_is_too_late(has_clock: bool) -> None:
         times.of(a_record("r1"))
 
 
-def test_arrival_step_under_a_clock() -> None:
-    times = ArrivalTimes(ArrivalProcess("trace"), has_clock=True)
+def test_an_arrival_counts_in_the_unit_of_the_run() -> None:
+    with_clock = ArrivalTimes(ArrivalProcess("trace"), has_clock=True)
+    without_clock = ArrivalTimes(ArrivalProcess("trace"), has_clock=False)
 
-    with pytest.raises(RequestError, match="arrival_step is 3, and this run has a clock: give arrival_time"):
-        times.of(a_record("a", arrival_step=3))
+    assert with_clock.of(a_record("a", arrival_step=3)) == 0
+    assert without_clock.of(a_record("a", arrival_time=3.0)) == 0
 
 
 def test_poisson_gaps_are_exponential() -> None:

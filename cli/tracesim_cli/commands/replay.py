@@ -16,6 +16,7 @@ from tracesim.tokenizers.loading import LazyTokenizer
 from tracesim_cli.commands.arguments import Traces
 from tracesim_cli.commands.option_groups import GivenSettings, with_option_groups
 from tracesim_cli.commands.replay_loading import TraceLoader
+from tracesim_cli.commands.replay_notes import notes_on
 from tracesim_cli.commands.replay_options import (
     ComparisonOptions,
     InputOptions,
@@ -25,7 +26,7 @@ from tracesim_cli.commands.replay_options import (
 )
 from tracesim_cli.commands.replay_run import open_sinks, run
 from tracesim_cli.commands.replay_sinks import RunFigures, Sink
-from tracesim_cli.terminal.exit_codes import with_exit_codes
+from tracesim_cli.terminal.exit_codes import print_message, with_exit_codes
 from tracesim_cli.views.step_table import LEGEND
 
 EPILOG = f"""\
@@ -72,9 +73,12 @@ def replay(
         engine,
         params,
         skip_invalid=inputs.skip_invalid,
-        ignores_times=clock is None and arrivals.kind == "trace",
+        quiet=output.quiet,
     )
     loader.load(traces, inputs.limit, inputs.trace_format)
+    if not output.quiet:
+        for note in notes_on(loader.counts, arrivals, has_clock=clock is not None):
+            print_message(note)
 
     figures = RunFigures(engine, args.resolved(), slo)
     with open_sinks(engine, output, expectation) as sinks:

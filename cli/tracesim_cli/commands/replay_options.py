@@ -108,6 +108,9 @@ class OutputOptions(OptionGroup):
     ] = None
     save_perfetto: Annotated[Path | None, _file_option("Write the run for ui.perfetto.dev.")] = None
     force: Force = False
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no notes, and the table without a live view.")
+    ] = False
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """Yield the files to write, each with its option."""

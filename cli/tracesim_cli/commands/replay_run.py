@@ -62,14 +62,14 @@ def open_sinks(
         files = list(_open_files(stack, engine, options))  # first: an error comes before any output
         sinks: list[Sink] = []
         if options.output_format == "table":
-            sinks.append(TableSink(stack.enter_context(_open_table(engine, options.delay))))
+            sinks.append(TableSink(stack.enter_context(_open_table(engine, options))))
         if options.output_format == "jsonl":
             sinks.append(LineSink(sys.stdout.buffer))
         if options.output_format == "json":
             sinks.append(ReportSink(sys.stdout.buffer))
         if options.delay:
             sinks.append(DelaySink(options.delay))
-        sinks += [SummarySink(options.output_format), *files]
+        sinks += [SummarySink(options.output_format, quiet=options.quiet), *files]
         yield [*sinks, expectation] if expectation else sinks
 
 
@@ -92,13 +92,15 @@ def _open_files(stack: ExitStack, engine: LLMEngine, options: OutputOptions) -> 
         yield ChartSink(engine, page, perfetto)
 
 
-def _open_table(engine: LLMEngine, delay: float) -> StepView:
+def _open_table(engine: LLMEngine, options: OutputOptions) -> StepView:
     """Return the view that draws the table of steps."""
     from tracesim_cli.views.live_view import open_view
 
     display = choose_display(os.environ, sys.stdout)
+    if options.quiet:
+        display = display._replace(live=False)
     blocks = engine.config.num_gpu_blocks
-    return open_view(sys.stdout, display, requests=len(engine.requests), blocks=blocks, delay=delay)
+    return open_view(sys.stdout, display, requests=len(engine.requests), blocks=blocks, delay=options.delay)
 
 
 def _run_engine(engine: LLMEngine, sinks: Sequence[Sink], max_steps: int | None) -> None:

@@ -119,13 +119,16 @@ class DelaySink(Sink):
 class SummarySink(Sink):
     """The summary of the run, for people: at its end, or with the figures so far where it ends early."""
 
-    def __init__(self, output_format: OutputFormat) -> None:
+    def __init__(self, output_format: OutputFormat, *, quiet: bool = False) -> None:
+        """With `quiet` nothing is printed on standard error."""
         self._format = output_format
+        self._quiet = quiet
         self._started = time.perf_counter()
 
     def fail(self, error: BaseException, figures: RunFigures) -> None:
         """Print the summary if the user or the engine has stopped the run."""
-        if isinstance(error, (KeyboardInterrupt, TracesimError)):
+        is_stopped = isinstance(error, (KeyboardInterrupt, TracesimError))
+        if is_stopped and (is_for_people(self._format) or not self._quiet):
             self._print(figures)
 
     def finish(self, figures: RunFigures) -> None:

@@ -21,7 +21,7 @@ _MAX_ARRIVAL: Final = 2**63
 class ArrivalProcess:
     """How requests arrive, by `kind`; `speedup` times faster than that, with random numbers from `seed`.
 
-    - `trace`: at the times in the trace.
+    - `trace`: at the `arrival_time` of each record, or, without a clock, at its `arrival_step`.
     - `asap`: all before the first step.
     - `poisson`, `constant`: at `rate` requests per second, or per step without a clock, with exponentially
       distributed gaps or equal ones.
@@ -71,15 +71,14 @@ class ArrivalTimes:
         self._next = 0.0
 
     def of(self, record: TraceRecord) -> int:
-        """Return when the next record arrives. Raises RequestError if its own arrival cannot be used."""
+        """Return when the next record arrives.
+
+        With a clock `arrival_step` is ignored, as `arrival_time` is without one. Raises RequestError if the
+        arrival is too late to count with.
+        """
         arrival = self._next
         if self._process.kind == "trace":
             arrival = record.arrival_time or 0.0 if self._has_clock else record.arrival_step
-            if self._has_clock and record.arrival_step:
-                raise RequestError(
-                    f"arrival_step is {record.arrival_step}, and this run has a clock: give arrival_time, "
-                    "in seconds, or let requests arrive another way (asap, poisson, constant, closed)"
-                )
         if self._process.speedup != 1:
             arrival /= self._process.speedup
         if not arrival < _MAX_ARRIVAL:

@@ -40,13 +40,28 @@ def test_the_milestone_replays_as_recorded() -> None:
     ]
 
 
-def test_a_note_says_that_arrival_times_are_ignored_without_a_clock() -> None:
-    timed = SAMPLES / "formats" / "azure.csv"
-    note = "as there is no --clock: all requests arrive at step 0"
+def test_a_sample_that_arrives_by_steps_can_be_replayed_under_a_clock() -> None:
+    result = replay(SAMPLES / "chat.jsonl", "--clock", "constant:20ms", "--format", "summary")
 
-    assert note in replay(timed, "--format", "summary").stderr
-    assert note not in replay(timed, "--format", "summary", "--arrivals", "asap").stderr
-    assert note not in replay(timed, "--format", "summary", "--clock", "constant:1ms").stderr
+    assert result.exit_code == 0
+    assert "arrival_step of 2 records is ignored, as there is a --clock" in result.stderr
+
+
+def test_a_quiet_replay_prints_what_was_asked_for_and_no_notes() -> None:
+    arguments: list[str | Path] = [SAMPLES / "formats" / "azure.csv"]
+    arguments += ["--limit", "50", "--seed", "3", "--format", "jsonl"]
+    usual, quiet = replay(*arguments), replay(*arguments, "-q")
+
+    assert len(usual.stderr.splitlines()) == 3
+    assert (quiet.exit_code, quiet.stderr, quiet.stdout) == (0, "", usual.stdout)
+
+
+def test_a_quiet_replay_that_is_stopped_prints_only_why() -> None:
+    usual = replay_milestone("--max-steps", "4", "--format", "json")
+    quiet = replay_milestone("--max-steps", "4", "--format", "json", "--quiet")
+
+    assert "requests " in usual.stderr
+    assert quiet.stderr == usual.stderr.splitlines(keepends=True)[-1]
 
 
 def test_options_override_the_fields_of_the_trace() -> None:

@@ -1,0 +1,60 @@
+"""Notes on what a replay does not do as the trace or the options have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tracesim.responses.recorded_response import RecordedResponse
+from tracesim.timing.arrival_process import ArrivalProcess
+from tracesim.trace.record import TraceRecord
+from tracesim_cli.terminal.text import counted
+
+
+@dataclass(slots=True)
+class RecordCounts:
+    """How many records have something about which the user is informed."""
+
+    timed: int = 0
+    stepped: int = 0
+    in_sessions: int = 0
+    without_text: int = 0
+    not_spelled: int = 0
+
+    def add(self, record: TraceRecord, response: RecordedResponse | None) -> None:
+        """Count a record; `response` is None if it was not added to the engine."""
+        self.timed += bool(record.arrival_time)
+        self.stepped += bool(record.arrival_step)
+        self.in_sessions += (record.session_id, record.after, record.delay) != (None, None, None)
+        if response and record.response is not None:
+            self.without_text += not response.has_text
+            self.not_spelled += response.has_text and not response.is_spelled
+
+
+def notes_on(counts: RecordCounts, arrivals: ArrivalProcess, *, has_clock: bool) -> Iterator[str]:
+    """Yield the notes for a replay of these records with this arrival process."""
+    if arrivals.kind == "trace" and not has_clock and counts.timed:
+        times = f"arrival times of {counted(counts.timed, 'record')}"
+        yield f"{times} are ignored, as there is no --clock: all requests arrive at step 0"
+    if arrivals.kind == "trace" and has_clock and counts.stepped:
+        steps = f"arrival_step of {counted(counts.stepped, 'record')}"
+        yield f"{steps} is ignored, as there is a --clock: these requests arrive at the start"
+    has_arrivals = arrivals.kind == "trace" and (counts.timed if has_clock else counts.stepped)
+    if arrivals.speedup != 1 and not has_arrivals and arrivals.kind not in ("poisson", "constant"):
+        yield "--speedup is ignored: no request has an arrival that it could change"
+    if arrivals.seed and arrivals.kind != "poisson":
+        yield "--seed is ignored: no arrivals are random; --arrivals poisson:RATE makes them so"
+    if counts.in_sessions:
+        records = counted(counts.in_sessions, "record")
+        yield f"session_id, after and delay of {records} are ignored: each request arrives by itself"
+    if counts.without_text:
+        yield (
+            f"{counted(counts.without_text, 'record')} replayed without text: response_token_ids do not "
+            "spell the response; name the tokenizer that made them with --tokenizer"
+        )
+    if counts.not_spelled:
+        is_are = "is" if counts.not_spelled == 1 else "are"
+        yield (
+            f"{counted(counts.not_spelled, 'record')} {is_are} not spelled back by this tokenizer: the "
+            "recorded text is shown, and stop strings are found in it"
+        )
