@@ -52,6 +52,7 @@ WARNINGS = {
     "no-response": "a request of a batch has no response; it is skipped",
     "no-prompt": "an answer has nothing before it; it is skipped",
     "hidden-tokens": "tokens were processed or generated whose text is not recorded",
+    "other-request": "a logged call generated no text, or never reached a model; it is skipped",
     "no-request": "a conversation has no answer to replay",
     "no-arrival-time": "a record waits for another record instead of arriving at a time",
     "other-choices": "a response has several choices; the first is replayed",

@@ -28,6 +28,9 @@ _KEYS: dict[FormatName, tuple[frozenset[str], ...]] = {
     "sharegpt": (frozenset({"conversations"}),),
     "weka": (frozenset({"requests", "block_size"}),),
     "tracelab": (frozenset({"round_index", "input_tokens_total"}),),
+    "litellm": (frozenset({"call_type", "startTime"}), frozenset({"startTime", "completion_tokens"})),
+    "opentelemetry": (frozenset({"resourceSpans"}),),
+    "wildchat": (frozenset({"conversation"}), frozenset({"conversation_a", "conversation_b"})),
     "mooncake": (
         frozenset({"timestamp", "input_length"}),
         frozenset({"timestamp", "input_tokens"}),
@@ -57,6 +60,7 @@ FOREIGN_FIELDS: dict[str, FormatName] = {
     "custom_id": "openai-batch",
     "conversations": "sharegpt",
     "messages": "messages",
+    "startTime": "litellm",
     "input_lens": "vllm-bench",
     "output_lens": "vllm-bench",
 }
