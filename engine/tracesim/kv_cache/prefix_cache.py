@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
+from bisect import insort
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,12 +55,14 @@ class _RequestBlocks:
         self.num_cached = 0
 
     def current_runs(self) -> list[_Run]:
-        """Return the runs in which the blocks are now, after others may have cut `runs`."""
-        current, end = [], self.num_cached
+        """Return the runs in which the blocks are now, the last one first; others may have cut `runs`."""
+        current: list[_Run] = []
+        end = self.num_cached
         for run_then in reversed(self.runs):
             run: _Run | None = run_then
+            place = len(current)
             while run is not None and run.start < end:
-                current.append(run)
+                current.insert(place, run)
                 run = run.rest
             end = run_then.start
         return current
@@ -79,8 +81,8 @@ class PrefixCache(KVCache):
 
     - The runs of a node are in the order of insertion, where they overlap.
     - A run's `ref_count` is the number of requests that hold it: those whose `current_runs` it is among.
-    - `_evictable` is a heap with every run whose `ref_count` is 0, as (`released`, -`start`, run). An entry
-      with another `released` than the run now has is out of date, and so is one whose run is empty.
+    - `_evictable` is a sorted queue with every run whose `ref_count` is 0, as (`released`, -`start`, run). An
+      entry with another `released` than the run now has is out of date, and so is one whose run is empty.
     - `_num_evictable`, the number of blocks in these runs, is at most `num_free_blocks`.
     """
 
@@ -89,7 +91,7 @@ class PrefixCache(KVCache):
         self._tree = RadixTree(block_size, self._split_node)
         self._request_blocks: dict[RequestState, _RequestBlocks] = {}
         self._runs: dict[Node, list[_Run]] = defaultdict(list)
-        self._evictable: list[tuple[int, int, _Run]] = []
+        self._evictable: deque[tuple[int, int, _Run]] = deque()
         self._num_evictable = 0
         self._num_releases = 0
         self._outputs_are_known = False
@@ -177,7 +179,7 @@ class PrefixCache(KVCache):
                 num_still_in_use += run.end - run.start
             else:
                 run.released = self._num_releases
-                heapq.heappush(self._evictable, (run.released, -run.start, run))
+                self._evictable.append((run.released, -run.start, run))
                 self._num_evictable += run.end - run.start
         blocks.runs = []
         blocks.num_cached = 0
@@ -258,7 +260,7 @@ class PrefixCache(KVCache):
         runs = self._runs[run.node]
         runs.insert(runs.index(run) + 1, rest)
         if rest.released is not None:
-            heapq.heappush(self._evictable, (rest.released, -at, rest))
+            insort(self._evictable, (rest.released, -at, rest))
         return rest
 
     def _evict(self) -> None:
@@ -268,7 +270,7 @@ class PrefixCache(KVCache):
             released, _, run = self._evictable[0]
             size = min(excess, run.end - run.start)
             if run.released != released or not size:
-                heapq.heappop(self._evictable)
+                self._evictable.popleft()
                 continue
             run.end -= size
             excess -= size
