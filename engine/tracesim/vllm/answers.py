@@ -65,22 +65,35 @@ class RecordedAnswers:
         self.requests: dict[str, ServedRequest] = {}
         self._tokenizer = tokenizer
         self._by_last_user = match == "last-user"
-        self._default = None if default is None else _Recordings([_record_of(default)])
+        self._default: _Recordings | None = None
+        if default is not None:
+            values = {**dict.fromkeys(TraceRecord._fields), "id": "default", "response": default}
+            self._default = _Recordings([TraceRecord(**{**values, "arrival_step": 0})])  # type: ignore[arg-type]
         self._by_prompt: dict[Prompt, _Recordings] = {}
         self._by_token_ids: dict[tuple[int, ...], _Recordings] = {}
         for record in records:
             self._index(record)
 
     def find(self, prompt_token_ids: Sequence[int]) -> _Recordings:
-        """Return the recordings of a prompt. Raises UnknownPromptError with the nearest prompt."""
+        """Return the recordings of a prompt.
+
+        Raises UnknownPromptError with the nearest prompt; of a chat it quotes the last message.
+        """
         found = self._by_token_ids.get(tuple(prompt_token_ids))
         if found is None and self._by_last_user:
             messages = self._tokenizer.last_user_messages(prompt_token_ids)
             found = next((self._by_prompt[each] for each in messages if each in self._by_prompt), None)
-        found = found or self._default
-        if found is None:
-            raise self._unknown(prompt_token_ids)
-        return found
+        if found := found or self._default:
+            return found
+        message = next(self._tokenizer.last_user_messages(prompt_token_ids), None)
+        text = self._tokenizer.text(prompt_token_ids) if message is None else message
+        self.simulator.find(text)  # raises UnknownPromptError if the text was not recorded either
+        if message is None:
+            raise UnknownPromptError(f"{shortened(text)} was recorded, but not with these tokens")
+        raise UnknownPromptError(
+            f"no recorded response has this chat, but one has its last user message, {shortened(text)}; "
+            "to answer with that set sim_match to last-user"
+        )
 
     def limits(self, prompt_token_ids: Sequence[int]) -> SamplingParams:
         """Return the limits in the trace, if all recordings of the prompt agree on them.
@@ -120,19 +133,6 @@ class RecordedAnswers:
         self.simulator.forget(request_id)
         self.requests.pop(request_id, None)
 
-    def _unknown(self, prompt_token_ids: Sequence[int]) -> UnknownPromptError:
-        """Return the error for a prompt without an answer; of a chat it quotes the last message."""
-        message = next(self._tokenizer.last_user_messages(prompt_token_ids), None)
-        text = self._tokenizer.text(prompt_token_ids) if message is None else message
-        try:
-            self.simulator.find(text)
-        except UnknownPromptError as error:
-            return error
-        if message is None:
-            return UnknownPromptError(f"{shortened(text)} was recorded, but not with these tokens")
-        message = f"no recorded response has this chat, but one has its last user message, {shortened(text)}"
-        return UnknownPromptError(f"{message}; to answer with that set sim_match to last-user")
-
     def _index(self, record: TraceRecord) -> None:
         own = None if record.prompt_token_ids is None else tuple(record.prompt_token_ids)
         prompt = own if record.prompt is None else record.prompt
@@ -148,9 +148,3 @@ class RecordedAnswers:
         recordings.records.append(record)
         if own is not None:
             self._by_token_ids.setdefault(own, recordings)
-
-
-def _record_of(response: str) -> TraceRecord:
-    """Return the record that answers prompts that were not recorded."""
-    values = dict.fromkeys(TraceRecord._fields)
-    return TraceRecord(**{**values, "id": "default", "response": response, "arrival_step": 0})  # type: ignore[arg-type]

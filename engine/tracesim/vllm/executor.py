@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -119,11 +118,18 @@ class TraceExecutor(Executor):  # type: ignore[misc]
         entries = entries_of(scheduler_output, self._answers.requests)
         if not entries:
             return _now(EMPTY_MODEL_RUNNER_OUTPUT, later=non_block)
-        tokens = self._emit({entry.request_id: entry.emitted for entry in entries if entry.samples})
+        simulator = self._answers.simulator
+        positions = {entry.request_id: entry.emitted for entry in entries if entry.samples}
+        for request_id, position in positions.items():
+            simulator.seek(request_id, position)
+        tokens = dict.fromkeys(positions, self._tokenizer.eos_token_id)  # each time after the recording
+        for token in simulator.simulate_decode(positions):
+            if token.token_id is not None:
+                tokens[token.request_id] = token.token_id
         self._output = ModelRunnerOutput(
             req_ids=[entry.request_id for entry in entries],
             req_id_to_index={entry.request_id: index for index, entry in enumerate(entries)},
-            sampled_token_ids=[tokens.get(entry.request_id, []) for entry in entries],
+            sampled_token_ids=[[tokens[entry.request_id]] if entry.samples else [] for entry in entries],
         )
         self._pacer.wait(batch_of(entries))
         return _now(None, later=non_block)
@@ -132,17 +138,6 @@ class TraceExecutor(Executor):  # type: ignore[misc]
         """Return the tokens of the step that was executed last."""
         output, self._output = self._output, None
         return _now(output, later=non_block)
-
-    def _emit(self, positions: Mapping[str, int]) -> dict[str, list[int]]:
-        """Return the next token of each request; after the recording, the end-of-sequence token each time."""
-        simulator = self._answers.simulator
-        for request_id, position in positions.items():
-            simulator.seek(request_id, position)
-        tokens = dict.fromkeys(positions, self._tokenizer.eos_token_id)
-        for token in simulator.simulate_decode(positions):
-            if token.token_id is not None:
-                tokens[token.request_id] = token.token_id
-        return {request_id: [token_id] for request_id, token_id in tokens.items()}
 
 
 def load_served_tokenizer(model_config: Any) -> ServedTokenizer:

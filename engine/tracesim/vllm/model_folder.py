@@ -43,7 +43,8 @@ _SHAPE: Final[Mapping[str, Any]] = {
 
 def model_files() -> dict[str, bytes]:
     """Return the files of a model folder by name: `config.json`, and a tokenizer with our vocabulary."""
-    ranks = _embedded_ranks()
+    lines = map(bytes.split, vocabulary.path().read_bytes().splitlines())
+    ranks = {binascii.a2b_base64(token): int(rank) for token, rank in lines}
     eos = len(ranks)
     config = {**_SHAPE, "vocab_size": eos + 1, "max_position_embeddings": MAX_MODEL_LEN, "eos_token_id": eos}
     tokenizer_config = {
@@ -59,11 +60,6 @@ def model_files() -> dict[str, bytes]:
         "tokenizer.json": orjson.dumps(_tokenizer(ranks)),
         "tokenizer_config.json": _json(tokenizer_config),
     }
-
-
-def _embedded_ranks() -> dict[bytes, int]:
-    lines = map(bytes.split, vocabulary.path().read_bytes().splitlines())
-    return {binascii.a2b_base64(token): int(rank) for token, rank in lines}
 
 
 def _tokenizer(ranks: Mapping[bytes, int]) -> dict[str, Any]:

@@ -57,20 +57,26 @@ class ServedLog:
             return
         entries = entries_of(plan, self._requests)
         by_id = {output.request_id: output for output in outputs}
-        in_order = [(entry, by_id[entry.request_id]) for entry in entries if entry.request_id in by_id]
         self._order = {self._name(entry.request_id): place for place, entry in enumerate(entries)}
-        for entry, output in in_order:
-            self._num_emitted[entry.request_id] = entry.emitted + len(output.new_token_ids)
+        emitted, finished = [], []
+        for entry in entries:
+            if (output := by_id.get(entry.request_id)) is None:
+                continue
+            name, _, response = self._requests[entry.request_id]
+            end = self._num_emitted[entry.request_id] = entry.emitted + len(output.new_token_ids)
+            emitted += [
+                EmittedToken(name, response.token_id(position), response.piece(position))
+                for position in range(entry.emitted, end)
+            ]
+            if output.finish_reason is not None:
+                reason = str(output.finish_reason)
+                finished.append(self._ending(entry.request_id, reason, output.stop_reason))
         self._record = StepRecord(
             step=self._number,
             prefill=[self._scheduled(entry) for entry in entries if not entry.decodes],
             decode=[self._scheduled(entry) for entry in entries if entry.decodes],
-            emitted=[token for entry, output in in_order for token in self._tokens(entry, output)],
-            finished=[
-                self._ending(output.request_id, str(output.finish_reason), output.stop_reason)
-                for _, output in in_order
-                if output.finish_reason is not None
-            ],
+            emitted=emitted,
+            finished=finished,
             preempted=[self._name(request_id) for request_id in preempted],
             cached=self._cached(plan, entries) if self._prefix_caching else None,
             **counts._asdict(),
@@ -118,11 +124,6 @@ class ServedLog:
             for entry in entries
             if entry.request_id in admitted and entry.computed
         ]
-
-    def _tokens(self, entry: ServedEntry, output: Any) -> Iterable[EmittedToken]:
-        name, _, response = self._requests[entry.request_id]
-        for position, _ in enumerate(output.new_token_ids, entry.emitted):
-            yield EmittedToken(name, response.token_id(position), response.piece(position))
 
     def _ending(self, request_id: str, finish_reason: str, stop_reason: object) -> FinishedRequest:
         """Return how a request ended: by a stop string, which the front end finds, or as vLLM reports."""

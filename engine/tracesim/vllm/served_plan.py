@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from tracesim.requests.batch import Batch
@@ -25,7 +25,15 @@ class ServedEntry(NamedTuple):
 
 def entries_of(plan: Any, requests: Mapping[str, ServedRequest]) -> list[ServedEntry]:
     """Return the batch of a step in the scheduler's order; `requests` are by vLLM's ids."""
-    progress = dict(_progress(plan, requests))
+    progress = {}  # the computed and the emitted tokens of each request before the step
+    for new in plan.scheduled_new_reqs:
+        # vLLM's second model runner takes a resumed request as a new one, with its output so far.
+        known_ids = getattr(new, "prefill_token_ids", None) or new.prompt_token_ids
+        emitted = len(known_ids) - requests[new.req_id].num_prompt_tokens
+        progress[new.req_id] = (new.num_computed_tokens, emitted)
+    cached = plan.scheduled_cached_reqs
+    counts = zip(cached.num_computed_tokens, cached.num_output_tokens, strict=True)
+    progress.update(zip(cached.req_ids, counts, strict=True))
     entries = []
     for request_id, tokens in plan.num_scheduled_tokens.items():
         computed, emitted = progress[request_id]
@@ -41,15 +49,3 @@ def batch_of(entries: Iterable[ServedEntry]) -> Batch:
     decodes = [entry for entry in entries if entry.decodes]
     prefill_tokens = sum(entry.tokens for entry in entries if not entry.decodes)
     return Batch(prefill_tokens, len(decodes), sum(entry.computed for entry in decodes))
-
-
-def _progress(plan: Any, requests: Mapping[str, ServedRequest]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Return the computed and the emitted tokens of each request before the step, by its id."""
-    for new in plan.scheduled_new_reqs:
-        # vLLM's second model runner takes a resumed request as a new one, with its output so far.
-        known = getattr(new, "prefill_token_ids", None) or new.prompt_token_ids
-        emitted = len(known) - requests[new.req_id].num_prompt_tokens
-        yield new.req_id, (new.num_computed_tokens, emitted)
-    cached = plan.scheduled_cached_reqs
-    counts = zip(cached.num_computed_tokens, cached.num_output_tokens, strict=True)
-    yield from zip(cached.req_ids, counts, strict=True)

@@ -41,7 +41,13 @@ class _Served(_Base):  # type: ignore[misc]
         max_output_tokens = max(1, self.max_model_len - request.num_prompt_tokens)
         try:
             check(request)  # the front end has, unless vLLM's plugins are switched off
-            params = _limits_of(request.sampling_params)
+            limits = request.sampling_params
+            params = SamplingParams(
+                max_tokens=limits.max_tokens,
+                min_tokens=limits.min_tokens,
+                stop=limits.stop or None,
+                include_stop_str_in_output=limits.include_stop_str_in_output,
+            )
             self.answers.add(request.request_id, request.prompt_token_ids, params, max_output_tokens)
         except RequestError as error:
             _logger.error("request %s: %s", request.request_id, error)
@@ -67,15 +73,23 @@ class _Served(_Base):  # type: ignore[misc]
             self._log.note(scheduler_output, outputs, self._preempted, self._counts())
         for request, reason in self._failed:
             client = by_client.setdefault(request.client_index, EngineCoreOutputs())
-            client.outputs.append(_failure(request, reason))
+            failure = EngineCoreOutput(
+                request_id=request.request_id,
+                new_token_ids=[],
+                finish_reason=request.get_finished_reason(),
+                stop_reason=reason,
+            )
+            client.outputs.append(failure)
         self._failed.clear()
         return by_client
 
     def finish_requests(self, request_ids: Any, finished_status: Any) -> Any:
         finished = super().finish_requests(request_ids, finished_status)
         if self._log and finished_status == RequestStatus.FINISHED_ABORTED:
-            # vLLM reports an abort twice; the result has those that were not finished yet.
-            self._log.aborted(map(_id_of, finished or ()), self._counts())
+            # vLLM reports an abort twice; the result has those that were not finished yet: requests, or
+            # since vLLM 0.32 an id and a client for each.
+            aborted = (each[0] if isinstance(each, tuple) else each.request_id for each in finished or ())
+            self._log.aborted(aborted, self._counts())
         return finished
 
     def shutdown(self) -> None:
@@ -95,29 +109,3 @@ def served_scheduler(base: type[Any], answers: RecordedAnswers, log_path: str | 
     """
     members = {"__module__": __name__, "answers": answers, "log_path": log_path}
     return type("ServedScheduler", (_Served, base), members)
-
-
-def _failure(request: Any, reason: str) -> Any:
-    """Return the output that ends one request with an error for its client."""
-    return EngineCoreOutput(
-        request_id=request.request_id,
-        new_token_ids=[],
-        finish_reason=request.get_finished_reason(),
-        stop_reason=reason,
-    )
-
-
-def _limits_of(params: Any) -> SamplingParams:
-    """Return the limits in vLLM's sampling parameters that decide where an answer ends."""
-    return SamplingParams(
-        max_tokens=params.max_tokens,
-        min_tokens=params.min_tokens,
-        stop=params.stop or None,
-        include_stop_str_in_output=params.include_stop_str_in_output,
-    )
-
-
-def _id_of(finished: Any) -> str:
-    """Return the id in what `finish_requests` returns: a request, or since vLLM 0.32 an id and a client."""
-    request_id: str = finished[0] if isinstance(finished, tuple) else finished.request_id
-    return request_id

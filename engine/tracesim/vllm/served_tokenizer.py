@@ -76,8 +76,9 @@ class ServedTokenizer:
             return None
         before_first, _, after = alone.partition(first)
         before_third = chat.partition(second)[2].partition(third)[0]
-        shared = _common_end(before_first, before_third)
-        return _Frame(shared, after) if shared else None
+        ends = (before_first[at:] for at in range(len(before_first)))  # the longest first
+        shared = next((end for end in ends if before_third.endswith(end)), None)
+        return None if shared is None else _Frame(shared, after)
 
     def _rendered(self, *messages: tuple[str, str]) -> str | None:
         if not self._tokenizer.chat_template:
@@ -85,13 +86,3 @@ class ServedTokenizer:
         chat = [{"role": role, "content": content} for role, content in messages]
         rendered: str = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         return rendered
-
-
-def _common_end(one: str, other: str) -> str:
-    """Return the longest text with which both texts end."""
-    length = 0
-    for mine, its in zip(reversed(one), reversed(other), strict=False):
-        if mine != its:
-            break
-        length += 1
-    return one[len(one) - length :]
