@@ -19,7 +19,7 @@ from tracesim.vllm.settings import SimSettings, refuse_what_has_no_meaning
 EXECUTOR: Final = "tracesim.vllm.TraceExecutor"
 
 _FIELDS: Final[Mapping[str, Any]] = {"use_simulator": False, "sim_trace_path": None}
-"""What engine args have more, and what they are unless asked."""
+"""The fields that engine args get, with their defaults."""
 
 _MARK: Final = "_of_tracesim"
 
@@ -29,46 +29,8 @@ def register() -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
     from vllm.v1.engine.input_processor import InputProcessor
 
-    for engine_args in (EngineArgs, AsyncEngineArgs):
-        _add_fields(engine_args)
-    _replace(EngineArgs, "add_cli_args", _add_flags, staticmethod)
-    _replace(EngineArgs, "create_engine_config", _choose_executor)
-    _replace(InputProcessor, "__init__", _load_answers)
-    _replace(InputProcessor, "process_inputs", _prepare_requests)
-
-
-def _replace(owner: type[Any], name: str, change: Callable[[Any], Any], kind: Any = lambda it: it) -> None:
-    """Replace a method by what `change` makes of it, unless that was done before."""
-    method = getattr(owner, name)
-    if getattr(method, _MARK, False):
-        return
-    changed = functools.wraps(method)(change(method))
-    setattr(changed, _MARK, True)
-    setattr(owner, name, kind(changed))
-
-
-def _add_fields(engine_args: type[Any]) -> None:
-    """Add two fields to an existing dataclass: vLLM copies engine args field by field."""
-    for name, default in _FIELDS.items():
-        if name not in engine_args.__dataclass_fields__:
-            (field,) = dataclasses.fields(dataclasses.make_dataclass("_", [(name, Any, default)]))
-            engine_args.__dataclass_fields__ = {**engine_args.__dataclass_fields__, name: field}
-            setattr(engine_args, name, default)
-    _replace(engine_args, "__init__", _take_fields)
-
-
-def _take_fields(init: Callable[..., None]) -> Callable[..., None]:
-    def with_fields(self: Any, *args: Any, **kwargs: Any) -> None:
-        for name, default in _FIELDS.items():
-            setattr(self, name, kwargs.pop(name, default))
-        init(self, *args, **kwargs)
-
-    return with_fields
-
-
-def _add_flags(add_cli_args: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def with_flags(parser: Any) -> Any:
-        parser = add_cli_args(parser)
+    def add_cli_args(original: Callable[[Any], Any], parser: Any) -> Any:
+        parser = original(parser)
         group = parser.add_argument_group("tracesim", "Answers from a recorded trace; no model is loaded.")
         group.add_argument("--use-simulator", action="store_true", help="Answer from --sim-trace.")
         group.add_argument(
@@ -76,46 +38,74 @@ def _add_flags(add_cli_args: Callable[[Any], Any]) -> Callable[[Any], Any]:
         )
         return parser
 
-    return with_flags
+    for engine_args in (EngineArgs, AsyncEngineArgs):
+        _add_fields(engine_args)
+    _replace(EngineArgs, "add_cli_args", add_cli_args, staticmethod)
+    _replace(EngineArgs, "create_engine_config", _create_engine_config)
+    _answer_requests(InputProcessor)
 
 
-def _choose_executor(create_engine_config: Callable[..., Any]) -> Callable[..., Any]:
+def _replace(owner: type[Any], name: str, replacement: Callable[..., Any], kind: Any = lambda it: it) -> None:
+    """Replace a method by `replacement`, whose first argument is the original; do nothing a second time."""
+    original = getattr(owner, name)
+    if getattr(original, _MARK, False):
+        return
+
+    @functools.wraps(original)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        return replacement(original, *args, **kwargs)
+
+    setattr(replaced, _MARK, True)
+    setattr(owner, name, kind(replaced))
+
+
+def _add_fields(engine_args: type[Any]) -> None:
+    """Add two fields to an existing dataclass: vLLM copies engine args field by field."""
+
+    def init(original: Callable[..., None], self: Any, *args: Any, **kwargs: Any) -> None:
+        for name, default in _FIELDS.items():
+            setattr(self, name, kwargs.pop(name, default))
+        original(self, *args, **kwargs)
+
+    for name, default in _FIELDS.items():
+        if name not in engine_args.__dataclass_fields__:
+            (field,) = dataclasses.fields(dataclasses.make_dataclass("_", [(name, Any, default)]))
+            engine_args.__dataclass_fields__ = {**engine_args.__dataclass_fields__, name: field}
+            setattr(engine_args, name, default)
+    _replace(engine_args, "__init__", init)
+
+
+def _create_engine_config(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
     """Choose the executor, and report errors here, where users see them; the engine's own log is far away."""
-
-    def with_executor(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.sim_trace_path is not None and not self.use_simulator:
-            raise ConfigError(
-                "sim_trace_path is set and use_simulator is not; give --use-simulator with --sim-trace"
-            )
-        if self.use_simulator:
-            _use_simulator(self)
-        if not _is_ours(self.distributed_executor_backend):
-            return create_engine_config(self, *args, **kwargs)
-        settings = SimSettings.from_additional_config(self.additional_config)
-        read_records([settings.trace])
-        settings.check_log()
-        config = create_engine_config(self, *args, **kwargs)
-        refuse_what_has_no_meaning(config)
-        return config
-
-    return with_executor
-
-
-def _use_simulator(engine_args: Any) -> None:
-    """Write the simulator's settings where they reach the engine in its own process."""
-    if missing := _missing_features():
-        from vllm import __version__
-
-        raise ConfigError(f"use_simulator does not fit vLLM {__version__}: it has no {', '.join(missing)}")
-    backend = engine_args.distributed_executor_backend
-    if backend not in (None, "uni", "mp") and not _is_ours(backend):
+    if self.sim_trace_path is not None and not self.use_simulator:
         raise ConfigError(
-            f"use_simulator is set, and distributed_executor_backend too, to {backend!r}; leave it out"
+            "sim_trace_path is set and use_simulator is not; give --use-simulator with --sim-trace"
         )
-    engine_args.distributed_executor_backend = EXECUTOR
-    if engine_args.sim_trace_path is not None:
-        given = engine_args.additional_config or {}
-        engine_args.additional_config = {**given, "sim_trace": str(engine_args.sim_trace_path)}
+    if self.use_simulator:
+        if missing := _missing_features():
+            from vllm import __version__
+
+            raise ConfigError(
+                f"use_simulator does not fit vLLM {__version__}: it has no {', '.join(missing)}"
+            )
+        backend = self.distributed_executor_backend
+        if backend not in (None, "uni", "mp") and not _is_ours(backend):
+            raise ConfigError(
+                f"use_simulator is set, and distributed_executor_backend too, to {backend!r}; leave it out"
+            )
+        # The engine, in its own process, reads these two.
+        self.distributed_executor_backend = EXECUTOR
+        if self.sim_trace_path is not None:
+            given = self.additional_config or {}
+            self.additional_config = {**given, "sim_trace": str(self.sim_trace_path)}
+    if not _is_ours(self.distributed_executor_backend):
+        return original(self, *args, **kwargs)
+    settings = SimSettings.from_additional_config(self.additional_config)
+    read_records([settings.trace])
+    settings.check_log()
+    config = original(self, *args, **kwargs)
+    refuse_what_has_no_meaning(config)
+    return config
 
 
 def _missing_features() -> list[str]:
@@ -135,11 +125,11 @@ def _missing_features() -> list[str]:
     return [name for name, found in wanted.items() if not found]
 
 
-def _load_answers(init: Callable[..., None]) -> Callable[..., None]:
-    """Give the answers to the front end as well, before it takes a request."""
+def _answer_requests(input_processor: type[Any]) -> None:
+    """Give the answers to the front end as well, before it takes a request, and prepare its requests."""
 
-    def with_answers(self: Any, vllm_config: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, vllm_config, *args, **kwargs)
+    def init(original: Callable[..., None], self: Any, vllm_config: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, vllm_config, *args, **kwargs)
         self.tracesim_answers = None
         if _is_ours(vllm_config.parallel_config.distributed_executor_backend):
             from tracesim.vllm.executor import load_answers, load_served_tokenizer
@@ -148,28 +138,21 @@ def _load_answers(init: Callable[..., None]) -> Callable[..., None]:
             tokenizer = load_served_tokenizer(vllm_config.model_config)
             self.tracesim_answers = load_answers(settings, tokenizer)
 
-    return with_answers
-
-
-def _prepare_requests(process_inputs: Callable[..., Any]) -> Callable[..., Any]:
-    def with_answers(self: Any, *args: Any, **kwargs: Any) -> Any:
-        request = process_inputs(self, *args, **kwargs)
+    def process_inputs(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+        request = original(self, *args, **kwargs)
         if self.tracesim_answers is not None:
-            _prepare(request, self.tracesim_answers)
+            from vllm.exceptions import VLLMValidationError
+
+            from tracesim.vllm.front_end import prepare
+
+            try:
+                prepare(request, self.tracesim_answers)
+            except RequestError as error:
+                raise VLLMValidationError(f"tracesim: {error}") from error
         return request
 
-    return with_answers
-
-
-def _prepare(request: Any, answers: Any) -> None:
-    from vllm.exceptions import VLLMValidationError
-
-    from tracesim.vllm.front_end import prepare
-
-    try:
-        prepare(request, answers)
-    except RequestError as error:
-        raise VLLMValidationError(f"tracesim: {error}") from error
+    _replace(input_processor, "__init__", init)
+    _replace(input_processor, "process_inputs", process_inputs)
 
 
 def _is_ours(backend: object) -> bool:
