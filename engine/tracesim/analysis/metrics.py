@@ -18,7 +18,6 @@ from tracesim.analysis.percentiles import PERCENTILES, Ordered, percentile
 from tracesim.errors import ConfigError
 from tracesim.timing.clock import PER_SECOND, parse_duration
 from tracesim.timing.timekeeper import RequestTimes, Timekeeper
-from tracesim.timing.token_gaps import TokenGaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +149,8 @@ def measure(
             e2e.append(last - arrived)
             if tokens > 1:
                 tpot.append((last - first) / (tokens - 1))
+    gaps = timekeeper.gaps.ordered()
+    num_gaps = len(gaps)
     return Metrics(
         duration=seconds,
         request_throughput=a_second(len(requests)),
@@ -158,7 +159,7 @@ def measure(
         mean_batch=a_second(timekeeper.busy / PER_SECOND),
         ttft=_latency(ttft),
         tpot=_latency(tpot),
-        itl=_of_gaps(timekeeper.gaps),
+        itl=_distribution(timekeeper.gaps.total() / num_gaps, gaps, num_gaps) if num_gaps else None,
         e2e=_latency(e2e),
         queue_time=_latency(queue_time),
         goodput=None if slo is None else a_second(sum(slo.is_met_by(latency_of(*each)) for each in requests)),
@@ -170,13 +171,6 @@ def _latency(picoseconds: Sequence[float]) -> Latency | None:
     if not picoseconds:
         return None
     return _distribution(math.fsum(picoseconds) / len(picoseconds), sorted(picoseconds), len(picoseconds))
-
-
-def _of_gaps(gaps: TokenGaps) -> Latency | None:
-    """Return the mean and percentiles of the times between tokens."""
-    ordered = gaps.ordered()
-    count = len(ordered)
-    return _distribution(gaps.total() / count, ordered, count) if count else None
 
 
 def _distribution(mean: float, ordered: Ordered, count: int) -> Latency:

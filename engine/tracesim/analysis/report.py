@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from tracesim.analysis.metrics import NO_LATENCY, Metrics, RequestLatency, Slo, latency_of, measure
+from tracesim.analysis.metrics import NO_LATENCY, Metrics, Slo, latency_of, measure
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.progress import REJECTED, RequestProgress
 from tracesim.timing.timekeeper import RequestTimes, Timekeeper
@@ -111,10 +111,12 @@ def report_requests(engine: LLMEngine) -> list[RequestReport]:
     """Return a row for every request of the engine, in the order in which they were added."""
     if engine.timekeeper is None:
         return [RequestReport(**_row(progress)) for progress in engine.requests.values()]
-    return [
-        TimedRequestReport(**_row(progress), **asdict(_latency(progress, engine.timekeeper)))
-        for progress in engine.requests.values()
-    ]
+    rows: list[RequestReport] = []
+    for progress in engine.requests.values():
+        times = engine.timekeeper.requests.get(progress.request.id)
+        latency = NO_LATENCY if times is None else latency_of(times, progress.state.num_output_tokens)
+        rows.append(TimedRequestReport(**_row(progress), **asdict(latency)))
+    return rows
 
 
 def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
@@ -218,11 +220,6 @@ def _row(progress: RequestProgress) -> dict[str, Any]:
         "preemptions": progress.state.num_preemptions,
         "cached_tokens": progress.state.num_cached_tokens or 0,
     }
-
-
-def _latency(progress: RequestProgress, timekeeper: Timekeeper) -> RequestLatency:
-    times = timekeeper.requests.get(progress.request.id)
-    return NO_LATENCY if times is None else latency_of(times, progress.state.num_output_tokens)
 
 
 def _batch(requests: int, steps: int, largest: int) -> BatchSizes:

@@ -158,29 +158,23 @@ def _steps(
 ) -> Iterator[LoggedStep]:
     before = -1
     for line, value in objects:
-        wrong = _wrong(value, fields)
-        if not wrong and value["step"] <= before:
+        unfit = (field for field in fields if field not in value or not _fits(field, value[field]))
+        if value.get("schema") != STEP_SCHEMA:
+            wrong = f"is not a step record: its schema is {value.get('schema')!r}, not {STEP_SCHEMA!r}"
+        elif type(value.get("step")) is not int:
+            wrong = "step: must be an integer"
+        elif field := next(unfit, None):
+            problem = "has another type than in a step record" if field in value else "is missing"
+            wrong = f"{field}: {problem}"
+        elif value["step"] <= before:
             wrong = f"step {value['step']} comes after step {before}; the steps of a log ascend"
-        if wrong:
-            raise StepLogError(name, line, wrong)
-        before = value["step"]
-        del value["schema"]  # so that equal steps are equal dictionaries
-        if not _is_idle(value):
-            yield LoggedStep(before, value)
-
-
-def _wrong(value: dict[str, Any], fields: FieldNames) -> str | None:
-    """Return why `value` is not a step record with these fields; None if it is."""
-    if value.get("schema") != STEP_SCHEMA:
-        return f"is not a step record: its schema is {value.get('schema')!r}, not {STEP_SCHEMA!r}"
-    if type(value.get("step")) is not int:
-        return "step: must be an integer"
-    for field in fields:
-        if field not in value:
-            return f"{field}: is missing"
-        if not _fits(field, value[field]):
-            return f"{field}: has another type than in a step record"
-    return None
+        else:
+            before = value["step"]
+            del value["schema"]  # so that equal steps are equal dictionaries
+            if not _is_idle(value):
+                yield LoggedStep(before, value)
+            continue
+        raise StepLogError(name, line, wrong)
 
 
 def _fits(field: str, value: object) -> bool:
@@ -224,50 +218,41 @@ def _chosen(
 
 
 def _golden(name: str, line: int, case: dict[str, Any]) -> Iterator[LoggedStep]:
-    """Return the steps of a golden case without idle steps, which a step log never has."""
+    """Return the steps of a golden case without idle steps, which a step log never has.
+
+    A decode is one token, the last that the request has, and an output token. V0 records how many of the
+    scheduled requests are prefill.
+    """
     try:
         prompts = {request["id"]: len(request["prompt_ids"]) for request in case["requests"]}
         emitted: Counter[str] = Counter()
         steps = []
         for step in case["steps"]:
-            fields = {**_batches(step, prompts, emitted), **_outcome(step)}
+            batches: dict[str, list[Any]] = {"prefill": [], "decode": []}
+            for index, (request_id, computed, tokens) in enumerate(step["scheduled"]):
+                outputs = emitted[request_id]
+                if "num_prefill" in step:
+                    decodes = index >= step["num_prefill"]
+                else:
+                    decodes = tokens == 1 and outputs > 0 and computed + 1 == prompts[request_id] + outputs
+                entry = {"id": request_id, "computed": computed, "tokens": tokens}
+                batches["decode" if decodes else "prefill"].append(entry)
             emitted.update(step["emitted"])
+            fields = {
+                **batches,
+                "scheduled": [entry[0] for entry in step["scheduled"]],
+                "emitted": [{"id": each} for each in step["emitted"]],
+                "finished": [{"id": each, "finish_reason": why} for each, why in step["finished"].items()],
+                "preempted": list(step["preempted"]),
+                **({"discarded": step["discarded"]} if "discarded" in step else {}),
+                "running": len(step["running"]),
+                "running_ids": list(step["running"]),
+                "waiting": step["waiting"],
+                "free_blocks": step["free_blocks"],
+            }
             if not _is_idle(fields):
                 steps.append(LoggedStep(step["step"], fields))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"the case {case['name']} is not a golden case: {type(error).__name__}: {error}"
         raise StepLogError(name, line, message) from None
     return iter(steps)
-
-
-def _batches(step: dict[str, Any], prompts: Mapping[str, int], emitted: Mapping[str, int]) -> dict[str, Any]:
-    """Return the batch of a golden step as prefill and decode.
-
-    A decode is one token, the last that the request has, and an output token. V0 records how many are
-    prefill.
-    """
-    batches: dict[str, list[Any]] = {"prefill": [], "decode": []}
-    for index, (request_id, computed, tokens) in enumerate(step["scheduled"]):
-        outputs = emitted.get(request_id, 0)
-        if "num_prefill" in step:
-            decodes = index >= step["num_prefill"]
-        else:
-            decodes = tokens == 1 and outputs > 0 and computed + 1 == prompts[request_id] + outputs
-        entry = {"id": request_id, "computed": computed, "tokens": tokens}
-        batches["decode" if decodes else "prefill"].append(entry)
-    return {**batches, "scheduled": [entry[0] for entry in step["scheduled"]]}
-
-
-def _outcome(step: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "emitted": [{"id": request_id} for request_id in step["emitted"]],
-        "finished": [
-            {"id": request_id, "finish_reason": why} for request_id, why in step["finished"].items()
-        ],
-        "preempted": list(step["preempted"]),
-        **({"discarded": step["discarded"]} if "discarded" in step else {}),
-        "running": len(step["running"]),
-        "running_ids": list(step["running"]),
-        "waiting": step["waiting"],
-        "free_blocks": step["free_blocks"],
-    }
