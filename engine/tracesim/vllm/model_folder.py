@@ -74,12 +74,17 @@ def _tokenizer(ranks: Mapping[bytes, int]) -> dict[str, Any]:
     eos = {
         "id": len(ranks),
         "content": EOS_TOKEN,
-        "single_word": False,
-        "lstrip": False,
-        "rstrip": False,
-        "normalized": False,
+        **dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False),
         "special": True,
     }
+    # tiktoken merges whatever makes the token of the lowest rank; a list of merges must name every pair of
+    # tokens that a token can be merged from, the pair of lowest ranks first.
+    merges: list[list[str]] = []
+    for token in ranks:
+        pairs = [(token[:at], token[at:]) for at in range(1, len(token))]
+        known = [(left, right) for left, right in pairs if left in ranks and right in ranks]
+        known.sort(key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
+        merges += [[spell_bytes(left), spell_bytes(right)] for left, right in known]
     return {
         "version": "1.0",
         "truncation": None,
@@ -99,23 +104,9 @@ def _tokenizer(ranks: Mapping[bytes, int]) -> dict[str, Any]:
             "byte_fallback": False,
             "ignore_merges": True,
             "vocab": {spell_bytes(token): rank for token, rank in ranks.items()},
-            "merges": [
-                [spell_bytes(left), spell_bytes(right)]
-                for token in ranks
-                for left, right in _parts(token, ranks)
-            ],
+            "merges": merges,
         },
     }
-
-
-def _parts(token: bytes, ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """Return the pairs of tokens that a token can be merged from, the pair of lowest ranks first.
-
-    tiktoken merges whatever makes the token of the lowest rank; a list of merges must name every pair.
-    """
-    pairs = [(token[:at], token[at:]) for at in range(1, len(token))]
-    known = [pair for pair in pairs if pair[0] in ranks and pair[1] in ranks]
-    return sorted(known, key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -71,6 +71,13 @@ class ServedLog:
             if output.finish_reason is not None:
                 reason = str(output.finish_reason)
                 finished.append(self._ending(entry.request_id, reason, output.stop_reason))
+        cached = None
+        if self._prefix_caching:
+            # Requests admitted in this step, for the first time or again, with a prefix from the cache.
+            resumed = plan.scheduled_cached_reqs.resumed_req_ids
+            admitted = {new.req_id for new in plan.scheduled_new_reqs} | resumed
+            hits = [each for each in entries if each.request_id in admitted and each.computed]
+            cached = [CachedTokens(self._name(each.request_id), each.computed) for each in hits]
         self._record = StepRecord(
             step=self._number,
             prefill=[self._scheduled(entry) for entry in entries if not entry.decodes],
@@ -78,7 +85,7 @@ class ServedLog:
             emitted=emitted,
             finished=finished,
             preempted=[self._name(request_id) for request_id in preempted],
-            cached=self._cached(plan, entries) if self._prefix_caching else None,
+            cached=cached,
             **counts._asdict(),
         )
         self._number += 1
@@ -113,17 +120,6 @@ class ServedLog:
 
     def _scheduled(self, entry: ServedEntry) -> ScheduledTokens:
         return ScheduledTokens(self._name(entry.request_id), entry.computed, entry.tokens)
-
-    def _cached(self, plan: Any, entries: Sequence[ServedEntry]) -> list[CachedTokens]:
-        """Return who was admitted, for the first time or again, with a prefix from the cache."""
-        admitted = {
-            new.req_id for new in plan.scheduled_new_reqs
-        } | plan.scheduled_cached_reqs.resumed_req_ids
-        return [
-            CachedTokens(self._name(entry.request_id), entry.computed)
-            for entry in entries
-            if entry.request_id in admitted and entry.computed
-        ]
 
     def _ending(self, request_id: str, finish_reason: str, stop_reason: object) -> FinishedRequest:
         """Return how a request ended: by a stop string, which the front end finds, or as vLLM reports."""
