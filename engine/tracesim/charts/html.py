@@ -15,7 +15,7 @@ import orjson
 from tracesim.charts.chart_data import ChartData
 from tracesim.charts.labels import visible
 from tracesim.charts.latency_charts import latency_charts
-from tracesim.charts.request_chart import MOST_ROWS, Spans, request_charts
+from tracesim.charts.request_chart import MOST_ROWS, request_charts
 from tracesim.charts.tables import Table, tables
 from tracesim.charts.time_charts import Chart, charts_over_time, phases_chart
 from tracesim.errors import ConfigError
@@ -37,16 +37,29 @@ def html_page(data: ChartData) -> bytes:
     Its content security policy allows the scripts in it, by their hashes, and no network requests.
     """
     scripts = [_in_script(plotly_javascript()), _in_script(_asset("page.js"))]
-    sections = list(_sections(data))
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    cards = ""
+    for name, value in data.summary:
+        figure, _, parts = value.partition(": ")
+        more = f"<small>{_text(parts)}</small>" if parts else ""
+        cards += f"<div><dt>{_text(name)}</dt><dd>{_text(figure)}{more}</dd></div>"
+    links = sections = ""
+    charts = []
+    for key, title, content in _sections(data):
+        links += f'<a href="#{key}">{_text(title)}</a>'
+        inner = "".join(_chart(each) if isinstance(each, Chart) else _table(each) for each in content)
+        sections += f'<section id="{key}"><h2>{_text(title)}</h2><div class="content">{inner}</div></section>'
+        charts += [asdict(each) for each in content if isinstance(each, Chart)]
     page = Template(_asset("page.html")).substitute(
         title=_text(data.title),
-        policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
+        policy=" ".join(f"'sha256-{each}'" for each in hashes),
         style=_asset("page.css"),
-        links="".join(f'<a href="#{key}">{_text(title)}</a>' for key, title, _ in sections),
-        summary="".join(_card(name, value) for name, value in data.summary),
-        sections="".join(_section(*section) for section in sections),
+        links=links,
+        summary=cards,
+        sections=sections,
         plotly=scripts[0],
-        charts=_json([chart for _, _, charts in sections for chart in charts if isinstance(chart, Chart)]),
+        # A script element ends at `</script`, so that its JSON may not contain any `<`.
+        charts=orjson.dumps(charts).decode().replace("<", r"\u003c"),
         script=scripts[1],
     )
     return page.encode()
@@ -61,27 +74,11 @@ def _sections(data: ChartData) -> Iterator[tuple[str, str, Sequence[Chart | Tabl
         yield "latency", "Latency", latencies
     spans = timeline.spans_by_request()
     if timeline.requests and len(timeline.steps):
-        yield "requests", "Requests", _request_charts(data, spans)
+        rows = request_charts(timeline, spans)
+        is_selection = len(timeline.requests) > MOST_ROWS
+        yield "requests", "Requests", [phases_chart(timeline), *rows] if is_selection else rows
     if all_tables := tables(data, spans):
         yield "tables", "Tables", all_tables
-
-
-def _request_charts(data: ChartData, spans: Spans) -> list[Chart]:
-    timeline = data.timeline
-    rows = request_charts(timeline, spans)
-    return [phases_chart(timeline), *rows] if len(timeline.requests) > MOST_ROWS else rows
-
-
-def _card(name: str, value: str) -> str:
-    """Return a card with one figure of the summary and, smaller, what it consists of."""
-    figure, _, parts = value.partition(": ")
-    more = f"<small>{_text(parts)}</small>" if parts else ""
-    return f"<div><dt>{_text(name)}</dt><dd>{_text(figure)}{more}</dd></div>"
-
-
-def _section(key: str, title: str, content: Sequence[Chart | Table]) -> str:
-    inside = "".join(_chart(each) if isinstance(each, Chart) else _table(each) for each in content)
-    return f'<section id="{key}"><h2>{_text(title)}</h2><div class="content">{inside}</div></section>'
 
 
 def _chart(chart: Chart) -> str:
@@ -105,7 +102,10 @@ def _chart(chart: Chart) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{_text(name)}</th>' for name in table.head)
-    rows = "".join(_row(row) for row in table.rows)
+    rows = ""
+    for name, *cells in table.rows:
+        others = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
+        rows += f'<tr><th scope="row"><bdi>{_text(name)}</bdi></th>{others}</tr>'
     kind = "words" if len(table.head) == 2 else "figures"
     note = f"<p>{_text(table.note)}</p>" if table.note else ""
     return (
@@ -115,27 +115,13 @@ def _table(table: Table) -> str:
     )
 
 
-def _row(cells: Sequence[str]) -> str:
-    first = f'<th scope="row"><bdi>{_text(cells[0])}</bdi></th>'
-    return f"<tr>{first}{''.join(f'<td>{_text(cell)}</td>' for cell in cells[1:])}</tr>"
-
-
 def _text(text: str) -> str:
     return html.escape(visible(text))
-
-
-def _json(charts: Sequence[Chart]) -> str:
-    r"""Return the charts as JSON for a script element, which ends at `</script`: every `<` is `\u003c`."""
-    return orjson.dumps([asdict(chart) for chart in charts]).decode().replace("<", r"\u003c")
 
 
 def _in_script(javascript: str) -> str:
     """Return JavaScript as a browser hashes it, without carriage returns; nothing in it ends the element."""
     return javascript.replace("\r\n", "\n").replace("</script", r"<\/script").replace("<!--", r"<\!--")
-
-
-def _sha256(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _asset(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from tracesim.charts.chart_data import ChartData
 from tracesim.charts.distribution import Distribution
 from tracesim.charts.labels import format_amount, format_number, format_time, visible
 from tracesim.charts.request_chart import Spans, time_in, time_of
-from tracesim.charts.timeline import Phase, Timeline, TimelineRequest
+from tracesim.charts.timeline import Phase, Timeline, Unit
 
 MOST_ROWS: Final = 25
 
@@ -29,76 +29,61 @@ class Table:
 
 def tables(data: ChartData, spans: Spans) -> list[Table]:
     """Return every table that has rows."""
-    timeline = data.timeline
+    settings = [
+        (visible(name), "–" if value is None else visible(str(value), 200))
+        for name, value in data.settings.items()
+    ]
     made = [
-        Table("Percentiles", _percentile_note(timeline), _PERCENTILE_HEAD, list(_percentiles(data, spans))),
-        _slowest(timeline, spans),
-        Table("Settings", "", ("setting", "value"), list(_settings(data.settings))),
+        _percentiles(data, spans),
+        _slowest(data.timeline, spans),
+        Table("Settings", "", ("setting", "value"), settings),
     ]
     return [table for table in made if table.rows]
 
 
-_PERCENTILE_HEAD: Final = ("", "values", "mean", *(f"p{percent}" for percent in PERCENTILES), "most")
-
-
-def _percentile_note(timeline: Timeline) -> str:
-    note = "Time in a phase is the sum of a request's stays in it, of the requests that were in it."
-    return f"{_counted(timeline)}{note}"
-
-
-def _counted(timeline: Timeline) -> str:
-    return "In steps. " if timeline.unit == "steps" else ""
-
-
-def _percentiles(data: ChartData, spans: Spans) -> Iterator[Sequence[str]]:
+def _percentiles(data: ChartData, spans: Spans) -> Table:
+    unit = data.timeline.unit
     phases = {f"time {phase.name.lower()}": [time_in(each, phase) for each in spans] for phase in Phase}
     measures: dict[str, Mapping[float, int]] = {
         **data.latencies,
         **{name: Counter(value for value in values if value > 0) for name, values in phases.items()},
         "arrival to end": Counter(time_of(each) for each in spans if each),
     }
+    rows = []
     for name, counts in measures.items():
         if counts:
             values = Distribution(counts)
             figures = [values.mean, *map(values.percentile, PERCENTILES), values.high]
-            yield (
-                name,
-                f"{values.count:,}",
-                *(format_amount(figure, data.timeline.unit) for figure in figures),
-            )
+            rows.append((name, f"{values.count:,}", *(format_amount(figure, unit) for figure in figures)))
+    head = ("", "values", "mean", *(f"p{percent}" for percent in PERCENTILES), "most")
+    note = "Time in a phase is the sum of a request's stays in it, of the requests that were in it."
+    return Table("Percentiles", f"{_unit_note(unit)}{note}", head, rows)
 
 
 def _slowest(timeline: Timeline, spans: Spans) -> Table:
+    unit = timeline.unit
     requests = sorted(timeline.requests.values(), key=lambda each: -time_of(spans[each.index]))
     note = "Every request, the slowest first."
     if len(requests) > MOST_ROWS:
         note = f"The {MOST_ROWS} of {len(requests):,} that took longest from their arrival to their end."
-    note = f"{_counted(timeline)}{note}"
     head = ("request", "arrival", "total", *(phase.name.lower() for phase in Phase))
     head += ("prompt tokens", "output tokens", "preemptions", "finish")
-    rows = [_row(request, spans, timeline) for request in requests[:MOST_ROWS]]
-    return Table("Slowest requests", note, head, rows)
+    rows = []
+    for request in requests[:MOST_ROWS]:
+        stays = spans[request.index]
+        times = [time_of(stays), *(time_in(stays, phase) for phase in Phase)]
+        row = (
+            visible(request.id, 48),
+            format_number(request.arrival) if unit == "steps" else format_time(request.arrival, unit),
+            *(format_amount(time, unit) if time else "–" for time in times),
+            f"{request.prompt_tokens:,}",
+            f"{request.output_tokens:,}",
+            f"{request.preemptions:,}",
+            visible(request.finish_reason or "unfinished"),
+        )
+        rows.append(row)
+    return Table("Slowest requests", f"{_unit_note(unit)}{note}", head, rows)
 
 
-def _row(request: TimelineRequest, spans: Spans, timeline: Timeline) -> Sequence[str]:
-    stays = spans[request.index]
-    times = [time_of(stays), *(time_in(stays, phase) for phase in Phase)]
-    return (
-        visible(request.id, 48),
-        _arrival(request, timeline),
-        *(format_amount(time, timeline.unit) if time else "–" for time in times),
-        f"{request.prompt_tokens:,}",
-        f"{request.output_tokens:,}",
-        f"{request.preemptions:,}",
-        visible(request.finish_reason or "unfinished"),
-    )
-
-
-def _arrival(request: TimelineRequest, timeline: Timeline) -> str:
-    is_step = timeline.unit == "steps"
-    return format_number(request.arrival) if is_step else format_time(request.arrival, timeline.unit)
-
-
-def _settings(settings: Mapping[str, object]) -> Iterator[Sequence[str]]:
-    for name, value in settings.items():
-        yield visible(name), "–" if value is None else visible(str(value), 200)
+def _unit_note(unit: Unit) -> str:
+    return "In steps. " if unit == "steps" else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal, NamedTuple
 
-from tracesim.engine.step_records import ScheduledTokens, StepRecord
+from tracesim.engine.step_records import StepRecord
 
 Unit = Literal["steps", "s"]
 
@@ -132,9 +132,16 @@ class Timeline:
         end, requests = start + duration, self.requests
         self.steps.add(record, start, duration)
         for request_id in record.preempted:
-            self._preempt(self._request(request_id, start), start)
+            request = self._request(request_id, start)
+            request.preemptions += 1
+            self._enter(request, Phase.PREEMPTED, start)
         for entry in record.prefill:
-            self._prefill(entry, start, end)
+            request = self._request(entry.id, start)
+            if request.phase is not Phase.PREFILL:
+                self._enter(request, Phase.PREFILL, start)
+            if not request.output_tokens:
+                request.prompt_tokens = entry.computed + entry.tokens
+            request._computed_at = end
         for token in record.emitted:
             request = requests[token.id]
             request.output_tokens += 1
@@ -174,18 +181,6 @@ class Timeline:
         if request is None:
             request = self.requests[request_id] = TimelineRequest(len(self.requests), request_id, now)
         return request
-
-    def _prefill(self, entry: ScheduledTokens, start: float, end: float) -> None:
-        request = self._request(entry.id, start)
-        if request.phase is not Phase.PREFILL:
-            self._enter(request, Phase.PREFILL, start)
-        if not request.output_tokens:
-            request.prompt_tokens = entry.computed + entry.tokens
-        request._computed_at = end
-
-    def _preempt(self, request: TimelineRequest, now: float) -> None:
-        request.preemptions += 1
-        self._enter(request, Phase.PREEMPTED, now)
 
     def _enter(self, request: TimelineRequest, phase: Phase, now: float) -> None:
         if request.admitted is None:

@@ -12,7 +12,6 @@ from tracesim.charts.timeline import Timeline
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_records import StepRecord
 from tracesim.timing.clock import PER_SECOND
-from tracesim.timing.timekeeper import Timekeeper
 
 
 class TimelineRecorder:
@@ -40,7 +39,10 @@ class TimelineRecorder:
         summary: Sequence[tuple[str, str]] = (),
         settings: Mapping[str, object] | None = None,
     ) -> ChartData:
-        """Return the data of the charts for the run so far, with a title, a summary and settings to show."""
+        """Return the data of the charts for the run so far, with a title, a summary and settings to show.
+
+        The latencies are those of the requests that finished, but ITL has the times between all tokens.
+        """
         timekeeper = self._engine.timekeeper
         for request_id, progress in self._engine.requests.items():
             if timekeeper is not None and request_id in timekeeper.requests:
@@ -48,20 +50,18 @@ class TimelineRecorder:
                 self._timeline.arrived(request_id, arrived / PER_SECOND)
             elif timekeeper is None and progress.arrival_step is not None:
                 self._timeline.arrived(request_id, progress.arrival_step)
-        latencies = {} if timekeeper is None else _latencies(self._engine, timekeeper)
+        latencies: dict[str, Mapping[float, int]] = {}
+        if timekeeper is not None:
+            finished = times_of_finished(self._engine, timekeeper)
+            done = [latency_of(times, tokens) for times, tokens in finished]
+            latencies = {
+                "TTFT": _counted([each.ttft for each in done]),
+                "TPOT": _counted([each.tpot for each in done]),
+                "ITL": {gap / PER_SECOND: count for gap, count in timekeeper.gaps.counts().items()},
+                "E2E": _counted([each.e2e for each in done]),
+                "queue time": _counted([each.queue_time for each in done]),
+            }
         return ChartData(title, self._timeline, summary, settings or {}, self._num_blocks, latencies)
-
-
-def _latencies(engine: LLMEngine, timekeeper: Timekeeper) -> dict[str, Mapping[float, int]]:
-    """Return the latencies of the requests that finished, and the times between all tokens."""
-    done = [latency_of(times, tokens) for times, tokens in times_of_finished(engine, timekeeper)]
-    return {
-        "TTFT": _counted([each.ttft for each in done]),
-        "TPOT": _counted([each.tpot for each in done]),
-        "ITL": {gap / PER_SECOND: count for gap, count in timekeeper.gaps.counts().items()},
-        "E2E": _counted([each.e2e for each in done]),
-        "queue time": _counted([each.queue_time for each in done]),
-    }
 
 
 def _counted(values: Sequence[float | None]) -> Counter[float]:
