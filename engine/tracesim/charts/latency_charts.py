@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from tracesim.charts.timeline import Unit
 
 _MOST_BARS: Final = 40
 _MOST_TICKS: Final = 6
+"""Where a logarithmic axis would have more ticks at 1, 2, 5, 10, 20 and so on, it has the powers of ten."""
 _WIDE: Final = 30.0
 """Where the greatest value is so many times the median, equal bars would hold nearly all in the first."""
 
@@ -33,47 +33,47 @@ def _chart(number: int, name: str, values: Distribution, unit: Unit) -> Chart:
     shown, scale = ("steps", 1.0) if unit == "steps" else ("s", 1.0) if values.high >= 1 else ("ms", 1e3)
     is_log = values.low > 0 and values.high > _WIDE * values.percentile(50)
     marks = {percent: values.percentile(percent) for percent in PERCENTILES}
-    axis = {"type": "log", "tickvals": _ticks(values.low * scale, values.high * scale)} if is_log else {}
-    figure = {
-        "data": [_bars(values, _edges(values, is_log), scale)],
-        "layout": {
-            "xaxis": {"title": {"text": f"{name} ({shown})"}, **axis},
-            "yaxis": {"title": {"text": "values"}, "rangemode": "tozero"},
-            "shapes": [_mark(value * scale) for value in marks.values()],
-            "annotations": [
-                _label(f"p{percent}", value * scale, row, is_log)
-                for row, (percent, value) in enumerate(marks.items())
-            ],
-            "showlegend": False,
-        },
+    axis: dict[str, Any] = {}
+    if is_log:
+        low, high = values.low * scale, values.high * scale
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        is_crowded = len(inside) > _MOST_TICKS
+        axis = {"type": "log", "tickvals": [10.0**power for power in powers] if is_crowded else inside}
+    shapes: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for row, (percent, value) in enumerate(marks.items()):
+        x = value * scale
+        ends = {"x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper"}
+        shapes.append({"type": "line", **ends, "line": {"width": 1, "dash": "dot"}})
+        place = {"x": math.log10(x) if is_log else x, "y": 1 - 0.1 * row, "yref": "paper"}
+        corner = {"xanchor": "left", "yanchor": "top"}
+        annotations.append({"text": f"p{percent}", **place, **corner, "showarrow": False})
+    layout = {
+        "xaxis": {"title": {"text": f"{name} ({shown})"}, **axis},
+        "yaxis": {"title": {"text": "values"}, "rangemode": "tozero"},
+        "shapes": shapes,
+        "annotations": annotations,
+        "showlegend": False,
     }
+    figure = {"data": [_bars(values, scale, is_log)], "layout": layout}
     percentiles = ", ".join(f"p{percent} {format_duration(value, unit)}" for percent, value in marks.items())
     note = f"{values.count:,} values: {percentiles}." + (" The axis is logarithmic." if is_log else "")
     return Chart(f"latency-{number}", name, note, {"": figure}, over_time=False, height=260, small=True)
 
 
-def _edges(values: Distribution, is_log: bool) -> list[float]:
-    """Return the edges of the bars; few values have few bars."""
+def _bars(values: Distribution, scale: float, is_log: bool) -> Trace:
+    """Return the bars, few for few values, as a staircase: a logarithmic axis has bars of uneven widths."""
     low, high = values.low, values.high
+    number = min(_MOST_BARS, max(8, round(2 * math.sqrt(values.count))))
     if low == high:
-        return [low * 0.5, low * 1.5 or 1.0]
-    bars = min(_MOST_BARS, max(8, round(2 * math.sqrt(values.count))))
-    if is_log:
-        step = math.log(high / low) / bars
-        return [low * math.exp(step * each) for each in range(bars)] + [high]
-    return [low + (high - low) * each / bars for each in range(bars)] + [high]
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return ticks at 1, 2, 5, 10, 20 and so on, or only at powers of ten if those are too many."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
-    inside = [tick for tick in ticks if low <= tick <= high]
-    return inside if len(inside) <= _MOST_TICKS else [10.0**power for power in powers]
-
-
-def _bars(values: Distribution, edges: Sequence[float], scale: float) -> Trace:
-    """Return the bars as a staircase: bars do not have an even width on a logarithmic axis."""
+        edges = [low * 0.5, low * 1.5 or 1.0]
+    elif is_log:
+        step = math.log(high / low) / number
+        edges = [low * math.exp(step * each) for each in range(number)] + [high]
+    else:
+        edges = [low + (high - low) * each / number for each in range(number)] + [high]
     places = [*map(values.below, edges[:-1]), values.count]
     counts = [float(after - before) for before, after in pairwise(places)]
     bars = line("values", [edge * scale for edge in edges], counts)
@@ -84,28 +84,4 @@ def _bars(values: Distribution, edges: Sequence[float], scale: float) -> Trace:
         "fill": "tozeroy",
         "meta": {"role": "latency"},
         "hovertemplate": "%{y:,} values<extra></extra>",
-    }
-
-
-def _mark(value: float) -> dict[str, Any]:
-    return {
-        "type": "line",
-        "x0": value,
-        "x1": value,
-        "y0": 0,
-        "y1": 1,
-        "yref": "paper",
-        "line": {"width": 1, "dash": "dot"},
-    }
-
-
-def _label(text: str, value: float, row: int, is_log: bool) -> dict[str, Any]:
-    return {
-        "text": text,
-        "x": math.log10(value) if is_log else value,
-        "y": 1 - 0.1 * row,
-        "yref": "paper",
-        "xanchor": "left",
-        "yanchor": "top",
-        "showarrow": False,
     }

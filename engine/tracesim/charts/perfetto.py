@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -11,7 +12,7 @@ import orjson
 from tracesim.charts.bins import is_idle_between
 from tracesim.charts.chart_data import ChartData
 from tracesim.charts.labels import visible
-from tracesim.charts.timeline import UNLIMITED, Phase, Span, StepColumns, Timeline, TimelineRequest
+from tracesim.charts.timeline import UNLIMITED, Phase, Span, StepColumns, Timeline
 
 Event = dict[str, Any]
 
@@ -37,22 +38,13 @@ def perfetto_trace(data: ChartData) -> Iterator[bytes]:
         **{f"setting: {visible(name)}": visible(str(value)) for name, value in data.settings.items()},
     }
     yield b'{"displayTimeUnit":"ms","otherData":%s,"traceEvents":[' % orjson.dumps(head)
+    timeline = data.timeline
+    clock = _Clock(timeline)
     separator = b"\n"
-    for event in _events(data):
+    for event in chain(_steps(timeline.steps, clock), _counters(data, clock), _slots(timeline, clock)):
         yield separator + orjson.dumps(event)
         separator = b",\n"
     yield b"\n]}\n"
-
-
-def _events(data: ChartData) -> Iterator[Event]:
-    timeline = data.timeline
-    clock = _Clock(timeline)
-    yield _name("process_name", ENGINE, 0, "engine")
-    yield _name("thread_name", ENGINE, 1, "steps")
-    yield from _steps(timeline.steps, clock)
-    yield from _counters(data, clock)
-    yield _name("process_name", SLOTS, 0, "requests, by running slot")
-    yield from _slots(timeline, clock)
 
 
 class _Clock:
@@ -75,6 +67,9 @@ def _name(kind: str, process: int, thread: int, name: str) -> Event:
 
 
 def _steps(steps: StepColumns, clock: _Clock) -> Iterator[Event]:
+    """Yield the names of the engine and of its track, and each step as a slice."""
+    yield _name("process_name", ENGINE, 0, "engine")
+    yield _name("thread_name", ENGINE, 1, "steps")
     columns = (
         steps.number,
         steps.start,
@@ -103,6 +98,7 @@ def _steps(steps: StepColumns, clock: _Clock) -> Iterator[Event]:
 
 
 def _counters(data: ChartData, clock: _Clock) -> Iterator[Event]:
+    """Yield the value of each counter whenever it changes; batch tokens are 0 while the engine is idle."""
     steps = data.timeline.steps
     tokens = [p + d for p, d in zip(steps.prefill_tokens, steps.decode_requests, strict=True)]
     series: dict[str, tuple[str, Sequence[int]]] = {
@@ -113,69 +109,63 @@ def _counters(data: ChartData, clock: _Clock) -> Iterator[Event]:
     if data.num_blocks is not None and UNLIMITED not in steps.free_blocks[:1]:
         series["KV blocks used"] = ("blocks", [data.num_blocks - free for free in steps.free_blocks])
     for name, (unit, values) in series.items():
-        for time, value in _changes(steps, values, lasting=name != "batch tokens"):
-            yield {"ph": "C", "name": name, "pid": ENGINE, "ts": clock.at(time), "args": {unit: value}}
-
-
-def _changes(steps: StepColumns, values: Iterable[int], *, lasting: bool) -> Iterator[tuple[float, int]]:
-    """Yield a value whenever it changes; while the engine is idle it is 0, unless it is `lasting`."""
-    last: int | None = None
-    last_end = 0.0
-    for start, duration, value in zip(steps.start, steps.duration, values, strict=True):
-        if last and not lasting and is_idle_between(last_end, start):
-            yield last_end, 0
-            last = 0
-        if value != last:
-            yield start, value
-            last = value
-        last_end = start + duration
-    if last and not lasting:
-        yield last_end, 0
+        is_lasting = name != "batch tokens"
+        counter = {"ph": "C", "name": name, "pid": ENGINE}
+        last: int | None = None
+        last_end = 0.0
+        for start, duration, value in zip(steps.start, steps.duration, values, strict=True):
+            if last and not is_lasting and is_idle_between(last_end, start):
+                yield {**counter, "ts": clock.at(last_end), "args": {unit: 0}}
+                last = 0
+            if value != last:
+                yield {**counter, "ts": clock.at(start), "args": {unit: value}}
+                last = value
+            last_end = start + duration
+        if last and not is_lasting:
+            yield {**counter, "ts": clock.at(last_end), "args": {unit: 0}}
 
 
 def _slots(timeline: Timeline, clock: _Clock) -> Iterator[Event]:
     """Yield each admitted request as a slice in its slot, and its phases as slices inside."""
-    spans = timeline.spans_by_request()
-    slots = _assigned(spans)
+    admitted_spans = [
+        [span for span in spans if span.phase is not Phase.QUEUED] for spans in timeline.spans_by_request()
+    ]
+    slots = _lowest_free_slots(admitted_spans)
+    yield _name("process_name", SLOTS, 0, "requests, by running slot")
     for slot in range(max(slots.values(), default=-1) + 1):
         yield _name("thread_name", SLOTS, slot + 1, f"slot {slot}")
         yield {**_name("thread_sort_index", SLOTS, slot + 1, ""), "args": {"sort_index": slot}}
     for request in timeline.requests.values():
-        if request.index in slots:
-            yield from _stay(request, spans[request.index], slots[request.index] + 1, clock)
+        spans = admitted_spans[request.index]
+        if not spans:
+            continue
+        start, end = spans[0].start, spans[-1].end
+        common = {"ph": "X", "pid": SLOTS, "tid": slots[request.index] + 1}
+        about = {
+            "prompt tokens": request.prompt_tokens,
+            "output tokens": request.output_tokens,
+            "preemptions": request.preemptions,
+            "queued (ms)": clock.between(request.arrival, start) / 1000,
+            "finish reason": visible(request.finish_reason or "unfinished"),
+        }
+        times = {"ts": clock.at(start), "dur": clock.between(start, end)}
+        yield {**common, "name": visible(request.id), "cat": "request", **times, "args": about}
+        for span in spans:
+            times = {"ts": clock.at(span.start), "dur": clock.between(span.start, span.end)}
+            yield {**common, "name": span.phase.name.lower(), "cat": "phase", **times}
 
 
-def _stay(request: TimelineRequest, spans: Sequence[Span], thread: int, clock: _Clock) -> Iterator[Event]:
-    running = [span for span in spans if span.phase is not Phase.QUEUED]
-    start, end = running[0].start, running[-1].end
-    common = {"ph": "X", "pid": SLOTS, "tid": thread}
-    about = {
-        "prompt tokens": request.prompt_tokens,
-        "output tokens": request.output_tokens,
-        "preemptions": request.preemptions,
-        "queued (ms)": clock.between(request.arrival, start) / 1000,
-        "finish reason": visible(request.finish_reason or "unfinished"),
-    }
-    times = {"ts": clock.at(start), "dur": clock.between(start, end)}
-    yield {**common, "name": visible(request.id), "cat": "request", **times, "args": about}
-    for span in running:
-        times = {"ts": clock.at(span.start), "dur": clock.between(span.start, span.end)}
-        yield {**common, "name": span.phase.name.lower(), "cat": "phase", **times}
-
-
-def _assigned(spans: Sequence[Sequence[Span]]) -> Mapping[int, int]:
-    """Return the slot of each admitted request: the lowest that is free."""
-    stays = []
-    for number, of_request in enumerate(spans):
-        running = [span for span in of_request if span.phase is not Phase.QUEUED]
-        if running:
-            stays.append((running[0].start, number, running[-1].end))
+def _lowest_free_slots(admitted_spans: Sequence[Sequence[Span]]) -> Mapping[int, int]:
+    """Return the slot of each request that was admitted, by its index: the lowest that is free."""
+    stays = [
+        (spans[0].start, request, spans[-1].end) for request, spans in enumerate(admitted_spans) if spans
+    ]
     slots: dict[int, int] = {}
     free: list[int] = []
     leaving: list[tuple[float, int]] = []
-    for start, number, end in sorted(stays):
+    for start, request, end in sorted(stays):
         while leaving and leaving[0][0] <= start:
             heapq.heappush(free, heapq.heappop(leaving)[1])
-        slots[number] = heapq.heappop(free) if free else len(leaving)
-        heapq.heappush(leaving, (end, slots[number]))
+        slots[request] = heapq.heappop(free) if free else len(leaving)
+        heapq.heappush(leaving, (end, slots[request]))
     return slots

@@ -31,11 +31,6 @@ def request_charts(timeline: Timeline, spans: Spans) -> list[Chart]:
         figures = {"": _figure(requests, spans, timeline)}
         note = "Every request in the order of arrival."
         return [Chart("requests", "Timeline of requests", note, figures, height=_height(requests))]
-    return [_neighbours(requests, spans, timeline), _samples(requests, spans, timeline)]
-
-
-def _neighbours(requests: list[TimelineRequest], spans: Spans, timeline: Timeline) -> Chart:
-    """Return selections of requests that arrived one after another, at interesting moments."""
     arrivals = [request.arrival for request in requests]
     busiest = max(range(len(timeline.steps)), key=timeline.steps.waiting.__getitem__)
     places = {
@@ -50,7 +45,8 @@ def _neighbours(requests: list[TimelineRequest], spans: Spans, timeline: Timelin
         figures[name] = _figure(requests[first : first + MOST_ROWS], spans, timeline)
     note = f"{MOST_ROWS} of {len(requests):,} requests, one after another in the order of arrival."
     height = _height(requests)
-    return Chart("requests", "Timeline of requests", note, figures, over_time=False, height=height)
+    neighbours = Chart("requests", "Timeline of requests", note, figures, over_time=False, height=height)
+    return [neighbours, _samples(requests, spans, timeline)]
 
 
 def _samples(requests: list[TimelineRequest], spans: Spans, timeline: Timeline) -> Chart:
@@ -130,26 +126,24 @@ def _bars(
         for span in spans[request.index]
         if span.phase is phase
     ]
+    name = phase.name.lower()
+    texts = []
+    for _, request, span in stays:
+        took = format_duration(span.end - span.start, timeline.unit)
+        since = format_time(span.start, timeline.unit)
+        texts.append(f"<b>{_label(request, 48)}</b><br>{name} for {took} from {since}")
     return {
         "type": "bar",
         "orientation": "h",
         "width": 0.75,
-        "name": phase.name.lower(),
+        "name": name,
         "y": [row for row, _, _ in stays],
         "base": [round(span.start - origins[row], 6) for row, _, span in stays],
         "x": [round(span.end - span.start, 6) for _, _, span in stays],
-        "customdata": [_hover_text(request, span, timeline) for _, request, span in stays],
+        "customdata": texts,
         "hovertemplate": "%{customdata}<extra></extra>",
-        "meta": {"role": phase.name.lower()},
+        "meta": {"role": name},
     }
-
-
-def _hover_text(request: TimelineRequest, span: Span, timeline: Timeline) -> str:
-    took, since = (
-        format_duration(span.end - span.start, timeline.unit),
-        format_time(span.start, timeline.unit),
-    )
-    return f"<b>{_label(request, 48)}</b><br>{span.phase.name.lower()} for {took} from {since}"
 
 
 def _label(request: TimelineRequest, most: int) -> str:

@@ -67,10 +67,27 @@ def charts_over_time(data: ChartData) -> list[Chart]:
     """Return charts of the batches, the queue and the KV cache; none if there are no steps."""
     if not len(data.timeline.steps):
         return []
-    bins = _Bins(data.timeline)
-    charts = [_batch_requests(bins), _batch_tokens(bins), _running(bins)]
-    if data.num_blocks and UNLIMITED not in data.timeline.steps.free_blocks[:1]:
-        charts.append(_kv_cache(bins, data.num_blocks))
+    steps, bins = data.timeline.steps, _Bins(data.timeline)
+
+    traces, batch_sizes = _in_batch(bins, steps.prefill_requests)
+    note = "Requests computed in a step, by whether it computes their prompts or their next tokens."
+    note += bins.note("the largest batch")
+    batch = _chart(bins, "batch", "Batch, in requests", note, traces, "requests")
+    _whole(batch.figures[""]["layout"]["yaxis"], batch_sizes)
+
+    traces, _ = _in_batch(bins, steps.prefill_tokens)
+    note = "Tokens computed in a step. A decode is one token a request." + bins.note("the largest batch")
+    tokens = _chart(bins, "tokens", "Batch, in tokens", note, traces, "tokens")
+
+    charts = [batch, tokens, _running(bins)]
+    if data.num_blocks and UNLIMITED not in steps.free_blocks[:1]:
+        used = [100 * (data.num_blocks - free) / data.num_blocks for free in steps.free_blocks]
+        note = f"Of {data.num_blocks:,} blocks, those that requests hold after each step."
+        note += bins.note("a band from the least to the most")
+        kv_cache = _chart(bins, "kv", "KV cache use", note, _banded(bins, "KV cache", used), "% of blocks")
+        kv_cache.figures[""]["layout"]["yaxis"]["range"] = [0, 103]
+        kv_cache.figures[""]["layout"]["showlegend"] = False
+        charts.append(kv_cache)
     return charts
 
 
@@ -127,30 +144,20 @@ def line(name: str, edges: Sequence[float], values: Sequence[float]) -> Trace:
     }
 
 
-def _batch_requests(bins: _Bins) -> Chart:
-    traces, both = _in_batch(bins, bins.timeline.steps.prefill_requests)
-    note = "Requests computed in a step, by whether it computes their prompts or their next tokens."
-    note += bins.note("the largest batch")
-    chart = _chart(bins, "batch", "Batch, in requests", note, traces, "requests")
-    _whole(chart.figures[""]["layout"]["yaxis"], both)
-    return chart
-
-
-def _batch_tokens(bins: _Bins) -> Chart:
-    traces, _ = _in_batch(bins, bins.timeline.steps.prefill_tokens)
-    note = "Tokens computed in a step. A decode is one token a request."
-    return _chart(bins, "tokens", "Batch, in tokens", note + bins.note("the largest batch"), traces, "tokens")
-
-
 def _in_batch(bins: _Bins, prefill: Sequence[int]) -> tuple[list[Trace], list[int]]:
-    """Return decodes and, above them, prefills, counted in one way, and their sum in each step."""
+    """Return decodes and, above them, prefills, counted in one way, and their sum in each step.
+
+    Where bins have several steps, a thin line is at the maximum of each bin.
+    """
     decode = bins.timeline.steps.decode_requests
     both = [p + d for p, d in zip(prefill, decode, strict=True)]
     traces = [
         area("decode", bins.edges, bins.of(decode).mean, "batch"),
         area("prefill", bins.edges, bins.of(prefill).mean, "batch"),
-        *_most(bins, both),
     ]
+    if not bins.exact:
+        largest = line("largest", bins.edges, bins.of(both).high)
+        traces.append({**largest, "line": {"shape": "hv", "width": 0.7}})
     return traces, both
 
 
@@ -170,17 +177,6 @@ def _running(bins: _Bins) -> Chart:
     return chart
 
 
-def _kv_cache(bins: _Bins, num_blocks: int) -> Chart:
-    used = [100 * (num_blocks - free) / num_blocks for free in bins.timeline.steps.free_blocks]
-    note = f"Of {num_blocks:,} blocks, those that requests hold after each step."
-    note += bins.note("a band from the least to the most")
-    traces = _banded(bins, "KV cache", used)
-    chart = _chart(bins, "kv", "KV cache use", note, traces, "% of blocks")
-    chart.figures[""]["layout"]["yaxis"]["range"] = [0, 103]
-    chart.figures[""]["layout"]["showlegend"] = False
-    return chart
-
-
 def _chart(
     bins: _Bins, key: str, title: str, note: str, traces: list[Trace], y_title: str, height: int = 300
 ) -> Chart:
@@ -191,13 +187,6 @@ def _whole(axis: dict[str, Any], values: Sequence[int]) -> None:
     """Remove ticks between whole numbers from the axis of a few requests."""
     if max(values) <= _FEW:
         axis["dtick"] = 1
-
-
-def _most(bins: _Bins, values: Sequence[float]) -> list[Trace]:
-    """Return a thin line at the maximum of each bin; nothing if each bin is one step."""
-    if bins.exact:
-        return []
-    return [{**line("largest", bins.edges, bins.of(values).high), "line": {"shape": "hv", "width": 0.7}}]
 
 
 def _banded(bins: _Bins, name: str, values: Sequence[float]) -> list[Trace]:
