@@ -22,7 +22,7 @@ help:
 	@echo "make clean  remove the virtual environment and caches"
 
 demo: $(VENV)/.runtime
-	@$(BIN)/tracesim replay sample_traces/milestone.jsonl --tokenizer char
+	@$(BIN)/tracesim demo
 
 test: $(VENV)/.development
 	@$(BIN)/ruff check

@@ -26,7 +26,7 @@ def plotly_javascript() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise ConfigError("an HTML page needs the package plotly: pip install 'tracesim[html]'") from error
+        raise ConfigError("an HTML page needs the package plotly: pip install plotly") from error
     javascript: str = get_plotlyjs()
     return javascript
 

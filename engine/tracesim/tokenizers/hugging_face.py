@@ -45,7 +45,7 @@ class HuggingFaceTokenizer:
             import tokenizers
         except ImportError as error:
             raise TokenizerError(
-                f"tokenizer {name!r} needs the package tokenizers: pip install 'tracesim[hf]'"
+                f"tokenizer {name!r} needs the package tokenizers: pip install tokenizers"
             ) from error
         if not path.is_file():
             raise TokenizerError(f"tokenizer {name!r}: there is no file {path}")

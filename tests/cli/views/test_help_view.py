@@ -44,7 +44,7 @@ def test_help_has_every_option_an_example_and_the_exit_codes(name: str) -> None:
 
     assert result.exit_code == 0
     assert [each for each in options if each not in result.stdout.replace("--[no-]", "--")] == []
-    assert f"\nExample:\n  tracesim {name} " in result.stdout
+    assert f"\nExample:\n  tracesim {name}" in result.stdout
     assert "\nExit codes:\n  0  " in result.stdout
 
 
