@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The extras that development needs; a variable, since commas separate the arguments of `call`.
-EXTRAS := .[hf,html,zst]
+EXTRAS := .[hf,html,parquet,zst]
 # Dependency groups need pip 25.1. LOCKED=1 installs the versions of requirements.lock, with their hashes, instead of
 # the newest ones that fit.
 install = $(PIP) --upgrade 'pip>=25.1' && \
@@ -46,7 +46,7 @@ svg: $(VENV)/.development
 lock: $(BIN)/python
 	@$(PIP) --upgrade 'pip>=25.1'
 	@$(PIP) --group lock
-	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --group docs --extra hf --extra html --extra zst \
+	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --group docs --extra hf --extra html --extra parquet --extra zst \
 	    --universal --python-version 3.10 --generate-hashes --custom-compile-command 'make lock' --output-file requirements.lock
 
 clean:

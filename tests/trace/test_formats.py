@@ -17,7 +17,7 @@ from paths import FORMATS as SAMPLES
 from trace_files import lengths, places, read, read_files, read_text, texts
 from tracesim.errors import ConfigError, TraceProblem
 from tracesim.trace.formats import FORMATS
-from tracesim.trace.formats.detection import detect_format
+from tracesim.trace.formats.detection import format_of_text
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import TraceReader, read_trace, read_with
 
@@ -67,7 +67,7 @@ def test_the_format_is_detected_from_the_content(names: list[str], expected: str
     ],
 )
 def test_a_file_without_signs_of_another_format_is_read_as_a_trace_of_tracesim(head: bytes) -> None:
-    assert detect_format(head) == "tracesim"
+    assert format_of_text(head) == "tracesim"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_file_without_signs_of_another_format_is_read_as_a_trace_of_tracesim(h
     ],
 )
 def test_the_beginning_of_a_file_shows_its_format(head: bytes, expected: str) -> None:
-    assert expected == detect_format(head)
+    assert expected == format_of_text(head)
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:

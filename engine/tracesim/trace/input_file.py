@@ -106,6 +106,13 @@ class InputFile:
         except _FAILURES as error:
             yield self._problem_of(error)
 
+    def random_access(self) -> IO[bytes]:
+        """Return the content as a file with random access, in memory if it cannot be had otherwise."""
+        if not self._stream.seekable():
+            self._stream = io.BufferedReader(cast("io.RawIOBase", io.BytesIO(self._stream.read())))
+        self._stream.seek(0)
+        return self._stream
+
     def _bom_warning(self) -> Iterator[TraceProblem]:
         if self._starts_with_bom:
             message = "starts with a byte order mark, which is skipped; save the file as UTF-8 without BOM"

@@ -98,9 +98,9 @@ class TraceReader:
             if file.failure:
                 yield file.failure
                 return
-            name = self._chosen_format or detect_format(file.head)
-            if isinstance(name, Finding):
-                yield problem(name.code, file.name, None, None, name.message)
+            name = self._chosen_format or detect_format(file)
+            if isinstance(name, TraceProblem):
+                yield name
                 return
             self.formats[file.name] = name
             continued = self._format_readers.get(name)

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.csv_rows import csv_rows, integer
+from tracesim.trace.formats.csv_rows import integer, table_rows
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.times import nanoseconds
 from tracesim.trace.input_file import InputFile
@@ -38,7 +38,7 @@ class Azure:
         """Keep every row; yield what is wrong with the file itself."""
         rows = _Rows(file.name)
         self._files.append(rows)
-        for row in csv_rows(file, _COLUMNS):
+        for row in table_rows(file, _COLUMNS):
             if isinstance(row, TraceProblem):
                 yield row
             elif isinstance(row, Entry):

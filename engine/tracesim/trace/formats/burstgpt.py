@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.formats.csv_rows import csv_rows, integer, seconds_or_fault
+from tracesim.trace.formats.csv_rows import integer, seconds_or_fault, table_rows
 from tracesim.trace.formats.interface import Entry, SeparateFiles
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
@@ -29,7 +29,7 @@ class BurstGPT(SeparateFiles):
 
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """Yield an entry for each row."""
-        for row in csv_rows(file, _COLUMNS):
+        for row in table_rows(file, _COLUMNS):
             if not isinstance(row, dict):
                 yield row
                 continue

@@ -1,4 +1,4 @@
-"""Rows under a header, for the formats that are CSV."""
+"""Rows of cells under a header, for the formats that are CSV; Parquet is read as well."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry
+from tracesim.trace.formats.parquet import is_parquet, parquet_columns, parquet_rows
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, problem, quote
 from tracesim.trace.schema import Fault
@@ -19,6 +20,26 @@ Row = dict[str, str]
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _WHOLE_FLOAT = re.compile(r"[+-]?[0-9]{1,15}\.0*")
 _DELIMITERS = ",;\t"
+
+
+def table_rows(file: InputFile, needed: Sequence[str]) -> Iterator[Row | Entry | TraceProblem]:
+    """Yield each row of a CSV or a Parquet file, as `csv_rows` does."""
+    if not is_parquet(file.head):
+        yield from csv_rows(file, needed)
+        return
+    columns = parquet_columns(file)
+    if isinstance(columns, TraceProblem):
+        yield columns
+        return
+    missing = [name for name in needed if name not in columns]
+    for name in missing:
+        message = f"is missing; the file must have the columns {', '.join(needed)}"
+        yield problem("missing-field", file.name, None, name, message)
+    for row in parquet_rows(file) if not missing else ():
+        if isinstance(row, TraceProblem):
+            yield row
+        else:
+            yield {name: str(row.get(name, "")) for name in columns}
 
 
 def csv_rows(file: InputFile, needed: Sequence[str]) -> Iterator[Row | Entry | TraceProblem]:

@@ -8,10 +8,13 @@ from itertools import islice
 
 import orjson
 
+from tracesim.errors import TraceProblem
 from tracesim.trace.formats.csv_rows import delimiter_of, split_cells
 from tracesim.trace.formats.json_objects import is_document
 from tracesim.trace.formats.names import OWN, FormatName
-from tracesim.trace.problems import Finding, quote
+from tracesim.trace.formats.parquet import is_parquet, parquet_columns
+from tracesim.trace.input_file import InputFile
+from tracesim.trace.problems import Finding, problem, quote
 from tracesim.trace.schema import similar_field
 
 _COLUMNS: dict[FormatName, tuple[str, ...]] = {
@@ -77,7 +80,26 @@ _OTHER_KINDS = {
 }
 
 
-def detect_format(head: bytes) -> FormatName | Finding:
+def detect_format(file: InputFile) -> FormatName | TraceProblem:
+    """Return the format of a file, or a problem if it is of no known format or cannot be read."""
+    if not is_parquet(file.head):
+        found = format_of_text(file.head)
+        if isinstance(found, Finding):
+            return problem(found.code, file.name, None, None, found.message)
+        return found
+    columns = parquet_columns(file)
+    if isinstance(columns, TraceProblem):
+        return columns
+    by_columns = (name for name, needed in _COLUMNS.items() if {*needed[:2]} <= {*columns})
+    if name := format_of_names(columns) or next(by_columns, None):
+        return name
+    if any(name in contents for contents in _OWN_CONTENTS for name in columns):
+        return OWN
+    found = _unknown("is a Parquet file with the columns", columns)
+    return problem(found.code, file.name, None, None, found.message)
+
+
+def format_of_text(head: bytes) -> FormatName | Finding:
     """Return the format of a file that begins with `head`: tracesim's own where nothing shows another.
 
     A file that shows that it is of no known format gives a finding, which names what was found.

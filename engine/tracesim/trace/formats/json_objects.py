@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.json_items import json_items
+from tracesim.trace.formats.parquet import is_parquet, parquet_rows
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.json_object import read_object
 from tracesim.trace.problems import Finding
@@ -24,7 +25,9 @@ class JSONObject(NamedTuple):
 
 
 def is_document(head: bytes) -> bool:
-    """Whether a file that begins with `head` is an array of objects, or has objects over several lines."""
+    """Whether a file that begins with `head` is not JSONL, but an array, objects over lines, or Parquet."""
+    if is_parquet(head):
+        return True
     head = head.lstrip()
     if head.startswith(b"["):
         return head[1:].lstrip()[:1] in (b"{", b"")
@@ -34,7 +37,7 @@ def is_document(head: bytes) -> bool:
 
 
 def json_objects(file: InputFile) -> Iterator[JSONObject | TraceProblem]:
-    """Yield each object of a file, whether it is JSONL, an array, or objects over several lines."""
+    """Yield each object of a file, whether it is JSONL, an array, objects over several lines, or Parquet."""
     if is_document(file.head):
         yield from document_objects(file)
         return
@@ -48,7 +51,11 @@ def json_objects(file: InputFile) -> Iterator[JSONObject | TraceProblem]:
 
 
 def document_objects(file: InputFile) -> Iterator[JSONObject | TraceProblem]:
-    """Yield each object of an array, or of objects one after another; `line` is its number."""
+    """Yield each item of an array, each of objects one after another, or each row; `line` is its number."""
+    if is_parquet(file.head):
+        for row in parquet_rows(file):
+            yield row if isinstance(row, TraceProblem) else JSONObject(file.line_number, row, [])
+        return
     number = 0
     for item in json_items(file):
         if isinstance(item, TraceProblem):
