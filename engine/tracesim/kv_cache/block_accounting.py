@@ -122,7 +122,7 @@ class KVCache:
 
         Only blocks that the first `num_known` tokens fill can stay cached; None means all computed ones.
         """
-        self._free(self.blocks_for(state.num_computed_tokens + num_scheduled))
+        self._free(-(-(state.num_computed_tokens + num_scheduled) // self.block_size))
 
     finish = release
     """Free the blocks of a request that will not run again."""

@@ -126,7 +126,9 @@ class BaseScheduler:
 
     def _take_stride(self, steps: int, batch: Batch) -> Stride:
         """Let all decoding requests emit `steps` tokens; none of them finishes before the last step."""
-        finished = sorted(self._decoding.advance(steps), key=by_admission)
+        finished = self._decoding.advance(steps)
+        if len(finished) > 1:
+            finished.sort(key=by_admission)
         self._finish(finished)
         return Stride(steps, batch, finished)
 

@@ -96,7 +96,8 @@ class TokenBudgetScheduler(BaseScheduler):
             cache.allocate(state, computed + tokens, prefix)
             self._admit(state)
             state.num_computed_tokens = computed
-            draft.add(state, tokens)
+            draft.scheduled[state] = tokens
+            draft.budget -= tokens
             if computed:
                 draft.cached = [*draft.cached, (state, computed)]
             if state.num_cached_tokens is None:
