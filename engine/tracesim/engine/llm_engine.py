@@ -282,7 +282,8 @@ class LLMEngine:
 
     def _update(self, plan: StepPlan) -> list[RequestState]:
         """Let the step of a plan happen; return who finished in it."""
-        if not plan and not self.scheduler.awaits_output:
+        does_something = bool(plan)
+        if not does_something and not self.scheduler.awaits_output:
             raise StalledError(
                 f"step {self.step_number} does nothing, although {self.scheduler.num_waiting} requests wait "
                 f"and {self.scheduler.num_free_blocks} blocks are free: a bug in the scheduler"
@@ -294,8 +295,9 @@ class LLMEngine:
             self.requests[state.id].preempted_after(self._last_decode_step)
         for state in plan.sampled:
             self.requests[state.id].sampled_at(self.step_number)
-        self.counts.discarded_tokens += len(plan.discarded)
-        self._count(1 if plan else 0, len(plan.prefill), plan.num_decodes, finished)
+        if plan.discarded:
+            self.counts.discarded_tokens += len(plan.discarded)
+        self._count(int(does_something), len(plan.prefill), plan.num_decodes, finished)
         return finished
 
     def _count(

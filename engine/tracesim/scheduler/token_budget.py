@@ -181,7 +181,7 @@ class TokenBudgetScheduler(BaseScheduler):
             if draft.budget == 0:
                 return
             # A request that was preempted, or whose last token is in flight, gets nothing.
-            if state.status is not RUNNING or not (state.is_decoding or state in self._prefilling):
+            if state.status is not RUNNING or not (state in self._prefilling or state.is_decoding):
                 continue
             computed = state.current_num_computed_tokens
             tokens = min(state.current_num_tokens - computed, longest_chunk, draft.budget)
