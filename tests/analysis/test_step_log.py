@@ -139,8 +139,9 @@ def test_one_of_several_cases_has_to_be_chosen(tmp_path: Path) -> None:
     [
         ([], ": has no steps"),
         ([[1]], ":1: is not a JSON object"),
-        ([{"prompt": "Hi", "response": "there"}], ":1: is neither a step record"),
-        ([{"schema": "tracesim.report/1"}], ":1: has the schema 'tracesim.report/1'"),
+        ([{"prompt": "Hi", "response": "there"}], ": is a trace (tracesim), not a step log"),
+        ([{"question": "Hi"}], ":1: is neither a step record"),
+        ([{"schema": "other/1"}], ":1: has the schema 'other/1'"),
         ([a_step(0), a_step(0)], ":2: step 0 comes after step 0"),
         ([a_step(0), {"schema": "x"}], ":2: is not a step record: its schema is 'x'"),
         ([a_step(0, step="0")], ":1: step: must be an integer"),

@@ -523,8 +523,6 @@ def test_records_of_tracesim_are_read_from_a_document(text: str) -> None:
         ),
         ('[{"question": "a"},\n {"answer": "b"}]\n', 'has the keys "question", "answer", which no known'),
         ('{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1}\n', '"g", "h" and 1 more, which no known'),
-        ('{"schema": "tracesim.step/1", "step": 0}\n' * 2, "is a log of steps; tracesim diff and"),
-        ('{\n  "schema": "tracesim.report/1"\n}\n', "is a report of a replay"),
     ],
 )
 def test_a_file_of_an_unknown_format_is_one_problem(text: str, expected: str) -> None:

@@ -20,6 +20,7 @@ from tracesim.config import EngineConfig
 from tracesim.engine.step_json import STEP_SCHEMA
 from tracesim.engine.step_records import StepRecord
 from tracesim.errors import StepLogError, TraceProblem
+from tracesim.trace.formats.detection import kind_of_file
 from tracesim.trace.input_file import InputFile
 
 FieldNames = Mapping[str, Sequence[str]]
@@ -61,6 +62,7 @@ GOLDEN_FIELDS: dict[str, tuple[str, ...]] = {
 
 _GOLDEN_UNORDERED = frozenset({"finished", "preempted"})
 _MAX_NAMED_CASES = 3
+_USUAL_START = b'{"schema":"' + STEP_SCHEMA.encode()
 
 
 class LoggedStep(NamedTuple):
@@ -90,8 +92,8 @@ def open_step_log(path: str | os.PathLike[str], case: str | None = None) -> Step
 
     `case` names one of several golden cases. Raises StepLogError for a file that is not a step log.
     """
-    name = InputFile(path).name
-    objects = _objects(path)
+    file = InputFile(path)
+    name, objects = file.name, _objects(file)
     first = next(objects, None)
     if first is None:
         raise StepLogError(name, None, "has no steps")
@@ -131,11 +133,17 @@ def to_logged_step(record: StepRecord) -> LoggedStep:
     return LoggedStep(record.step, fields)
 
 
-def _objects(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield each line that is not blank as a JSON object, with its number."""
-    file = InputFile(path)
+def _objects(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each line that is not blank as a JSON object, with its number.
+
+    Raises StepLogError where there is another line, and before the first one if the file is of another kind.
+    """
     number = 0
     for item in file:
+        if number == 0 and not file.head.startswith(_USUAL_START):
+            kind = kind_of_file(file.head)
+            if kind and not kind.is_step_log:
+                raise StepLogError(file.name, None, f"is {kind.name}, not a step log; {kind.use}")
         if isinstance(item, TraceProblem):
             if item.severity == "error":
                 message = "is a directory; name a file" if item.code == "is-a-directory" else item.message

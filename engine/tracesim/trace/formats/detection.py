@@ -12,6 +12,7 @@ from tracesim.errors import TraceProblem
 from tracesim.trace.formats.csv_rows import delimiter_of, split_cells
 from tracesim.trace.formats.json_objects import is_document
 from tracesim.trace.formats.names import OWN, FormatName
+from tracesim.trace.formats.other_kinds import OtherKind, other_kind
 from tracesim.trace.formats.parquet import is_parquet, parquet_columns
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, problem, quote
@@ -51,6 +52,7 @@ _OWN_CONTENTS = (
     frozenset({"prompt", "prompt_token_ids", "input_length"}),
     frozenset({"response", "response_token_ids", "output_length"}),
 )
+_OWN_NAMES = frozenset().union(*_OWN_CONTENTS)
 _OWN_TEXTS = tuple(sides - {"input_length", "output_length"} for sides in _OWN_CONTENTS)
 
 FOREIGN_FIELDS: dict[str, FormatName] = {
@@ -73,11 +75,6 @@ _MOST_RECORDS = 50
 _MOST_NAMES = 8
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 _WORDS = re.compile("[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
-_OTHER_KINDS = {
-    "tracesim.step/": "is a log of steps; tracesim diff and tracesim replay --expect read it",
-    "tracesim.report/": "is a report of a replay, which no command reads as a trace",
-    "tracesim.validate/": "is a report of tracesim validate, which no command reads as a trace",
-}
 
 
 def detect_format(file: InputFile) -> FormatName | TraceProblem:
@@ -105,6 +102,8 @@ def format_of_text(head: bytes) -> FormatName | Finding:
     A file that shows that it is of no known format gives a finding, which names what was found.
     """
     head = head.lstrip()
+    if kind := other_kind(head, []):
+        return _of_other_kind(kind)
     if head.startswith((b"{", b"[")):
         return _format_of_objects(head)
     lines = [line for line in head.splitlines() if line.strip()]
@@ -119,6 +118,21 @@ def format_of_text(head: bytes) -> FormatName | Finding:
     if len(columns) < 2 or any(isinstance(row, Finding) or len(row) != len(columns) for row in rows):
         return OWN
     return _unknown("looks like CSV with the columns", columns)
+
+
+def kind_of_file(head: bytes) -> OtherKind | None:
+    """Return what a file is that begins with `head`, a trace or something else; None if that is unknown."""
+    if is_parquet(head):
+        return OtherKind("a Parquet file", "tracesim convert writes it as a trace, if it has one")
+    head = head.lstrip()
+    records = list(islice(_first_objects(head), _MOST_RECORDS))
+    if kind := other_kind(head, records):
+        return kind
+    found = format_of_text(head)
+    is_own = head.startswith((b"{", b"[")) and any(_OWN_NAMES & record.keys() for record in records)
+    if isinstance(found, Finding) or (found == OWN and not is_own):
+        return None
+    return OtherKind(f"a trace ({found})", "tracesim replay --save-steps FILE writes a log of its steps")
 
 
 def format_of_names(names: Iterable[str]) -> FormatName | None:
@@ -140,13 +154,10 @@ def _format_of_objects(head: bytes) -> FormatName | Finding:
     other_times = _MOONCAKE_TIMES if _OWN_TIMES & timed.keys() else _OWN_TIMES
     if found := format_of_names(names.keys() - other_times):
         return found
-    schemas = [str(record["schema"]) for record in records if "schema" in record]
-    for start, message in _OTHER_KINDS.items():
-        if any(schema.startswith(start) for schema in schemas):
-            return Finding("unknown-format", None, message)
-    contents = frozenset().union(*_OWN_CONTENTS)
+    if kind := other_kind(head, records):
+        return _of_other_kind(kind)
     is_broken = len(names) < 2 and all(value is None for record in records for value in record.values())
-    if is_broken or any(name in contents or similar_field(name) in contents for name in names):
+    if is_broken or any(name in _OWN_NAMES or similar_field(name) in _OWN_NAMES for name in names):
         return OWN
     return _unknown("has the keys", list(names))
 
@@ -196,6 +207,10 @@ def top_level_names(text: bytes) -> list[str]:
             names.append(last[1:-1].decode(errors="replace"))
         last = mark if mark[:1] == b'"' else b""
     return names
+
+
+def _of_other_kind(kind: OtherKind) -> Finding:
+    return Finding("unknown-format", None, f"is {kind.name}, not a trace; {kind.use}")
 
 
 def _unknown(found: str, names: Sequence[str]) -> Finding:
