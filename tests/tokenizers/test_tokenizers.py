@@ -176,7 +176,7 @@ def test_a_tiktoken_file_is_read_from_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"not base64 at all\n", "bad.tiktoken:1: not a base64 token, a space and its rank"),
         (b"IQ== 0\nIg== x\n", "bad.tiktoken:2: not a base64 token"),
@@ -189,11 +189,11 @@ def test_a_tiktoken_file_is_read_from_its_path(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_tiktoken_file_is_an_error_that_says_where(
-    tmp_path: Path, content: bytes, said: str
+    tmp_path: Path, content: bytes, message: str
 ) -> None:
     (tmp_path / "bad.tiktoken").write_bytes(content)
 
-    with pytest.raises(TokenizerError, match=said):
+    with pytest.raises(TokenizerError, match=message):
         load_tokenizer(str(tmp_path / "bad.tiktoken"))
 
 
@@ -238,7 +238,7 @@ def test_the_embedded_vocabulary_measures_up_to_a_large_one(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("", "name is empty. Accepted: embedded"),
         ("embeded", "did you mean 'embedded'"),
@@ -246,8 +246,8 @@ def test_the_embedded_vocabulary_measures_up_to_a_large_one(monkeypatch: pytest.
         ("no/such.tiktoken", "cannot read no/such.tiktoken"),
     ],
 )
-def test_a_name_that_nothing_has_is_an_error_with_the_ways_out(name: str, said: str) -> None:
-    with pytest.raises(TokenizerError, match=said):
+def test_a_name_that_nothing_has_is_an_error_with_the_ways_out(name: str, message: str) -> None:
+    with pytest.raises(TokenizerError, match=message):
         load_tokenizer(name)
 
 

@@ -80,7 +80,7 @@ class TimeOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class OutputOptions(OptionGroup):
-    """What goes to standard output and into files."""
+    """What is written to standard output and into files."""
 
     title = "Output"
 

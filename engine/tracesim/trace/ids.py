@@ -15,7 +15,7 @@ class RecordIds:
     """Gives every record its id and finds ids that are taken.
 
     A record without an id is called r1, r2, ... by its position among all records, invalid ones included.
-    `has_default` has one entry for each record: whether it goes by its default id.
+    `has_default` has one entry for each record: whether its id is the default one.
     """
 
     def __init__(self, places: Places) -> None:

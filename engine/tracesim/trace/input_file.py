@@ -46,7 +46,7 @@ class InputFile:
     gzip, zstd, bzip2, xz, and zip archives of one file are decompressed. Nothing is raised for what the file
     is or contains: a `TraceProblem` stands in place of what is wrong, and `failure` is the one because of
     which nothing can be read. `head` is the beginning of the content, as far as one look shows. A line over
-    `max_line_bytes` is replaced by its problem and never held whole. `line_number` counts the lines read.
+    `max_line_bytes` is replaced by its problem and never loaded whole. `line_number` counts the lines read.
     """
 
     def __init__(self, path: str | os.PathLike[str], max_line_bytes: int = MAX_LINE_BYTES) -> None:

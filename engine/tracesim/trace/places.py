@@ -9,7 +9,7 @@ class Places:
     """Numbers the lines of all files of a trace consecutively.
 
     `file` and `line` are where the reader is now; a line counts from 1 in its file. Where a format keeps
-    entries back until later files are read, `move_to` goes back to the place of an entry.
+    entries back until later files are read, `move_to` returns to the place of an entry.
     """
 
     def __init__(self) -> None:
