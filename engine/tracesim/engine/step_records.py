@@ -153,7 +153,9 @@ class StepRecorder:
         """Note the step's time; call `on_step` with the record of the step whose output was taken in."""
         if plan:
             self._drafts[-1].time = time
-        if not self._drafts or (plan and len(self._drafts) <= self._scheduler.plans_ahead):
+            if len(self._drafts) <= self._scheduler.plans_ahead:
+                return
+        elif not self._drafts:
             return
         draft = self._drafts.popleft()
         plan, time = draft.plan, draft.time

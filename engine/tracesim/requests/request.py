@@ -123,7 +123,8 @@ class RequestState:
     def num_output_tokens(self) -> int:
         """Tokens emitted so far, with those of the batch in flight."""
         emitted = self.current_num_tokens - self.request.num_prompt_tokens
-        return min(emitted, self.request.num_output_tokens)
+        limit = self.request.num_output_tokens
+        return emitted if emitted < limit else limit
 
     @property
     def urgency(self) -> tuple[int, int]:

@@ -138,23 +138,18 @@ class Timekeeper:
         for state in plan.preempted:
             self.stop_decoding(state.id)
         num_decodes = plan.num_decodes - len(plan.decode) - len(plan.discarded)
-        if num_decodes:
-            self._add_gaps(end, num_decodes, plan.skipped)
+        self._add_gaps(end, num_decodes, plan.skipped)
         for state in plan.sampled:
             if state.request.num_output_tokens:
-                self._note_sampled(state, end)
-
-    def _note_sampled(self, state: RequestState, end: int) -> None:
-        """Note a token of a request that was scheduled individually; it decodes from now on."""
-        times = self.requests[state.id]
-        if times.first_token is None:
-            times.first_token = end
-        elif times.last_token is not None:
-            self.gaps.add(end - times.last_token)
-        times.last_token = end
-        times.is_decoding = True
-        if self._last_decode != end:
-            self._last_tokens[state.id] = end
+                times = self.requests[state.id]
+                if times.first_token is None:
+                    times.first_token = end
+                elif times.last_token is not None:
+                    self.gaps.add(end - times.last_token)
+                times.last_token = end
+                times.is_decoding = True
+                if self._last_decode != end:
+                    self._last_tokens[state.id] = end
 
     def pass_stride(self, stride: Stride) -> None:
         """Let the steps of a stride pass, and note the times of the requests that finished."""
@@ -179,6 +174,8 @@ class Timekeeper:
 
     def _add_gaps(self, end: int, num_decodes: int, skipped: Collection[RequestState]) -> None:
         """Add the gaps of `num_decodes` requests that emit a token at `end`, while `skipped` ones do not."""
+        if not num_decodes:
+            return
         if skipped or self._last_tokens:
             for state in skipped:
                 self._last_tokens.setdefault(state.id, self._last_decode)
