@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any, Final
 
 import typer
 
-from tracesim.config import all_settings
 from tracesim_cli.terminal.exit_codes import ExitCode, fail
 
 _USAGE_ERROR: Final[Any] = typer.BadParameter.__mro__[1]  # Typer exports no other name of it
@@ -35,6 +33,8 @@ def describe(error: Any, commands: Sequence[str]) -> str:
     context = error.ctx
     kind = type(error).__name__
     if kind == "NoSuchOption":
+        from difflib import get_close_matches
+
         names = [name for each in context.command.params for name in [*each.opts, *each.secondary_opts]]
         close = get_close_matches(error.option_name, names, cutoff=0.7)
         hint = f"did you mean {' or '.join(close)}?" if close else f"see {context.command_path} --help"
@@ -71,6 +71,8 @@ def _problem(error: Any) -> str:
     choices = getattr(option and option.type, "choices", ())
     if not choices and kind not in _NUMBERS:
         return str(error.message)
+    from tracesim.config import all_settings
+
     found = error.message.partition(" is not ")[0]
     if setting := all_settings().get(option.name):
         return f"is {found}; must be {setting.accepted}"
