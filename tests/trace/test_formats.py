@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from trace_files import lengths, places, read, read_files, read_text, texts
 from tracesim.errors import ConfigError, TraceProblem
 from tracesim.trace.formats import FORMATS
 from tracesim.trace.formats.detection import format_of_text
+from tracesim.trace.formats.json_objects import JSONObject, json_objects
+from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import TraceReader, read_trace, read_with
 
@@ -117,6 +120,16 @@ def test_a_delay_without_a_session_is_ignored_with_a_warning() -> None:
 
     assert (record.input_length, record.output_length, record.arrival_time, record.delay) == (3, 2, 1.5, None)
     assert places(problems) == [("no-arrival-time", 1, "delay")]
+
+
+def test_the_text_of_a_prompt_is_ignored_beside_the_length_of_its_response() -> None:
+    text = '{"timestamp": 0, "text_input": "Hi", "input_length": 3, "output_length": 5}\n'
+    messages = '{"timestamp": 0, "messages": [{"role": "user"}], "output_length": 5}\n'
+
+    records, problems = read_text(text + messages)
+
+    assert lengths(records) == [(3, 5, 0.0)]
+    assert places(problems) == [("missing-field", 2, "input_length")]
 
 
 def test_a_replay_reports_what_it_ignores() -> None:
@@ -541,3 +554,35 @@ def test_any_bytes_give_records_or_problems_in_every_format(name: str, data: byt
     assert records or any(problem.severity == "error" or problem.line for problem in problems)
     assert all(problem.code in (ERRORS if problem.severity == "error" else WARNINGS) for problem in problems)
     assert all("\n" not in problem.message for problem in problems)
+
+
+def changed(value: Any) -> Iterator[Any]:
+    """Yield a JSON value with each of its parts replaced by values of other types, one at a time."""
+    yield from (None, True, -1, 2.5, 10**30, "x", [], [1], {}, {"x": 1})
+    if isinstance(value, list):
+        for at, item in enumerate(value):
+            for other in changed(item):
+                yield [*value[:at], other, *value[at + 1 :]]
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield {other: value[other] for other in value if other != name}
+            for other in changed(item):
+                yield value | {name: other}
+
+
+@pytest.mark.parametrize("stem", sorted({path.name.partition(".")[0] for path in SAMPLES.glob("*.json*")}))
+def test_any_change_of_a_json_sample_gives_records_or_problems(stem: str) -> None:
+    """No value that somebody may write is met by an exception."""
+    objects: list[Any] = []
+    for path in sorted(SAMPLES.glob(f"{stem}.json*")) + sorted(SAMPLES.glob(f"{stem}.*.json*")):
+        with InputFile(path) as file:
+            items = [item for item in json_objects(file) if isinstance(item, JSONObject)]
+            objects += [item.fields for item in items][:3]
+
+    for at, value in enumerate(objects):
+        for other in changed(value):
+            lines = [json.dumps(each) for each in [*objects[:at], other, *objects[at + 1 :]]]
+            records, problems = read_text("\n".join([*lines, ""]), trace_format=stem.replace("_", "-"))
+
+            assert records or problems
+            assert {problem.code for problem in problems} <= ERRORS.keys() | WARNINGS.keys()

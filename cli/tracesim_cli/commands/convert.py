@@ -20,7 +20,7 @@ from tracesim_cli.terminal.output_files import atomic_writer, refuse_existing
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.text import counted
-from tracesim_cli.views.problem_text import ProblemList
+from tracesim_cli.views.problem_text import ProblemList, notes_on_warnings
 
 EPILOG = """\
 Example:
@@ -66,16 +66,14 @@ def convert(
 
 def _convert(traces: Sequence[str], trace_format: FormatName | None, out: str, *, skip_invalid: bool) -> int:
     """Write the records of `traces` to `out` and return how many; ends the command if they are invalid."""
-    num_written, errors, failed = 0, ProblemList(), 0
+    num_written, errors, warnings = 0, ProblemList(), ProblemList()
     with _opened(out) as file:
         for item in with_status(read_trace(traces, trace_format=trace_format), "converting"):
             if not isinstance(item, TraceProblem):
                 file.write(record_to_json(item))
                 num_written += 1
-            elif item.severity == "error":
-                errors.add(item)
-            elif item.code == "failed-request":
-                failed += 1
+            else:
+                (errors if item.severity == "error" else warnings).add(item)
         can_skip = skip_invalid and errors.exit_code is ExitCode.INVALID_TRACE
         if errors.num_errors and not (can_skip and num_written):
             result = "the output is incomplete" if out == "-" else "nothing was written"
@@ -86,8 +84,8 @@ def _convert(traces: Sequence[str], trace_format: FormatName | None, out: str, *
             fail("\n".join([*errors.lines(), result]), errors.exit_code)
     if errors.num_errors:
         print_message("\n".join([*errors.lines(), "skipped the records that have these errors"]))
-    if failed:
-        print_message(f"skipped {counted(failed, 'request')} that failed when recorded")
+    for note in notes_on_warnings(warnings):
+        print_message(note)
     return num_written
 
 

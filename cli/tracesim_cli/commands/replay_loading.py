@@ -14,10 +14,7 @@ from tracesim_cli.commands.replay_notes import RecordCounts
 from tracesim_cli.terminal.exit_codes import ExitCode, fail, print_message
 from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.text import counted
-from tracesim_cli.views.problem_text import ProblemList
-
-_NOT_REPORTED = frozenset({"duplicate-prompt", "bom", "no-final-newline", "failed-request", "no-request"})
-"""Warnings that do not change what is replayed, or are counted in a note instead."""
+from tracesim_cli.views.problem_text import ProblemList, notes_on_warnings
 
 _BATCH_RECORDS = 1024
 """Records that are tokenized together."""
@@ -122,12 +119,4 @@ class TraceLoader:
         if skipped := len(self._invalid_lines):
             total = counted(skipped + len(self._engine.requests), "record")
             yield f"skipped {skipped:,} invalid of {total}"
-        reported = ProblemList()
-        for problem in self._warnings.kept:
-            if problem.code not in _NOT_REPORTED:
-                reported.add(problem)
-        yield "\n".join(reported.lines())
-        if failed := self._warnings.by_code["failed-request"]:
-            yield f"skipped {counted(failed, 'request')} that failed when recorded"
-        if unanswered := self._warnings.by_code["no-request"]:
-            yield f"skipped {counted(unanswered, 'conversation')} without an answer to replay"
+        yield from notes_on_warnings(self._warnings)

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from tracesim.errors import TraceProblem
+from tracesim.trace.formats import OWN
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import TraceReader, read_with
 from tracesim_cli.commands.arguments import TraceFormat, Traces
@@ -46,10 +47,11 @@ class FileCounts:
 
 
 class ValidationReport:
-    """The problems of the files that were validated, and counts for each file."""
+    """The problems of the files that were validated, and the format and counts of each file."""
 
     def __init__(self, files: Sequence[str], max_problems: int) -> None:
         self.files = {name: FileCounts() for name in files}
+        self.formats: dict[str, str] = {}
         self.problems = ProblemList(max_problems)
 
     @property
@@ -143,6 +145,7 @@ def collect(
             report.files[item.file].records += 1
         elif item.code not in ignore:
             report.add(item._replace(severity="error") if strict else item)
+    report.formats.update(reader.formats)
     return report
 
 
@@ -150,7 +153,8 @@ def format_text(report: ValidationReport, *, color: bool = False) -> Iterator[st
     """Yield a line for each problem shown, then a line for each file, and a total of several files."""
     yield from report.problems.lines(color=color, show_all="--max-problems 0")
     for name, counts in report.files.items():
-        yield _summary(visible(name), counts)
+        found = report.formats.get(name, OWN)
+        yield _summary(visible(name) if found == OWN else f"{visible(name)} ({found})", counts)
     if len(report.files) > 1:
         yield _summary("total", report.total)
 
@@ -162,7 +166,10 @@ def format_json(report: ValidationReport) -> Iterator[str]:
         "schema": VALIDATE_SCHEMA,
         "valid": not total.errors,
         **asdict(total),
-        "files": [{"file": name, **asdict(counts)} for name, counts in report.files.items()],
+        "files": [
+            {"file": name, "format": report.formats.get(name), **asdict(counts)}
+            for name, counts in report.files.items()
+        ],
         "codes": dict(sorted(problems.by_code.items())),
         "shown": len(problems.kept),
         "omitted": problems.omitted.total(),

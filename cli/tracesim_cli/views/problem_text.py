@@ -11,8 +11,11 @@ from tracesim.errors import TraceProblem
 from tracesim.trace.problems import NO_RECORDS
 from tracesim_cli.terminal.exit_codes import ExitCode
 from tracesim_cli.terminal.safe_text import visible, visible_message
+from tracesim_cli.terminal.text import counted
 
 SHOWN_PER_CODE = 5
+_WITHOUT_EFFECT = frozenset({"duplicate-prompt", "bom", "no-final-newline"})
+_COUNTED = frozenset({"failed-request", "no-request"})
 
 _COLORS = {"error": "red", "warning": "yellow"}
 
@@ -68,13 +71,30 @@ class ProblemList:
         if not self._shown_per_code or self.by_code[problem.code] <= self._shown_per_code:
             self.kept.append(problem)
 
-    def lines(self, *, color: bool = False, show_all: str = "tracesim validate") -> Iterator[str]:
+    def lines(
+        self,
+        *,
+        color: bool = False,
+        show_all: str = "tracesim validate",
+        without: frozenset[str] = frozenset(),
+    ) -> Iterator[str]:
         """Yield the kept problems by file and line, then how many more there are of each code.
 
-        `show_all` is the command that shows those.
+        `show_all` is the command that shows those; problems with a code in `without` are skipped.
         """
         files = {file: at for at, file in enumerate(dict.fromkeys([problem.file for problem in self.kept]))}
-        for problem in sorted(self.kept, key=lambda each: (files[each.file], each.line or 0)):
+        shown = [problem for problem in self.kept if problem.code not in without]
+        for problem in sorted(shown, key=lambda each: (files[each.file], each.line or 0)):
             yield format_problem(problem, color=color)
         for code, count in self.omitted.items():
-            yield f"... and {count:,} more [{code}] ({show_all} shows them)"
+            if code not in without:
+                yield f"... and {count:,} more [{code}] ({show_all} shows them)"
+
+
+def notes_on_warnings(warnings: ProblemList) -> Iterator[str]:
+    """Yield what a command that uses a trace reports of its warnings: those that change what is used."""
+    yield "\n".join(warnings.lines(without=_WITHOUT_EFFECT | _COUNTED))
+    if failed := warnings.by_code["failed-request"]:
+        yield f"skipped {counted(failed, 'request')} that failed when recorded"
+    if unanswered := warnings.by_code["no-request"]:
+        yield f"skipped {counted(unanswered, 'conversation')} without an answer to replay"

@@ -176,6 +176,7 @@ class RecordBuilder:
         self.field_names: Mapping[str, str] = {}
         self._shapes: dict[tuple[str, ...], Shape] = {}
         self._reported_names: set[str] = set()
+        self._seen_shapes: set[Shape] = set()
         self._prompt_places: dict[int, int] = {}  # by a hash of the prompt, the first place of each
         self._after = AfterLinks()
 
@@ -184,6 +185,7 @@ class RecordBuilder:
         self.places.open_file(name)
         self.field_names = {}
         self._reported_names.clear()
+        self._seen_shapes.clear()
 
     def build(self, fields: Fields) -> Items:
         """Return the record that these fields make, after its warnings, or else its errors."""
@@ -248,7 +250,9 @@ class RecordBuilder:
     def _accept(self, fields: Fields, shape: Shape) -> Items:
         """Return the record that valid fields make, after its warnings; an id that is taken is an error."""
         places = self.places
-        items: list[TraceRecord | TraceProblem] = self._name_warnings(shape) if shape.unknown else []
+        items: list[TraceRecord | TraceProblem] = []
+        if shape.unknown and shape not in self._seen_shapes:
+            items = self._name_warnings(shape)
         record_id, taken = self.ids.claim(fields.get("id"))
         if taken:
             return [*items, self._problem(taken)]
@@ -283,6 +287,8 @@ class RecordBuilder:
 
     def _name_warnings(self, shape: Shape) -> list[TraceRecord | TraceProblem]:
         """Return a warning for each name, new in this file, that is a likely typo or of another format."""
+        if len(self._seen_shapes) < _MAX_SHAPES:
+            self._seen_shapes.add(shape)
         typos = {name: known for name, known in shape.likely_typos if name not in self._reported_names}
         foreign = [name for name in shape.unknown if name in FOREIGN_FIELDS.keys() - self._reported_names]
         self._reported_names.update(typos, foreign)

@@ -115,6 +115,19 @@ def test_failed_requests_are_counted(tmp_path: Path) -> None:
     assert "skipped 1 request that failed when recorded" in result.stderr
 
 
+def test_what_is_not_written_is_reported() -> None:
+    """Conversations without an answer are counted; other warnings about records are shown."""
+    turns = ['{"from": "human", "value": "a"}', '{"from": "gpt", "value": "b"}']
+    lines = [
+        f'{{"conversations": [{", ".join(part)}]}}\n' for part in (turns[:1], turns[:1], turns[1:], turns)
+    ]
+
+    result = run("convert", "-", "-", stdin="".join(lines))
+
+    assert "skipped 2 conversations without an answer to replay" in result.stderr
+    assert "turn 1 answers nothing" in result.stderr
+
+
 def test_the_format_may_be_named() -> None:
     result = convert("-", "-", "--trace-format", "azure", stdin=b"{}\n")
 

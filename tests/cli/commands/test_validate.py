@@ -82,6 +82,14 @@ def test_each_file_is_a_trace_of_its_own() -> None:
     assert (together.exit_code, "[duplicate-id]" in together.stdout) == (1, True)
 
 
+def test_the_detected_format_of_another_tool_is_named() -> None:
+    rows = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,0,1\n"
+
+    assert "<stdin> (azure): 0 valid records, 1 error\n" in validate("-", stdin=rows).stdout
+    report = json.loads(validate("-", "--format", "json", stdin=rows).stdout)
+    assert report["files"][0]["format"] == "azure"
+
+
 def test_a_missing_file_is_wrong_usage() -> None:
     result = validate("clean.jsonl", "nowhere.jsonl")
 

@@ -25,7 +25,8 @@ class Mooncake(SeparateFiles):
     """Lengths with `hash_ids`, one for each 512 prompt tokens.
 
     `timestamp` and `delay` are in milliseconds: a turn of a session arrives at its `timestamp`, or `delay`
-    after the turn before it has finished.
+    after the turn before it has finished. A prompt's text is ignored if only the length of its response is
+    known: it cannot stand beside a length.
     """
 
     field_names: ClassVar = {"arrival_time": "timestamp"}
@@ -57,6 +58,9 @@ def _rename(fields: dict[str, Any]) -> Iterator[Finding]:
             yield Finding("mixed-fields", alias, f"cannot stand together with {name}; give one")
         else:
             fields[name] = value
+    if "output_length" in fields and fields.get("response") is None:
+        for name in ("prompt", "messages"):
+            fields.pop(name, None)
     for time, name in _TIMES.items():
         value = fields.pop(time, None)
         if value is None:

@@ -105,10 +105,10 @@ def answer_of(body: Any) -> Answer:
         return Answer(None, False, [Finding("missing-field", "response.body", message)])
     first = min(choices, key=lambda choice: choice["index"] if type(choice.get("index")) is int else 0)
     message = first.get("message")
-    text = message_text(message) if "message" in first else first.get("text")
+    completion = {"content": first["text"]} if "text" in first else {}
+    text = message_text(message if "message" in first else completion)
     if not isinstance(text, str):
-        code, reason = text or ("missing-field", "has no text; only text can be replayed")
-        return Answer(None, False, [Finding(code, "response.body.choices", reason)])
+        return Answer(None, False, [Finding(text[0], "response.body.choices", text[1])])
     findings = []
     if len(choices) > 1:
         reason = f"has {len(choices)} items; the first is replayed, and the others are skipped"

@@ -19,7 +19,7 @@ from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, describe, quote
 from tracesim.trace.schema import Fields
 
-_GENERATING = frozenset(["chat", "text_completion", "generate_content"])
+_GENERATING = ("chat", "text_completion", "generate_content")
 _INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 _INDEXED = re.compile(r"gen_ai\.(prompt|completion)\.(\d{1,6})\.(role|content|reasoning)")
@@ -107,7 +107,7 @@ def _value(value: Any) -> Any:
     if kind == "intValue":
         return _integer(content)
     if kind == "arrayValue" and isinstance(content, dict):
-        return [_value(each) for each in content.get("values") or ()]
+        return [_value(each) for each in _objects(content.get("values"))]
     if kind == "kvlistValue" and isinstance(content, dict):
         return _attributes(content.get("values"))
     return content

@@ -15,7 +15,7 @@ from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
 
 _BLOCK_SIZE = 64
-_INPUT_EVENTS = frozenset(["user_message", "tool_result"])
+_INPUT_EVENTS = ("user_message", "tool_result")
 _NAMES = {
     "input_length": "input_tokens_total",
     "output_length": "output_tokens",
