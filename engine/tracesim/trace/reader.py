@@ -151,17 +151,18 @@ class TraceReader:
         builder = self._builder
         reader = self._format_readers.get(name) or self._format_readers.setdefault(name, make_format(name))
         builder.field_names = reader.field_names
-        num_kept, is_empty = reader.num_kept, True
+        num_kept, num_skipped, is_empty = reader.num_kept, 0, True
         for entry in reader.read(file):
             items = (
                 [builder.pass_on(entry)] if isinstance(entry, TraceProblem) else builder.build_entry(entry)
             )
+            num_skipped += isinstance(entry, Entry) and entry.fields is None
             for item in items:
                 is_empty &= isinstance(item, TraceProblem) and item.severity != "error"
                 yield item
         builder.places.line = max(builder.places.line, file.line_number)
         if is_empty and reader.num_kept == num_kept:
-            yield no_records(file)
+            yield no_records(file, num_skipped)
 
 
 class RecordBuilder:

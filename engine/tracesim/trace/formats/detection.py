@@ -55,6 +55,22 @@ _OWN_CONTENTS = (
 _OWN_NAMES = frozenset().union(*_OWN_CONTENTS)
 _OWN_TEXTS = tuple(sides - {"input_length", "output_length"} for sides in _OWN_CONTENTS)
 
+_READ: dict[FormatName, tuple[str, ...]] = {
+    "tracesim": ("prompt", "response", "input_length", "output_length"),
+    "mooncake": ("timestamp", "input_length", "output_length", "hash_ids"),
+    "bailian": ("chat_id", "parent_chat_id", "timestamp", "input_length", "output_length", "hash_ids"),
+    **_COLUMNS,
+    "sharegpt": ("conversations", "from", "value"),
+    "messages": ("messages", "role", "content"),
+    "wildchat": ("conversation", "role", "content"),
+    "openai-batch": ("custom_id", "body", "response"),
+    "litellm": ("call_type", "startTime", "messages", "response", "prompt_tokens", "completion_tokens"),
+    "weka": ("requests", "block_size", "hash_ids"),
+    "tracelab": ("session_id", "round_index", "input_tokens_total", "output_tokens"),
+    "vllm-bench": ("input_lens", "output_lens", "start_times"),
+}
+"""What each format reads, to find those that are similar to a file of an unknown format."""
+
 FOREIGN_FIELDS: dict[str, FormatName] = {
     "timestamp": "mooncake",
     "input_tokens": "mooncake",
@@ -217,13 +233,11 @@ def _unknown(found: str, names: Sequence[str]) -> Finding:
     """Return the finding that a file is of no known format; it names the formats with similar names."""
     shown = ", ".join(map(quote, names[:_MOST_NAMES]))
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    known = {**_COLUMNS, **{name: tuple(sorted(sets[0])) for name, sets in _KEYS.items()}}
-    known[OWN] = ("prompt", "response")
     words = _words(names)
-    nearest = sorted(known, key=lambda name: -len(words & _words(known[name])))[:2]
-    if not words & _words(known[nearest[0]]):
-        nearest = [OWN]
-    described = " and ".join(f"{name} ({', '.join(known[name])})" for name in nearest)
+    likeness = {name: len(words & _words(read)) / len(words | _words(read)) for name, read in _READ.items()}
+    similar = [name for name in sorted(likeness, key=likeness.__getitem__, reverse=True) if likeness[name]]
+    nearest = similar[:2] or [OWN]
+    described = " and ".join(f"{name} ({', '.join(_READ[name])})" for name in nearest)
     message = f"{found} {shown}{more}, which no known format has; the nearest: {described}"
     advice = "convert the file, or name its format with --trace-format"
     return Finding("unknown-format", None, f"{message}; {advice}")

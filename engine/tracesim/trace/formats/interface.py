@@ -89,9 +89,10 @@ class FilesOfOneClock:
             yield entry
 
 
-def no_records(file: InputFile) -> TraceProblem:
-    """Return the problem of a file in which there is no record."""
-    return problem("empty-file", file.name, None, None, "has no records; a trace needs at least one")
+def no_records(file: InputFile, num_skipped: int = 0) -> TraceProblem:
+    """Return the problem of a file in which there is no record, or of which all were skipped."""
+    found = f"has no records, as all {num_skipped:,} were skipped" if num_skipped > 1 else "has no records"
+    return problem("empty-file", file.name, None, None, f"{found}; a trace needs at least one")
 
 
 def in_seconds(value: object, unit: Literal["seconds", "milliseconds"]) -> float | Fault:
