@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from tracesim.errors import TraceProblem
@@ -36,7 +35,7 @@ def parquet_rows(file: InputFile) -> Iterator[dict[str, Any] | TraceProblem]:
             for row in batch.to_pylist():
                 file.line_number += 1
                 yield {
-                    name: value.isoformat() if isinstance(value, datetime) else value
+                    name: value.isoformat() if hasattr(value, "isoformat") else value
                     for name, value in row.items()
                     if value is not None
                 }
