@@ -73,10 +73,10 @@ def test_columns_of_csv_formats_are_read_from_rows(tmp_path: Path) -> None:
 def test_parquet_is_read_from_a_pipe_and_compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has no random access is read into memory."""
     data = write(tmp_path / "rows", [{"prompt": "a", "response": "b"}]).read_bytes()
-    packed = tmp_path / "rows.gz"
-    packed.write_bytes(gzip.compress(data))
+    compressed = tmp_path / "rows.gz"
+    compressed.write_bytes(gzip.compress(data))
 
-    assert texts(read(packed)[0]) == [("r1", "a", "b")]
+    assert texts(read(compressed)[0]) == [("r1", "a", "b")]
     assert texts(read_text(data)[0]) == [("r1", "a", "b")]
 
 

@@ -37,7 +37,7 @@ class TraceLab:
 
     A round was sent at the last of its input events, and ended at the last of its output events. Its first
     `prefix_tokens` were cached. They are taken for the tokens that it shares with the round before it, in
-    whole blocks of 64 tokens, and `hash_ids` say so. In the first round of a session all blocks are new.
+    whole blocks of 64 tokens, as `hash_ids` show. In the first round of a session all blocks are new.
     """
 
     waits_for_all: ClassVar = True
