@@ -99,6 +99,13 @@ def describe(value: Any) -> str:
     return json.dumps(value)[:_SHOWN_CHARACTERS]
 
 
+def absent_or_wrong(field: str, value: Any, accepted: str) -> Finding:
+    """Return the finding that a required field is absent, where `value` is None, or is not `accepted`."""
+    if value is None:
+        return Finding("missing-field", field, f"is missing; must be {accepted}")
+    return Finding("wrong-type", field, f"is {describe(value)}; must be {accepted}")
+
+
 def is_non_finite(value: Any) -> bool:
     """Whether `value` is NaN or an infinity, which JSON does not have."""
     return type(value) is float and not math.isfinite(value)

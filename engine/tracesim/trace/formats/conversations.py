@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry, SeparateFiles
+from tracesim.trace.formats.json_objects import json_objects
+from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
 
 
@@ -16,15 +20,36 @@ class Turn(NamedTuple):
     text: str
 
 
-class Conversations(SeparateFiles):
-    """The part of a format whose records are conversations, each of which is a session."""
+class Conversations(SeparateFiles, ABC):
+    """The part of a format whose records are conversations, each of which is a session.
+
+    A format says in `conversations` what is in one JSON object. Each answer is a request.
+    """
 
     session_prefix: ClassVar = "conversation-"
 
     def __init__(self) -> None:
         self._num_conversations = 0
 
-    def requests(self, file: str, line: int, turns: Iterable[Turn | Finding], field: str) -> Iterator[Entry]:
+    @abstractmethod
+    def conversations(self, fields: dict[str, Any]) -> Iterable[tuple[str, Iterable[Turn | Finding]]]:
+        """Return the conversations in an object: for each the field that has it, and its turns.
+
+        A finding stands in place of a turn that is wrong.
+        """
+
+    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
+        """Yield an entry for each answer; its line is that of the conversation."""
+        for item in json_objects(file):
+            if isinstance(item, TraceProblem):
+                yield item
+            elif item.findings or item.fields is None:
+                yield Entry(file.name, item.line, None, item.findings)
+            else:
+                for field, turns in self.conversations(item.fields):
+                    yield from self._requests(file.name, item.line, turns, field)
+
+    def _requests(self, file: str, line: int, turns: Iterable[Turn | Finding], field: str) -> Iterator[Entry]:
         """Yield an entry for each answer; `field` is the name of the turns.
 
         Line feeds separate the turns in a prompt, so the prompt of a later request begins with that of an

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry
-from tracesim.trace.formats.json_objects import json_objects
 from tracesim.trace.formats.logged_calls import LoggedCalls, text_or_lengths
 from tracesim.trace.formats.openai_api import Answer, Usage, answer_of, prompt_of, usage_of
 from tracesim.trace.formats.times import nanoseconds
-from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, describe, quote
 from tracesim.trace.schema import Fields
 
@@ -34,31 +30,22 @@ class LiteLLM(LoggedCalls):
         "arrival_time": "startTime",
     }
 
-    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
-        """Keep an entry for each call; yield what is wrong with the file itself."""
-        for item in json_objects(file):
-            if isinstance(item, TraceProblem):
-                yield item
-            elif item.findings or item.fields is None:
-                self.keep(Entry(file.name, item.line, None, item.findings), None)
-            elif skipped := _reason_to_skip(item.fields):
-                self.keep(Entry(file.name, item.line, None, [skipped]), None)
-            else:
-                payload = item.fields
-                fields, findings = _fields(payload)
-                start, end = _time(payload.get("startTime")), _time(payload.get("endTime"))
-                if start is None and payload.get("startTime") is not None:
-                    message = f"is {describe(payload['startTime'])}; must be seconds since 1970 or a time"
-                    findings = [*findings, Finding("bad-value", "startTime", message)]
-                if isinstance(payload.get("id"), str):
-                    fields["id"] = payload["id"]
-                metadata = payload.get("metadata")
-                known = [
-                    payload.get("session_id"),
-                    metadata.get("session_id") if isinstance(metadata, dict) else 0,
-                ]
-                session = next((each for each in known if each), payload.get("trace_id"))
-                self.keep_call(Entry(file.name, item.line, fields, findings), session, start, end)
+    def keep_calls(self, file: str, line: int, fields: dict[str, Any]) -> None:
+        """Keep an entry for the one call of a payload."""
+        if skipped := _reason_to_skip(fields):
+            self.keep(Entry(file, line, None, [skipped]), None)
+            return
+        found, findings = _fields(fields)
+        start, end = _time(fields.get("startTime")), _time(fields.get("endTime"))
+        if start is None and fields.get("startTime") is not None:
+            message = f"is {describe(fields['startTime'])}; must be seconds since 1970 or a time"
+            findings = [*findings, Finding("bad-value", "startTime", message)]
+        if isinstance(fields.get("id"), str):
+            found["id"] = fields["id"]
+        metadata = fields.get("metadata")
+        known = [fields.get("session_id"), metadata.get("session_id") if isinstance(metadata, dict) else 0]
+        session = next((each for each in known if each), fields.get("trace_id"))
+        self.keep_call(Entry(file, line, found, findings), session, start, end)
 
 
 def _reason_to_skip(payload: dict[str, Any]) -> Finding | None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import heapq
 import math
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry, FilesOfOneClock
+from tracesim.trace.formats.json_objects import json_objects
 from tracesim.trace.formats.openai_api import Answer, Usage, hidden_tokens
+from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
 from tracesim.trace.schema import Fields
 
 
-class LoggedCalls(FilesOfOneClock):
+class LoggedCalls(FilesOfOneClock, ABC):
     """The part of a format that is a log of calls; `finish` yields them in the order in which they began.
 
+    A format keeps in `keep_calls` what is in one JSON object.
     A call of a session is sent after the latest call of the session that had ended before; `delay` is the
     time between. A call that began while the first one of its session ran is not a part of the session.
     """
@@ -26,6 +31,20 @@ class LoggedCalls(FilesOfOneClock):
     def __init__(self) -> None:
         super().__init__()
         self._sessions: defaultdict[str, list[tuple[int, int, Fields]]] = defaultdict(list)
+
+    @abstractmethod
+    def keep_calls(self, file: str, line: int, fields: dict[str, Any]) -> None:
+        """Keep an entry for each call in an object, by `keep_call`, or by `keep` if it is not replayed."""
+
+    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
+        """Keep an entry for each call; yield what is wrong with the file itself."""
+        for item in json_objects(file):
+            if isinstance(item, TraceProblem):
+                yield item
+            elif item.findings or item.fields is None:
+                self.keep(Entry(file.name, item.line, None, item.findings), None)
+            else:
+                self.keep_calls(file.name, item.line, item.fields)
 
     def keep_call(self, entry: Entry, session: Any, start: int | None, end: int | None) -> None:
         """Keep a call with the name of its session and its times in nanoseconds."""

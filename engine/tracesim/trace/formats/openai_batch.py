@@ -10,7 +10,7 @@ from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.json_objects import json_objects
 from tracesim.trace.formats.openai_api import answer_of, hidden_tokens, prompt_of, usage_of
 from tracesim.trace.input_file import InputFile
-from tracesim.trace.problems import Finding, describe, problem, quote
+from tracesim.trace.problems import Finding, absent_or_wrong, describe, problem, quote
 
 _ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 
@@ -82,9 +82,7 @@ class OpenAIBatch:
         custom_id = line.fields.get("custom_id")
         kind, kept = ("request", self._requests) if "body" in line.fields else ("response", self._responses)
         if not isinstance(custom_id, str) or not custom_id:
-            found = "is missing" if custom_id is None else f"is {describe(custom_id)}"
-            code = "missing-field" if custom_id is None else "wrong-type"
-            yield Finding(code, "custom_id", f"{found}; must be a string with at least one character")
+            yield absent_or_wrong("custom_id", custom_id, "a string with at least one character")
         elif not line.fields.keys() & {"body", "response", "error"}:
             message = "is missing; a request has `body`, and a response has `response`"
             yield Finding("missing-field", "body", message)

@@ -9,13 +9,10 @@ from typing import Any, ClassVar
 
 import orjson
 
-from tracesim.errors import TraceProblem
 from tracesim.trace.formats.chat_text import call_text, message_text
 from tracesim.trace.formats.interface import Entry
-from tracesim.trace.formats.json_objects import json_objects
 from tracesim.trace.formats.logged_calls import LoggedCalls, text_or_lengths
 from tracesim.trace.formats.openai_api import Answer, Usage
-from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, describe, quote
 from tracesim.trace.schema import Fields
 
@@ -43,16 +40,10 @@ class OpenTelemetry(LoggedCalls):
         "id": "spanId",
     }
 
-    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
-        """Keep an entry for each call of a model; yield what is wrong with the file itself."""
-        for item in json_objects(file):
-            if isinstance(item, TraceProblem):
-                yield item
-            elif item.findings or item.fields is None:
-                self.keep(Entry(file.name, item.line, None, item.findings), None)
-            else:
-                for span in _spans(item.fields):
-                    self._keep_span(file.name, item.line, span)
+    def keep_calls(self, file: str, line: int, fields: dict[str, Any]) -> None:
+        """Keep an entry for each call of a model in an export."""
+        for span in _spans(fields):
+            self._keep_span(file, line, span)
 
     def _keep_span(self, file: str, line: int, span: dict[str, Any]) -> None:
         attributes = _attributes(span.get("attributes"))

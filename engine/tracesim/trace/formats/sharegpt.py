@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
-from tracesim.errors import TraceProblem
 from tracesim.trace.formats.conversations import Conversations, Turn
-from tracesim.trace.formats.interface import Entry
-from tracesim.trace.formats.json_objects import json_objects
-from tracesim.trace.input_file import InputFile
-from tracesim.trace.problems import Finding, describe, quote
+from tracesim.trace.problems import Finding, absent_or_wrong, describe, quote
 
 _ANSWERING = frozenset(["gpt", "chatgpt", "assistant", "model", "bing", "bard", "function_call"])
 _ASKING = frozenset(["human", "user", "system", "tool", "observation", "function_response"])
@@ -21,25 +17,16 @@ class ShareGPT(Conversations):
 
     field_names: ClassVar = {"prompt": "conversations", "response": "value"}
 
-    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
-        """Yield an entry for each turn of the assistant; its line is the number of the conversation."""
-        for item in json_objects(file):
-            if isinstance(item, TraceProblem):
-                yield item
-            elif item.findings or item.fields is None:
-                yield Entry(file.name, item.line, None, item.findings)
-            else:
-                turns = _turns(item.fields)
-                yield from self.requests(file.name, item.line, turns, "conversations")
+    def conversations(self, fields: dict[str, Any]) -> Iterable[tuple[str, Iterable[Turn | Finding]]]:
+        """Return the one conversation of an object."""
+        return [("conversations", _turns(fields))]
 
 
 def _turns(fields: dict[str, Any]) -> Iterator[Turn | Finding]:
     """Yield the turns of a conversation, or what is wrong with one."""
     turns = fields.get("conversations")
     if not isinstance(turns, list):
-        found = "is missing" if turns is None else f"is {describe(turns)}"
-        code = "missing-field" if turns is None else "wrong-type"
-        yield Finding(code, "conversations", f"{found}; must be a list of turns with from and value")
+        yield absent_or_wrong("conversations", turns, "a list of turns with from and value")
         return
     if isinstance(fields.get("system"), str) and fields["system"]:
         yield Turn(False, fields["system"])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
-from tracesim.errors import TraceProblem
-from tracesim.trace.formats.conversations import Conversations
-from tracesim.trace.formats.interface import Entry
-from tracesim.trace.formats.json_objects import json_objects
+from tracesim.trace.formats.conversations import Conversations, Turn
 from tracesim.trace.formats.messages import turns_of
-from tracesim.trace.input_file import InputFile
+from tracesim.trace.problems import Finding
 
 _OF_TWO_MODELS = ("conversation_a", "conversation_b")
 
@@ -23,14 +20,7 @@ class WildChat(Conversations):
 
     field_names: ClassVar = {"prompt": "conversation", "response": "content"}
 
-    def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
-        """Yield an entry for each answer; its line is that of the conversation."""
-        for item in json_objects(file):
-            if isinstance(item, TraceProblem):
-                yield item
-            elif item.findings or item.fields is None:
-                yield Entry(file.name, item.line, None, item.findings)
-            else:
-                names = [name for name in _OF_TWO_MODELS if name in item.fields] or ["conversation"]
-                for name in names:
-                    yield from self.requests(file.name, item.line, turns_of(item.fields, name), name)
+    def conversations(self, fields: dict[str, Any]) -> Iterable[tuple[str, Iterable[Turn | Finding]]]:
+        """Return the one conversation of an object, or those with the two models."""
+        names = [name for name in _OF_TWO_MODELS if name in fields] or ["conversation"]
+        return [(name, turns_of(fields, name)) for name in names]
