@@ -19,7 +19,8 @@ from tracesim.trace.problems import Finding, describe, is_non_finite
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BAD_BYTE = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of a byte that is not UTF-8
-_BLANKS = b" \t\r\n"
+BLANKS = b" \t\r\n"
+"""What may stand around a JSON value."""
 _OBJECT = "each line must be one JSON object"
 _EXAMPLE = _OBJECT + ', such as {"prompt": "Hi", "response": " there"}'
 _LONGEST_INTEGER = 20
@@ -34,7 +35,7 @@ def read_object(line: bytes) -> tuple[dict[str, Any] | None, list[Finding]]:
         value = orjson.loads(line)
         findings: list[Finding] = []
     except orjson.JSONDecodeError as error:
-        line = line.strip(_BLANKS)
+        line = line.strip(BLANKS)
         if not line:
             return None, []
         value, findings = read_invalid(line, error, _OBJECT)

@@ -16,14 +16,19 @@ from tracesim.trace.formats.interface import Entry, TraceFormat, no_records
 from tracesim.trace.formats.json_objects import is_document
 from tracesim.trace.ids import RecordIds
 from tracesim.trace.input_file import MAX_LINE_BYTES, InputFile
-from tracesim.trace.json_object import may_repeat_keys, not_an_object, read_invalid, repeated_keys
+from tracesim.trace.json_object import (
+    BLANKS,
+    may_repeat_keys,
+    not_an_object,
+    read_invalid,
+    repeated_keys,
+)
 from tracesim.trace.places import Places
 from tracesim.trace.problems import WARNINGS, Finding, problem
 from tracesim.trace.record import TraceRecord
 from tracesim.trace.schema import LENGTHS, Fields, Shape
 from tracesim.trace.sessions import AfterLinks
 
-_BLANKS = b" \t\r\n"
 _MAX_SHAPES = 1024
 _MAX_SHAPE_NAMES = 4096
 
@@ -134,7 +139,7 @@ class TraceReader:
             try:
                 fields = orjson.loads(line)
             except orjson.JSONDecodeError as error:
-                if stripped := line.strip(_BLANKS):
+                if stripped := line.strip(BLANKS):
                     yield from builder.build_invalid(stripped, error)
                 continue
             if type(fields) is not dict:
