@@ -15,7 +15,7 @@ from tracesim_cli.terminal.exit_codes import exit_on_sigterm, report_closed_stdo
 from tracesim_cli.terminal.streams import prepare_streams
 from tracesim_cli.terminal.usage_errors import reporting_usage_errors
 
-COMMANDS = ("replay", "validate", "inspect", "convert", "diff", "vllm-model", "demo")
+COMMANDS = ("replay", "validate", "inspect", "convert", "diff", "profiles", "vllm-model", "demo")
 """The commands in the order of the help.
 
 Command NAME is the function NAME of the module `tracesim_cli.commands.NAME`, with `_` for `-`, and `EPILOG`

@@ -24,7 +24,7 @@ from typing import (
     get_type_hints,
 )
 
-from tracesim.errors import ConfigError
+from tracesim.errors import ConfigError, brief
 
 EngineName = Literal["simple", "vllm-v0", "vllm-v1"]
 SchedulingPolicy = Literal["fcfs", "priority"]
@@ -32,6 +32,8 @@ SchedulingPolicy = Literal["fcfs", "priority"]
 ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
 
 _TYPE_NAMES: Final = {int: "an integer", float: "a number", bool: "True or False", str: "a string, not empty"}
+
+_MAX_INTEGER: Final = 2**63  # a report in JSON has integers of 64 bits
 
 
 class Setting(NamedTuple):
@@ -81,7 +83,9 @@ class Setting(NamedTuple):
         else:
             is_accepted = value in self.choices
         if not is_accepted:
-            raise ConfigError(f"is {value!r}; must be {self.accepted}", setting=self.name)
+            raise ConfigError(f"is {brief(value)}; must be {self.accepted}", setting=self.name)
+        if type(value) is int and not -_MAX_INTEGER <= value < _MAX_INTEGER:
+            raise ConfigError("is an integer of more than 64 bits", setting=self.name)
 
 
 def setting(description: str, default: Any, **declared: Any) -> Any:
@@ -312,6 +316,12 @@ class EngineArgs(TimeSettings, ResponseSettings, InputSettings, EngineSettings):
     def create_engine_config(self) -> EngineConfig:
         """Return the settings of the engine. Raises ConfigError for one that it does not have."""
         return EngineConfig(**self.values_of(EngineSettings))
+
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that are not the engine's defaults, by name, without `engine`."""
+        values = self.resolved()
+        defaults = {name: setting.defaults.get(self.engine) for name, setting in all_settings().items()}
+        return {name: value for name, value in values.items() if name != "engine" and value != defaults[name]}
 
     def resolved(self) -> dict[str, Any]:
         """Return the settings with their defaults, by name, for a report: `EngineArgs` takes them again.

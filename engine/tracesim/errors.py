@@ -16,7 +16,9 @@ Catching `TracesimError` catches all of them. Any other exception is a bug.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+_MAX_QUOTED: Final = 80
 
 Severity = Literal["error", "warning"]
 
@@ -97,3 +99,9 @@ class StepLimitError(TracesimError):
 
 class StalledError(TracesimError):
     """The schedule can never continue: every further step would be like the last."""
+
+
+def brief(value: object) -> str:
+    """Return `repr(value)` as a message quotes it: a long one is cut after 80 characters."""
+    text = repr(value)
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."

@@ -67,7 +67,7 @@ def test_valid_clock(text: str, clock: Clock | None) -> None:
         ("linear:base=1ms,base=2ms", "gives a cost twice"),
         ("linear:base", "clock has 'base'; must be a name, = and a duration"),
         ("linear:prefill=1ms", "a step must take time: base, or prefill and decode, over 0"),
-        ("none.toml", r"cannot be read from none.toml: No such file"),
+        ("none.toml", r"clock is none.toml, which cannot be read: No such file"),
     ],
 )
 def test_invalid_clock(text: str, message: str) -> None:

@@ -6,15 +6,20 @@ The title of a group names the panel of the help that shows its options.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import fields
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Any, ClassVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, get_args, get_type_hints
 
 import typer
 
-from tracesim.config import ENGINES, GROUPS, Setting, settings_of
+from tracesim.config import ENGINES, GROUPS, EngineSettings, Setting, settings_of
+
+_PROFILE_HELP: Final = (
+    "Take the settings of a profile: one that `tracesim profiles` lists, or a TOML file. May be repeated; "
+    "later profiles override earlier ones, and options override all."
+)
 
 
 class OptionGroup:
@@ -36,16 +41,23 @@ class OptionGroup:
 
 
 class GivenSettings(dict[str, Any]):
-    """The settings of a replay that the command line gives, by name, without those that it does not give."""
+    """The settings of a replay that the command line gives, by name, without those that it does not give.
 
-    def __init__(self, **values: Any) -> None:
+    `profiles` are the names and files of the profiles that give others.
+    """
+
+    def __init__(self, *, profile: Sequence[str] | None, **values: Any) -> None:
         super().__init__({name: value for name, value in values.items() if value not in (None, [])})
+        self.profiles = profile or []
 
     @classmethod
     def parameters(cls) -> list[Parameter]:
-        """Return every setting that the library declares as a parameter of a command."""
+        """Return `profile`, and every setting that the library declares, as parameters of a command."""
         found = []
         for group in GROUPS:
+            if group is EngineSettings:
+                option = typer.Option(help=_PROFILE_HELP, metavar="NAME|FILE", rich_help_panel=group.title)
+                found.append(_parameter("profile", Annotated[list[str] | None, option], None))
             for setting in settings_of(group).values():
                 kind = list[str] if setting.is_repeatable else setting.type
                 names = [setting.name, setting.alias] if setting.alias else []

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracesim.analysis.metrics import parse_slo
-from tracesim.config import EngineArgs, EngineConfig
+from tracesim.config import EngineConfig
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.errors import ConfigError
+from tracesim.profiles.profile import engine_args_from_profiles, load_profile
 from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.simulator import TraceSimulator
 from tracesim.timing.arrival_process import parse_arrivals
@@ -27,13 +28,14 @@ from tracesim_cli.commands.replay_options import (
 from tracesim_cli.commands.replay_run import open_sinks, run
 from tracesim_cli.commands.replay_sinks import RunFigures, Sink
 from tracesim_cli.terminal.exit_codes import print_message, with_exit_codes
+from tracesim_cli.views.run_view import RunSettings
 from tracesim_cli.views.step_table import LEGEND
 
 EPILOG = f"""\
 {LEGEND}
 
 Example:
-tracesim replay trace.jsonl --engine vllm-v1 --num-gpu-blocks 4096 --clock constant:20ms
+tracesim replay trace.jsonl --profile vllm-serve --num-gpu-blocks 4096 --clock constant:20ms
 
 Exit codes:
 0    the replay is complete
@@ -55,9 +57,11 @@ def replay(
 ) -> None:
     """Replay recorded responses through an engine, one output token per request per step.
 
-    Options override the fields of the trace. A setting that the engine does not have is an error.
+    Options override profiles and the fields of the trace. A setting that the engine does not have is an
+    error.
     """
-    args = EngineArgs(**given)
+    profiles = [load_profile(each) for each in given.profiles]
+    args = engine_args_from_profiles(profiles, **given)
     config, clock = args.create_engine_config(), parse_clock(args.clock)
     if time.slo is not None and clock is None:
         raise ConfigError("needs a clock; choose one with --clock", setting="--slo")
@@ -65,7 +69,8 @@ def replay(
     params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
     arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed)
     expectation = _open_expectation(comparison, traces, output.output_format, config=config)
-    output.check_files([*traces, args.clock, *([comparison.expect] if comparison.expect else [])])
+    others = [given.get("clock"), comparison.expect]
+    output.check_files([*traces, *given.profiles, *(path for path in others if path)])
 
     simulator = TraceSimulator([], LazyTokenizer(args.tokenizer), eos_step=args.eos_step)
     engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
@@ -80,7 +85,7 @@ def replay(
         for note in notes_on(loader.counts, arrivals, has_clock=clock is not None):
             print_message(note)
 
-    figures = RunFigures(engine, args.resolved(), slo)
+    figures = RunFigures(engine, RunSettings(args, profiles, traces, inputs.limit), slo)
     with open_sinks(engine, output, expectation) as sinks:
         run(engine, sinks, figures, time.max_steps)
 

@@ -22,7 +22,11 @@ class ChartSink(Sink):
         """Draw the run and write the files."""
         title = f"tracesim replay, engine {self._engine.config.engine}"
         rows = summary_rows(figures.summary, figures.metrics)
-        data = self._recorder.chart_data(title, rows, figures.settings)
+        run = [(name, " ".join(words)) for name, words in figures.settings.rows()]
+        settings = figures.settings.config()
+        if profiles := figures.settings.profiles:
+            settings["profiles"] = ", ".join(each.name for each in profiles)
+        data = self._recorder.chart_data(title, rows, settings, run)
         if self._page:
             from tracesim.charts.html import html_page
 

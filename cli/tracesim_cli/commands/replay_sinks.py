@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
@@ -25,6 +25,7 @@ from tracesim.engine.step_records import StepRecord
 from tracesim.errors import TracesimError
 from tracesim_cli.commands.replay_options import OutputFormat
 from tracesim_cli.terminal.display import choose_display
+from tracesim_cli.views.run_view import RunSettings
 from tracesim_cli.views.summary_view import MAX_TEXTS, print_summary
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 
 class RunFigures:
-    """The figures of a run, each computed when it is first asked for."""
+    """What was run, and the figures of the run, each computed when it is first asked for."""
 
-    def __init__(self, engine: LLMEngine, settings: Mapping[str, object], slo: Slo | None) -> None:
+    def __init__(self, engine: LLMEngine, settings: RunSettings, slo: Slo | None) -> None:
         self.settings = settings
         self._engine, self._slo = engine, slo
 
@@ -56,7 +57,7 @@ class RunFigures:
     @cached_property
     def report(self) -> bytes:
         """The JSON report."""
-        return report_to_json(RunReport(self.settings, self.summary, self.requests, self.metrics))
+        return report_to_json(RunReport(self.settings.config(), self.summary, self.requests, self.metrics))
 
 
 class Sink:
@@ -141,7 +142,13 @@ class SummarySink(Sink):
         stream = people_stream(self._format)
         requests = figures.requests if figures.summary.requests <= MAX_TEXTS else []
         print_summary(
-            stream, choose_display(os.environ, stream), figures.summary, elapsed, requests, figures.metrics
+            stream,
+            choose_display(os.environ, stream),
+            figures.summary,
+            elapsed,
+            requests,
+            figures.metrics,
+            figures.settings.rows(),
         )
 
 

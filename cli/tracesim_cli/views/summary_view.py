@@ -13,12 +13,14 @@ from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import Fragment, clip_line, plain_text, print_lines
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.text import clip, counted, label, quoted
+from tracesim_cli.views.run_view import wrap
 from tracesim_cli.views.step_table import REASON_STYLES, format_reason
 
 MAX_TEXTS = 12
 """With more requests than this, a summary does not show their texts."""
 
 Line = list[Fragment]
+Rows = Sequence[tuple[str, Sequence[str]]]
 
 
 def format_summary(
@@ -26,17 +28,22 @@ def format_summary(
     elapsed: float | None = None,
     requests: Sequence[RequestReport] = (),
     metrics: Metrics | None = None,
+    run: Rows = (),
     *,
     width: int = 100,
 ) -> list[Line]:
-    """Return the figures of a run and, of at most 12 `requests`, the texts; no line is wider than `width`.
+    """Return what was run, its figures and, of at most 12 `requests`, the texts; no line exceeds `width`.
 
-    `elapsed` is the duration of the run in seconds, for its speed. `metrics` exist under a clock only.
+    `elapsed` is the duration of the run in seconds, for its speed. `metrics` exist under a clock only. `run`
+    has titles, each with the words of its value, as `RunSettings.rows` returns them.
     """
     figures = [*_figures(summary, elapsed)]
     if metrics:
         figures += [*_throughput(metrics), *_latencies(metrics)]
     title_width = max(len(title) for title, _ in figures) + 2
+    for title, words in reversed(run):
+        first, *others = wrap(words, width - title_width)
+        figures[:0] = [(title, [(first, "")]), *(("", [(line, "")]) for line in others)]
     lines = [clip_line([(title.ljust(title_width), "dim"), *value], width) for title, value in figures]
     if 0 < len(requests) <= MAX_TEXTS:
         lines += [[], *format_texts(requests, width=width)]
@@ -78,9 +85,10 @@ def print_summary(
     elapsed: float | None = None,
     requests: Sequence[RequestReport] = (),
     metrics: Metrics | None = None,
+    run: Rows = (),
 ) -> None:
     """Print what `format_summary` returns, in colour or as plain text, as `display` wants it."""
-    lines = format_summary(summary, elapsed, requests, metrics, width=display.width)
+    lines = format_summary(summary, elapsed, requests, metrics, run, width=display.width)
     print_lines(stream, display, lines)
 
 

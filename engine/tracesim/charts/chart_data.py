@@ -12,9 +12,10 @@ from tracesim.charts.timeline import Timeline
 class ChartData:
     """The data of all charts of a run. Texts are plain; whoever writes them escapes them.
 
-    `summary` has a title and a value per row, `settings` are by name. `num_blocks` is the number of free KV
-    blocks when nothing runs (None: unlimited). `latencies` has by name (TTFT, TPOT, ITL, E2E, queue time), in
-    the order in which they are shown, the count of each value in the timeline's unit.
+    `run` is what was run and `summary` its figures, both with a title and a value per row; `settings` are by
+    name. `num_blocks` is the number of free KV blocks when nothing runs (None: unlimited). `latencies` has by
+    name (TTFT, TPOT, ITL, E2E, queue time), in the order in which they are shown, the count of each value in
+    the timeline's unit.
     """
 
     title: str
@@ -23,3 +24,4 @@ class ChartData:
     settings: Mapping[str, object] = field(default_factory=dict)
     num_blocks: int | None = None
     latencies: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
+    run: Sequence[tuple[str, str]] = ()

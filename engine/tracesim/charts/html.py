@@ -43,6 +43,7 @@ def html_page(data: ChartData) -> bytes:
         figure, _, parts = value.partition(": ")
         more = f"<small>{_text(parts)}</small>" if parts else ""
         cards += f"<div><dt>{_text(name)}</dt><dd>{_text(figure)}{more}</dd></div>"
+    run = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in data.run)
     links = sections = ""
     charts = []
     for key, title, content in _sections(data):
@@ -55,6 +56,7 @@ def html_page(data: ChartData) -> bytes:
         policy=" ".join(f"'sha256-{each}'" for each in hashes),
         style=_asset("page.css"),
         links=links,
+        run=run and f'<dl class="run">{run}</dl>',
         summary=cards,
         sections=sections,
         plotly=scripts[0],

@@ -38,8 +38,9 @@ class TimelineRecorder:
         title: str,
         summary: Sequence[tuple[str, str]] = (),
         settings: Mapping[str, object] | None = None,
+        run: Sequence[tuple[str, str]] = (),
     ) -> ChartData:
-        """Return the data of the charts for the run so far, with a title, a summary and settings to show.
+        """Return the data of the charts for the run so far, with what `ChartData` has beside them to show.
 
         The latencies are those of the requests that finished, but ITL has the times between all tokens.
         """
@@ -61,7 +62,8 @@ class TimelineRecorder:
                 "E2E": _counted([each.e2e for each in done]),
                 "queue time": _counted([each.queue_time for each in done]),
             }
-        return ChartData(title, self._timeline, summary, settings or {}, self._num_blocks, latencies)
+        blocks = self._num_blocks
+        return ChartData(title, self._timeline, summary, settings or {}, blocks, latencies, run)
 
 
 def _counted(values: Sequence[float | None]) -> Counter[float]:

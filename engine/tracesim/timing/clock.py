@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from tracesim.errors import ConfigError
+from tracesim.errors import ConfigError, brief
 from tracesim.requests.batch import Batch
+from tracesim.toml_file import read_toml
 
 PER_SECOND: Final = 10**12
 
@@ -74,8 +74,8 @@ def parse_clock(value: str, name: str = "clock") -> Clock | None:
     """Return the clock that `value` describes; None for `steps`.
 
     Accepts `constant:20ms`, `linear:base=5ms,prefill=50us,decode=80us,context=1ns` with any of these costs,
-    and a TOML file with the same names, or `constant`, in a table `[clock]`. Raises ConfigError, which calls
-    the setting `name`.
+    and a TOML file with a table `[clock]`, see `clock_of_table`. Raises ConfigError, which calls the setting
+    `name`.
     """
     kind, colon, rest = value.partition(":")
     if value == "steps":
@@ -83,14 +83,46 @@ def parse_clock(value: str, name: str = "clock") -> Clock | None:
     if kind == "constant" and colon:
         return _checked(Clock(parse_duration(f"{name}.constant", rest)), name, value)
     if kind == "linear" and colon:
-        return _checked(_linear(name, _pairs(name, rest)), name, value)
-    if value.endswith(".toml"):
-        return _from_toml(name, Path(value))
+        return _checked(_linear(_pairs(name, rest), name, "."), name, value)
+    if is_clock_file(value):
+        return parse_clock(clock_in_file(value, name))
     raise ConfigError(
-        f"is {value!r}; must be steps, constant:20ms, "
+        f"is {brief(value)}; must be steps, constant:20ms, "
         "linear:base=5ms,prefill=50us,decode=80us,context=1ns, or a .toml file",
         setting=name,
     )
+
+
+def is_clock_file(value: str) -> bool:
+    """Return whether a value of the setting `clock` names a file."""
+    return value.endswith(".toml")
+
+
+def clock_in_file(path: str, name: str = "clock") -> str:
+    """Return what the table `[clock]` of a TOML file describes, in the words of `parse_clock`.
+
+    Raises ConfigError, which calls the setting `name`.
+    """
+    table = read_toml(Path(path), name).document.get("clock")
+    if not isinstance(table, dict):
+        raise ConfigError(f"is {path}, which has no table [clock]", setting=name)
+    return clock_of_table(table, f"{name}: {path}: [clock]")
+
+
+def clock_of_table(table: Mapping[str, Any], place: str) -> str:
+    """Return what a table `[clock]` describes, in the words of `parse_clock`.
+
+    The table has `constant`, or any of `base`, `prefill`, `decode` and `context`: each a duration such as
+    "20ms", or a number of seconds. Raises ConfigError, which calls the table `place`.
+    """
+    if "constant" not in table:
+        _checked(_linear(table, place, " "), place, dict(table))
+        return "linear:" + ",".join(f"{cost}={duration}" for cost, duration in table.items())
+    if len(table) > 1:
+        others = ", ".join(sorted(set(table) - {"constant"}))
+        raise ConfigError(f"has constant beside {others}", setting=place)
+    _checked(Clock(parse_duration(f"{place} constant", table["constant"])), place, dict(table))
+    return f"constant:{table['constant']}"
 
 
 def parse_duration(name: str, value: object) -> int:
@@ -103,7 +135,7 @@ def parse_duration(name: str, value: object) -> int:
     picoseconds = float(match["number"]) * _UNITS[match["unit"] or "s"] if match else math.inf
     if not math.isfinite(picoseconds):
         raise ConfigError(
-            f"is {value!r}; must be a duration, such as 20ms (ps, ns, us, ms, s), or a number of seconds",
+            f"is {brief(value)}; must be a duration, such as 20ms (ps, ns, us, ms, s), or seconds",
             setting=name,
         )
     return round(picoseconds)
@@ -121,7 +153,7 @@ def _pairs(name: str, text: str) -> dict[str, str]:
     for key, equals, _ in pairs:
         if not equals:
             raise ConfigError(
-                f"has {key!r}; must be a name, = and a duration, such as decode=80us", setting=name
+                f"has {brief(key)}; must be a name, = and a duration, such as decode=80us", setting=name
             )
     given = [key.strip() for key, _, _ in pairs]
     if len(set(given)) < len(given):
@@ -129,44 +161,20 @@ def _pairs(name: str, text: str) -> dict[str, str]:
     return {key.strip(): duration for key, _, duration in pairs}
 
 
-def _linear(name: str, costs: Mapping[str, Any]) -> Clock:
-    """Return the clock with these costs, those that are not given being 0."""
+def _linear(costs: Mapping[str, Any], place: str, separator: str) -> Clock:
+    """Return the clock with these costs, those that are not given being 0; errors call them as in `place`."""
     known = [field.name for field in fields(Clock)]
     for cost in costs:
         if cost not in known:
-            raise ConfigError(f"has {cost!r}; a linear clock knows {', '.join(known)}", setting=name)
-    return Clock(
-        **{"base": 0, **{cost: parse_duration(f"{name}.{cost}", value) for cost, value in costs.items()}}
-    )
+            raise ConfigError(f"has {brief(cost)}; a linear clock knows {', '.join(known)}", setting=place)
+    given = {cost: parse_duration(f"{place}{separator}{cost}", value) for cost, value in costs.items()}
+    return Clock(**{"base": 0, **given})
 
 
 def _checked(clock: Clock, name: str, value: object) -> Clock:
     """Return the clock. Raises ConfigError if steps can take no time: no further request would arrive."""
     if clock.base <= 0 and (clock.prefill <= 0 or clock.decode <= 0):
         raise ConfigError(
-            f"is {value!r}; a step must take time: base, or prefill and decode, over 0", setting=name
+            f"is {brief(value)}; a step must take time: base, or prefill and decode, over 0", setting=name
         )
     return clock
-
-
-def _from_toml(name: str, path: Path) -> Clock:
-    """Return the clock in the table `[clock]` of a file."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot be read from {path}: {error.strerror}", setting=name) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"is {path}, which is not TOML: {error}", setting=name) from error
-    table = document.get("clock")
-    if not isinstance(table, dict):
-        raise ConfigError(f"is {path}, which has no table [clock]", setting=name)
-    if "constant" in table:
-        if len(table) > 1:
-            others = ", ".join(sorted(set(table) - {"constant"}))
-            raise ConfigError(f"is {path}, which has constant beside {others}", setting=name)
-        table = {"base": table["constant"]}
-    return _checked(_linear(f"{name}: {path}", table), name, str(path))

@@ -1,0 +1,1 @@
+"""Profiles: TOML files of replay settings, and those that are built in."""
