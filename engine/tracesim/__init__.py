@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from tracesim.errors import TraceProblem as TraceProblem
     from tracesim.errors import TracesimError as TracesimError
     from tracesim.errors import UnknownPromptError as UnknownPromptError
+    from tracesim.profiles.profile import Profile as Profile
+    from tracesim.profiles.profile import engine_args_from_profiles as engine_args_from_profiles
+    from tracesim.profiles.profile import load_profile as load_profile
     from tracesim.responses.recorded_response import Cursor as Cursor
     from tracesim.responses.recorded_response import RecordedResponse as RecordedResponse
     from tracesim.responses.sampling_params import SamplingParams as SamplingParams
@@ -71,6 +74,7 @@ _MODULES = {
         "TracesimError",
         "UnknownPromptError",
     ),
+    "profiles.profile": ("Profile", "engine_args_from_profiles", "load_profile"),
     "responses.recorded_response": ("Cursor", "RecordedResponse"),
     "responses.sampling_params": ("SamplingParams",),
     "responses.simulator": ("TraceSimulator",),

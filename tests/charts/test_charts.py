@@ -204,9 +204,8 @@ class Markup(HTMLParser):
 def a_nasty_page() -> bytes:
     records = [a_record(name, prompt="p", response="abc") for name in NASTY]
     settings = {"stop": ["</table><script>"]}
-    return html_page(
-        chart_data_of_run(an_engine(records), summary=[("requests", "<b>4</b>: of 4")], settings=settings)
-    )
+    summary, run = [("requests", "<b>4</b>: of 4")], [("trace", "<b>t</b>.jsonl")]
+    return html_page(chart_data_of_run(an_engine(records), summary=summary, settings=settings, run=run))
 
 
 def test_nothing_of_a_trace_is_markup_and_nothing_is_loaded() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from tracesim import EngineArgs, engine_args_from_profiles, load_profile
 from tracesim.analysis.metrics import Latency, Metrics
 from tracesim.analysis.report import BatchSizes, RequestReport, Summary
 from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import plain_text
+from tracesim_cli.views.run_view import RunSettings
 from tracesim_cli.views.summary_view import format_summary, format_texts, print_summary
 
 
@@ -131,9 +135,40 @@ def test_a_text_is_one_line(varied: dict[str, Any], expected: str) -> None:
 )
 def test_no_line_is_wider_than_the_width(requests: list[RequestReport], width: int) -> None:
     """This holds for all ids, texts and stop strings that a trace may have."""
-    lines = format_summary(summary(steps=10**12), 1.0, requests, width=width)
+    run = [("trace", [each.text or "" for each in requests] or [""])]
+    lines = format_summary(summary(steps=10**12), 1.0, requests, None, run, width=width)
 
     assert [cell_len(plain_text(line)) for line in lines if cell_len(plain_text(line)) > width] == []
+
+
+def test_a_summary_leads_with_what_was_run(tmp_path: Path) -> None:
+    """Settings that are not defaults are options to copy, and profiles count as if they were options."""
+    path = tmp_path / "p.toml"
+    path.write_text('[engine]\nengine = "vllm-v1"\nscheduler_reserve_full_isl = false\nblock_size = 16\n')
+    profiles = [load_profile(path)]
+    args = engine_args_from_profiles(profiles, stop=["a b", "\x1b"], clock="constant:1s", max_num_seqs=8)
+    run = RunSettings(args, [replace(profiles[0], name="p.toml")], ["t.jsonl", "-", "e\x1b"], limit=5).rows()
+    lines = [plain_text(line).rstrip() for line in format_summary(summary(), run=run, width=60)]
+
+    assert lines[:8] == [
+        "engine         vllm-v1: as in vLLM 0.32",
+        "profile        p.toml",
+        "settings       --max-num-seqs 8",
+        "               --no-scheduler-reserve-full-isl --stop 'a b'",
+        "               --stop '\\x1b' --limit 5",
+        "trace          t.jsonl, standard input, e\\x1b",
+        "clock          constant:1s",
+        "requests       3: 2 stop, 1 length",
+    ]
+
+
+def test_a_run_with_defaults_still_names_its_engine_and_at_most_five_traces() -> None:
+    rows = RunSettings(EngineArgs(), [], [f"{number}.jsonl" for number in range(1200)]).rows()
+
+    assert [(title, " ".join(words)) for title, words in rows] == [
+        ("engine", "simple: prefill first, not a scheduler of vLLM"),
+        ("trace", "0.jsonl, 1.jsonl, 2.jsonl, 3.jsonl, 4.jsonl and 1,195 more"),
+    ]
 
 
 def test_figures_under_a_clock_have_the_names_of_the_field() -> None:
