@@ -38,13 +38,14 @@ def sentence(problem: TraceProblem) -> str:
 class ProblemList:
     """Problems as they are found: all are counted, and the first `shown_per_code` of each code are kept.
 
-    0 keeps all of them.
+    0 keeps all of them. `omitted_by_file` counts those that are not kept, by file and code.
     """
 
     def __init__(self, shown_per_code: int = SHOWN_PER_CODE) -> None:
         self.kept: list[TraceProblem] = []
         self.by_severity: Counter[str] = Counter()
         self.by_code: Counter[str] = Counter()
+        self.omitted_by_file: Counter[tuple[str, str]] = Counter()
         self._shown_per_code = shown_per_code
 
     @property
@@ -55,7 +56,10 @@ class ProblemList:
     @property
     def omitted(self) -> Counter[str]:
         """How many problems of each code were counted and not kept."""
-        return self.by_code - Counter([problem.code for problem in self.kept])
+        counts: Counter[str] = Counter()
+        for (_, code), count in self.omitted_by_file.items():
+            counts[code] += count
+        return counts
 
     @property
     def exit_code(self) -> ExitCode:
@@ -70,6 +74,13 @@ class ProblemList:
         self.by_code[problem.code] += 1
         if not self._shown_per_code or self.by_code[problem.code] <= self._shown_per_code:
             self.kept.append(problem)
+        else:
+            self.omitted_by_file[problem.file, problem.code] += 1
+
+    def in_order(self) -> list[TraceProblem]:
+        """Return the kept problems by file and line; files are in the order in which problems were found."""
+        files = {file: at for at, file in enumerate(dict.fromkeys([problem.file for problem in self.kept]))}
+        return sorted(self.kept, key=lambda each: (files[each.file], each.line or 0))
 
     def lines(
         self,
@@ -82,10 +93,9 @@ class ProblemList:
 
         `show_all` is the command that shows those; problems with a code in `without` are skipped.
         """
-        files = {file: at for at, file in enumerate(dict.fromkeys([problem.file for problem in self.kept]))}
-        shown = [problem for problem in self.kept if problem.code not in without]
-        for problem in sorted(shown, key=lambda each: (files[each.file], each.line or 0)):
-            yield format_problem(problem, color=color)
+        for problem in self.in_order():
+            if problem.code not in without:
+                yield format_problem(problem, color=color)
         for code, count in self.omitted.items():
             if code not in without:
                 yield f"... and {count:,} more [{code}] ({show_all} shows them)"

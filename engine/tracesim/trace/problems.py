@@ -54,9 +54,12 @@ WARNINGS = {
     "hidden-tokens": "tokens were processed or generated whose text is not recorded",
     "other-request": "a logged call generated no text, or never reached a model; it is skipped",
     "no-request": "a conversation has no answer to replay",
-    "no-arrival-time": "a record waits for another record instead of arriving at a time",
+    "no-arrival-time": "a delay is ignored: the record has no session from which it counts",
     "other-choices": "a response has several choices; the first is replayed",
 }
+
+DOCUMENTATION = "https://tracesim.example/docs"
+"""Where the documentation is published; to be set before a release."""
 
 _SHOWN_CHARACTERS = 40
 
@@ -73,6 +76,11 @@ def problem(code: str, file: str, line: int | None, field: str | None, message: 
     """Return a `TraceProblem` with the severity that the tables above give to `code`."""
     severity = "warning" if code in WARNINGS else "error"
     return TraceProblem(code, severity, file, line, field, message)  # type: ignore[arg-type]
+
+
+def help_page(code: str) -> str:
+    """Return the address of the documentation of a code."""
+    return f"{DOCUMENTATION}/reference/problems.html#{code}"
 
 
 def quote(text: str) -> str:
