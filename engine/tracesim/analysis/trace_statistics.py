@@ -15,6 +15,8 @@ from tracesim.trace.record import TraceRecord
 TOKENS_PER_BLOCK = 16
 """Tokens per block where the tokens of a prompt are known: vLLM's default block size."""
 
+_SHORTEST_DURATION = 1e-9
+
 
 class LengthStatistics:
     """Lengths in tokens. All figures are 0 if there are no lengths."""
@@ -83,8 +85,11 @@ class ArrivalStatistics:
         return self.last - self.first
 
     def rates(self, num_buckets: int) -> list[float]:
-        """Return the arrival rate in each of `num_buckets` equal parts, of which none is below one step."""
-        if not self.duration:
+        """Return the arrival rate in each of `num_buckets` equal parts, of which none is below one step.
+
+        There are none if all arrive within a nanosecond.
+        """
+        if self.duration < _SHORTEST_DURATION:
             return []
         if self.unit == "steps":
             num_buckets = min(num_buckets, int(self.duration))

@@ -72,6 +72,13 @@ def test_arrivals_are_seconds_or_else_steps() -> None:
     assert (timed.unit, timed.first, timed.last, timed.rates(2)) == ("seconds", 1.0, 3.0, [2.0, 2.0])
     assert stepped is not None
     assert (stepped.unit, stepped.rates(60)) == ("steps", [1.0, 0.0, 0.0, 1.0])
+
+
+def test_arrivals_within_a_nanosecond_have_no_rate() -> None:
+    arrivals = stats_of(a_record(arrival_time=0.0), a_record(arrival_time=1e-308)).arrivals
+
+    assert arrivals
+    assert arrivals.rates(60) == []
     assert stats_of(a_record()).arrivals is None
     assert stats_of(a_record(), a_record(), a_record(arrival_time=5.0)).arrivals is not None
 
