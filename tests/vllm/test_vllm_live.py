@@ -42,13 +42,13 @@ SETTINGS: dict[str, Any] = {
 
 
 def a_trace(folder: Path) -> Path:
-    """80 requests, of which some share prefixes, some are cut by a stop string, and some by `max_tokens`."""
+    """300 requests, of which some share prefixes, some are cut by a stop string, and some by `max_tokens`."""
     draw = random.Random(7)
     words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
     starts = [" ".join(draw.choices(words, k=60)) for _ in range(3)]
     limits: list[dict[str, Any]] = [{}, {}, {"stop": ["theta", "a b"]}, {"max_tokens": 9}]
     records = []
-    for number in range(80):
+    for number in range(300):
         question = " ".join(draw.choices(words, k=draw.randint(1, 40)))
         record = {
             "prompt": f"{draw.choice(starts)} {number} {question}",
@@ -61,7 +61,9 @@ def a_trace(folder: Path) -> Path:
     return path
 
 
-def served(folder: Path, trace: Path, log: Path, records: Sequence[TraceRecord], caching: bool) -> list[str]:
+def served(
+    folder: Path, trace: Path, log: Path, records: Sequence[TraceRecord], **settings: Any
+) -> list[str]:
     """What the installed vLLM answers, all prompts at once; its step records go to `log`."""
     from vllm import LLM, SamplingParams
 
@@ -76,7 +78,7 @@ def served(folder: Path, trace: Path, log: Path, records: Sequence[TraceRecord],
         sim_trace_path=str(trace),
         additional_config={"sim_log": str(log)},
         num_gpu_blocks_override=60,
-        enable_prefix_caching=caching,
+        **settings,
         **SETTINGS,
     )
     outputs = llm.generate([record.prompt or "" for record in records], SamplingParams(max_tokens=400))
@@ -84,24 +86,22 @@ def served(folder: Path, trace: Path, log: Path, records: Sequence[TraceRecord],
     return [output.outputs[0].text for output in outputs]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("caching", [False, True])
 def test_a_trace_is_scheduled_in_vllm_as_it_is_replayed(
-    caching: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    caching: bool, asynchronous: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Engine and front end share a process; several stop strings at once are aborted in no fixed order."""
     pytest.importorskip("vllm", exc_type=ImportError)
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     trace, log = a_trace(tmp_path), tmp_path / "steps.jsonl"
     records = read_records([trace])
-    texts = served(tmp_path, trace, log, records, caching)
+    settings = {"enable_prefix_caching": caching, "async_scheduling": asynchronous}
+    texts = served(tmp_path, trace, log, records, **settings)
     engine = LLMEngine.from_engine_args(
         EngineArgs(
-            sim_trace_path=trace,
-            engine="vllm-v1",
-            eos_step=True,
-            num_gpu_blocks=60,
-            enable_prefix_caching=caching,
-            **SETTINGS,
+            sim_trace_path=trace, engine="vllm-v1", eos_step=True, num_gpu_blocks=60, **settings, **SETTINGS
         )
     )
     engine.add_records(records)

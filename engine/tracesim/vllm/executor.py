@@ -11,7 +11,7 @@ from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, ModelRunnerOutput
 
 from tracesim.trace.reader import read_records
 from tracesim.vllm.answers import RecordedAnswers
-from tracesim.vllm.pace import Pacer
+from tracesim.vllm.pace import DueFuture, Pacer
 from tracesim.vllm.served_plan import batch_of, entries_of
 from tracesim.vllm.served_scheduler import served_scheduler
 from tracesim.vllm.served_tokenizer import ServedTokenizer
@@ -30,7 +30,9 @@ class TraceExecutor(Executor):  # type: ignore[misc]
             --additional-config '{"sim_trace": "trace.jsonl"}'
 
     No worker is started and no weights are loaded. The simulator makes the tokens of a step: one for each
-    request all of whose tokens are computed, at the position at which vLLM's scheduler has the request.
+    request all of whose tokens are computed, at the position at which vLLM's scheduler has the request. With
+    asynchronous scheduling that counts the tokens of the batch in flight, so a step needs no output of the
+    one before.
 
     Raises ConfigError for settings that do not fit, and TraceError for a trace with errors.
     """
@@ -42,10 +44,13 @@ class TraceExecutor(Executor):  # type: ignore[misc]
         settings = SimSettings.from_additional_config(self.vllm_config.additional_config)
         self._tokenizer = load_served_tokenizer(self.model_config)
         self._answers = load_answers(settings, self._tokenizer)
-        self._pacer = Pacer(settings.clock)
-        self._output: ModelRunnerOutput | None = None
         # vLLM makes its scheduler after the executor, in the same process, from this same configuration.
         config = self.scheduler_config
+        if settings.async_scheduling is not None:  # on a CPU vLLM has switched it off, whatever was wanted
+            config.async_scheduling = settings.async_scheduling
+        self._pacer = Pacer(settings.clock, async_scheduling=bool(config.async_scheduling))
+        self._output: ModelRunnerOutput | None = None
+        self._due = 0.0
         config.scheduler_cls = served_scheduler(config.get_scheduler_cls(), self._answers, settings.log)
 
     # ---- What vLLM asks of its workers
@@ -101,13 +106,13 @@ class TraceExecutor(Executor):  # type: ignore[misc]
 
     @property
     def max_concurrent_batches(self) -> int:
-        """One: a schedule that is planned ahead of the tokens differs. vLLM before 0.25 asks for it."""
-        return 1
+        """The number of batches in flight, for vLLM before 0.25: two with asynchronous scheduling."""
+        return 2 if self.scheduler_config.async_scheduling else 1
 
     @classmethod
     def supports_async_scheduling(cls) -> bool:
-        """Return False; see `max_concurrent_batches`."""
-        return False
+        """Return True: what a step emits is known when it is planned."""
+        return True
 
     # ---- A step
 
@@ -131,13 +136,13 @@ class TraceExecutor(Executor):  # type: ignore[misc]
             req_id_to_index={entry.request_id: index for index, entry in enumerate(entries)},
             sampled_token_ids=[[tokens[entry.request_id]] if entry.samples else [] for entry in entries],
         )
-        self._pacer.wait(batch_of(entries))
+        self._due = self._pacer.due(batch_of(entries))
         return _now(None, later=non_block)
 
     def sample_tokens(self, grammar_output: Any, non_block: bool = False) -> Any:
-        """Return the tokens of the step that was executed last."""
-        output, self._output = self._output, None
-        return _now(output, later=non_block)
+        """Return the tokens of the step that was executed last, at its end or in a future."""
+        future = DueFuture(self._output, self._due, self._pacer)
+        return future if non_block else future.result()
 
 
 def load_served_tokenizer(model_config: Any) -> ServedTokenizer:

@@ -100,6 +100,9 @@ def _create_engine_config(original: Callable[..., Any], self: Any, *args: Any, *
             self.additional_config = {**given, "sim_trace": str(self.sim_trace_path)}
     if not _is_ours(self.distributed_executor_backend):
         return original(self, *args, **kwargs)
+    # vLLM's own option, and its default on a GPU; on a CPU it would be switched off.
+    is_async = getattr(self, "async_scheduling", False) is not False
+    self.additional_config = {"sim_async_scheduling": is_async, **(self.additional_config or {})}
     settings = SimSettings.from_additional_config(self.additional_config)
     read_records([settings.trace])
     settings.check_log()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import Any
 
 from vllm.logger import init_logger
@@ -33,7 +34,13 @@ class _Served(_Base):  # type: ignore[misc]
         self._log: ServedLog | None = None
         if self.log_path is not None:
             caching = bool(self.cache_config.enable_prefix_caching)
-            self._log = ServedLog(self.log_path, self.answers.requests, prefix_caching=caching)
+            self._log = ServedLog(
+                self.log_path,
+                self.answers.requests,
+                prefix_caching=caching,
+                async_scheduling=bool(self.scheduler_config.async_scheduling),
+            )
+            atexit.register(self._close_log)  # an engine in its user's own process is rarely shut down
 
     def add_request(self, request: Any) -> None:
         """Find the answer of a request; one without an answer fails, and the engine informs its client."""
@@ -55,22 +62,26 @@ class _Served(_Base):  # type: ignore[misc]
             self._failed.append((request, str(error)))
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
-        """Plan a step; the step before is complete."""
+        """Plan a step, and log its plan; the step whose output came last is complete."""
         if self._log:
             self._log.write()
         self._preempted = []
-        return super().schedule(*args, **kwargs)
+        plan = super().schedule(*args, **kwargs)
+        if self._log:
+            self._log.planned(plan, self._preempted, self._counts())
+        return plan
 
     def _preempt_request(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         self._preempted.append(request.request_id)
         return super()._preempt_request(request, *args, **kwargs)
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
-        """Update the scheduler with the tokens of a step, and log the step."""
+        """Update the scheduler with the tokens of a step, and log them."""
+        discarded = [each for each in scheduler_output.num_scheduled_tokens if each not in self.requests]
         by_client = super().update_from_output(scheduler_output, model_runner_output)
         if self._log:
             outputs = [output for client in by_client.values() for output in client.outputs]
-            self._log.note(scheduler_output, outputs, self._preempted, self._counts())
+            self._log.computed(outputs, discarded, self._counts())
         for request, reason in self._failed:
             client = by_client.setdefault(request.client_index, EngineCoreOutputs())
             failure = EngineCoreOutput(
@@ -93,9 +104,12 @@ class _Served(_Base):  # type: ignore[misc]
         return finished
 
     def shutdown(self) -> None:
-        if self._log:
-            self._log.close()
+        self._close_log()
         super().shutdown()
+
+    def _close_log(self) -> None:
+        if self._log:
+            self._log.close(self.requests, self._counts())
 
     def _counts(self) -> Counts:
         free_blocks = self.kv_cache_manager.block_pool.get_num_free_blocks()

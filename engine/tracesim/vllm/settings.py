@@ -22,7 +22,8 @@ class SimSettings:
     `trace`: the trace file. `match`: whether a request is found by its whole prompt or, in a chat, by the
     last user message. `default`: the answer to a prompt that was not recorded (None: such a request fails).
     `clock`: how long steps take, as `parse_clock` reads it, or `sim_step_time`, such as `20ms` (None: no
-    waiting). `log`: a file for step records.
+    waiting). `log`: a file for step records. `async_scheduling`: whether vLLM schedules asynchronously (None:
+    as vLLM has decided, which is never on a CPU).
 
     Raises ConfigError with the setting.
     """
@@ -32,6 +33,7 @@ class SimSettings:
     default: str | None = None
     clock: Clock | None = None
     log: str | None = None
+    async_scheduling: bool | None = None
 
     @classmethod
     def from_additional_config(cls, additional_config: object) -> SimSettings:
@@ -80,6 +82,10 @@ def refuse_what_has_no_meaning(config: Any) -> None:
 def _checked(name: str, value: Any) -> Any:
     if name == "step_time":
         return Clock(parse_duration("sim_step_time", value))
+    if name == "async_scheduling":
+        if type(value) is not bool:
+            raise ConfigError(f"sim_async_scheduling is {value!r}; must be true or false")
+        return value
     if type(value) is not str:
         raise ConfigError(f"{_PREFIX}{name} is {value!r}; must be a string")
     if name == "clock":
