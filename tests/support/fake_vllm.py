@@ -31,10 +31,16 @@ class FakeRequest:
     status: Status | None = None
     output: list[int] = field(default_factory=list)
     computed: int = 0
+    placeholders: int = 0
 
     @property
     def num_prompt_tokens(self) -> int:
         return len(self.prompt_token_ids)
+
+    @property
+    def num_sampled(self) -> int:
+        """The number of output tokens, counting those in flight."""
+        return len(self.output) + self.placeholders
 
     def get_finished_reason(self) -> str:
         assert self.status is not None
@@ -48,10 +54,16 @@ def params(**fields: Any) -> SimpleNamespace:
 
 
 class FakeScheduler:
-    """Everybody at once, whole prompts; one block a request. `preempt_next` is sent back in the next step."""
+    """Everybody at once, whole prompts; one block a request. `preempt_next` is sent back in the next step.
 
-    def __init__(self, eos: int) -> None:
+    With asynchronous scheduling a plan counts tokens that are in flight as placeholders, and passes over a
+    request that one of them is sure to end; nobody is preempted.
+    """
+
+    def __init__(self, eos: int, scheduler_config: Any) -> None:
         self.eos = eos
+        self.scheduler_config = scheduler_config
+        self.requests: dict[str, FakeRequest] = {}
         self.cache_config = SimpleNamespace(enable_prefix_caching=False)
         self.max_model_len = 1000
         self.running: list[FakeRequest] = []
@@ -63,6 +75,10 @@ class FakeScheduler:
 
     def add_request(self, request: FakeRequest) -> None:
         self.waiting.append(request)
+        self.requests[request.request_id] = request
+
+    def has_requests(self) -> bool:
+        return bool(self.requests or self.finished)
 
     def schedule(self) -> SimpleNamespace:
         for request in [r for r in self.running if r.request_id == self.preempt_next]:
@@ -72,6 +88,8 @@ class FakeScheduler:
         new = [r for r in self.waiting if not r.output]
         cached = [*self.running, *resumed]
         self.running, self.waiting = [*cached, *new], []
+        batch = [r for r in self.running if r.num_sampled < r.sampling_params.max_tokens]
+        cached = [r for r in cached if r in batch]
         plan = SimpleNamespace(
             scheduled_new_reqs=[
                 SimpleNamespace(
@@ -82,17 +100,18 @@ class FakeScheduler:
             scheduled_cached_reqs=SimpleNamespace(
                 req_ids=[r.request_id for r in cached],
                 num_computed_tokens=[r.computed for r in cached],
-                num_output_tokens=[len(r.output) for r in cached],
+                num_output_tokens=[r.num_sampled for r in cached],
                 resumed_req_ids={r.request_id for r in resumed},
             ),
             num_scheduled_tokens={
-                r.request_id: r.num_prompt_tokens + len(r.output) - r.computed for r in self.running
+                r.request_id: r.num_prompt_tokens + r.num_sampled - r.computed for r in batch
             },
             finished_req_ids=self.finished,
         )
         self.finished = set()
-        for request in self.running:
-            request.computed = request.num_prompt_tokens + len(request.output)
+        for request in batch:
+            request.computed = request.num_prompt_tokens + request.num_sampled
+            request.placeholders += bool(self.scheduler_config.async_scheduling)
         return plan
 
     def _preempt_request(self, request: FakeRequest, timestamp: float) -> None:
@@ -102,7 +121,9 @@ class FakeScheduler:
 
     def update_from_output(self, plan: Any, output: Any) -> dict[int, Any]:
         outputs = []
-        for request in list(self.running):
+        batch = [self.requests[each] for each in plan.num_scheduled_tokens if each in self.requests]
+        for request in batch:
+            request.placeholders -= bool(self.scheduler_config.async_scheduling)
             tokens = output.sampled_token_ids[output.req_id_to_index[request.request_id]]
             request.output += tokens
             reason = "stop" if self.eos in tokens else None
@@ -127,6 +148,7 @@ class FakeScheduler:
     def _free(self, request: FakeRequest) -> None:
         (self.running if request in self.running else self.waiting).remove(request)
         self.finished.add(request.request_id)
+        del self.requests[request.request_id]
 
 
 def _output(
@@ -165,6 +187,7 @@ def engine_args() -> dict[str, type[Any]]:
         distributed_executor_backend: Any = None
         additional_config: dict[str, Any] = field(default_factory=dict)
         tensor_parallel_size: int = 1
+        async_scheduling: bool | None = None
 
         @staticmethod
         def add_cli_args(parser: Any) -> Any:

@@ -6,7 +6,10 @@ import argparse
 import json
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +28,7 @@ from tracesim.timing.clock import PER_SECOND, Clock
 from tracesim.trace.reader import read_records
 from tracesim.vllm import plugin
 from tracesim.vllm.model_folder import EOS_TOKEN, model_files
-from tracesim.vllm.pace import Pacer
+from tracesim.vllm.pace import DueFuture, Pacer
 from tracesim.vllm.settings import SimSettings
 
 
@@ -78,13 +81,21 @@ def a_trace(tmp_path: Path, *records: dict[str, Any]) -> str:
 
 
 class Engine:
-    """vLLM's engine core: it drives its scheduler and an executor, and its front end knows stop strings."""
+    """vLLM's engine core: it drives its scheduler and an executor, and its front end knows stop strings.
 
-    def __init__(self, model: ServedModel, trace: str | Path, **settings: Any) -> None:
+    With asynchronous scheduling two batches are in flight.
+    """
+
+    def __init__(
+        self, model: ServedModel, trace: str | Path, *, async_scheduling: bool = False, **settings: Any
+    ) -> None:
         from tracesim.vllm import TraceExecutor
 
         additional = {"sim_trace": str(trace), **{f"sim_{name}": value for name, value in settings.items()}}
-        scheduler_config = SimpleNamespace(get_scheduler_cls=lambda: FakeScheduler, scheduler_cls=None)
+        additional["sim_async_scheduling"] = async_scheduling
+        scheduler_config = SimpleNamespace(
+            get_scheduler_cls=lambda: FakeScheduler, scheduler_cls=None, async_scheduling=False
+        )
         tokenizer = SimpleNamespace(tokenizer="m", tokenizer_revision=None, trust_remote_code=False)
         self.executor = TraceExecutor(
             SimpleNamespace(
@@ -97,7 +108,9 @@ class Engine:
             )
         )
         assert scheduler_config.scheduler_cls is not None
-        self.scheduler = scheduler_config.scheduler_cls(model.eos_token_id)
+        self.scheduler = scheduler_config.scheduler_cls(model.eos_token_id, scheduler_config)
+        self.num_batches = self.executor.max_concurrent_batches
+        self.batches: deque[tuple[Future[Any], Any]] = deque()
         self.model = model
         self.requests: dict[str, FakeRequest] = {}
         self.failures: dict[str, str] = {}
@@ -108,12 +121,17 @@ class Engine:
         self.scheduler.add_request(request)
 
     def step(self) -> None:
-        plan = self.scheduler.schedule()
-        output = self.executor.execute_model(plan)
-        if plan.num_scheduled_tokens:
-            assert output is None
-            output = self.executor.sample_tokens(None)
-        for client in self.scheduler.update_from_output(plan, output).values():
+        if self.scheduler.has_requests():
+            plan = self.scheduler.schedule()
+            future = self.executor.execute_model(plan, non_block=True)
+            if plan.num_scheduled_tokens:
+                assert future.result() is None
+                future = self.executor.sample_tokens(None, non_block=True)
+            self.batches.append((future, plan))
+            if len(self.batches) < self.num_batches and self.scheduler.has_requests():
+                return
+        future, plan = self.batches.popleft()
+        for client in self.scheduler.update_from_output(plan, future.result()).values():
             failed = [each for each in client.outputs if each.finish_reason == "error"]
             self.failures.update((each.request_id, each.stop_reason) for each in failed)
         for request in list(self.scheduler.running):
@@ -121,7 +139,7 @@ class Engine:
                 self.scheduler.finish_requests([request.request_id], fake_vllm.Status.FINISHED_ABORTED)
 
     def run(self) -> None:
-        while self.scheduler.running or self.scheduler.waiting:
+        while self.scheduler.requests:
             self.step()
         self.scheduler.shutdown()
 
@@ -243,21 +261,35 @@ def test_nothing_of_a_request_that_is_over_is_kept(model: ServedModel) -> None:
 # ---- The log
 
 
-def logged(model: ServedModel, tmp_path: Path, *requests: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def logged(
+    model: ServedModel, tmp_path: Path, *requests: tuple[str, dict[str, Any]], async_scheduling: bool = False
+) -> list[dict[str, Any]]:
     log = tmp_path / "steps.jsonl"
-    engine = Engine(model, MILESTONE, log=str(log))
+    engine = Engine(model, MILESTONE, log=str(log), async_scheduling=async_scheduling)
     for number, (prompt, fields) in enumerate(requests):
         engine.add(f"{number}-random", prompt, **fields)
     engine.run()
     return [json.loads(line) for line in log.read_bytes().splitlines()]
 
 
-def test_the_log_is_what_a_replay_with_an_eos_step_writes(model: ServedModel, tmp_path: Path) -> None:
-    """vllm-v0 takes the first token out of the prefill, and all at once, as the fake scheduler does."""
+@pytest.mark.parametrize("async_scheduling", [False, True])
+def test_the_log_is_what_a_replay_with_an_eos_step_writes(
+    model: ServedModel, tmp_path: Path, async_scheduling: bool
+) -> None:
+    """vllm-v1 schedules all requests at once, as the fake scheduler does. One ends in each way.
+
+    With asynchronous scheduling the last batch is computed in vain, and nobody waits for its output.
+    """
     steps = logged(
-        model, tmp_path, ("Hello", {}), ("Hi", {"max_tokens": 3}), ("StopCase", {"stop": ["STOP"]})
+        model,
+        tmp_path,
+        ("Hello", {}),
+        ("Hi", {"max_tokens": 3}),
+        ("StopCase", {"stop": ["STOP"]}),
+        async_scheduling=async_scheduling,
     )
-    engine = LLMEngine.from_engine_args(EngineArgs(sim_trace_path=MILESTONE, engine="vllm-v0", eos_step=True))
+    settings: dict[str, Any] = {"engine": "vllm-v1", "async_scheduling": async_scheduling}
+    engine = LLMEngine.from_engine_args(EngineArgs(sim_trace_path=MILESTONE, eos_step=True, **settings))
     for record in read_records([MILESTONE]):
         engine.add_record(record)
     replayed: list[dict[str, Any]] = []
@@ -265,7 +297,38 @@ def test_the_log_is_what_a_replay_with_an_eos_step_writes(model: ServedModel, tm
 
     for step in (*steps, *replayed):
         del step["free_blocks"]  # the fake has one block a request
+        step.get("launched", {}).pop("free_blocks", None)
     assert steps == replayed
+    assert steps[-1].get("discarded") == (["r1", "r3"] if async_scheduling else None)
+
+
+def test_a_server_that_finds_a_stop_string_late_computes_in_vain_whatever_is_in_flight(
+    model: ServedModel, tmp_path: Path
+) -> None:
+    """The abort comes after two more plans, before the output of the first of them is taken in."""
+    log = tmp_path / "steps.jsonl"
+    engine = Engine(model, MILESTONE, log=str(log), async_scheduling=True)
+    engine.add("a", "StopCase", stop=["STOP"])
+    engine.requests["a"].sampling_params.stop = []  # the front end of this engine finds nothing
+    while len(engine.requests["a"].output) < 3:
+        engine.step()
+    plan = engine.scheduler.schedule()
+    engine.executor.execute_model(plan)
+    engine.batches.append((engine.executor.sample_tokens(None, non_block=True), plan))
+    engine.scheduler.finish_requests(["a"], fake_vllm.Status.FINISHED_ABORTED)
+    while engine.batches or engine.scheduler.has_requests():
+        engine.step()
+    engine.scheduler.shutdown()
+    steps = [json.loads(line) for line in log.read_bytes().splitlines()]
+
+    assert [step["discarded"] for step in steps] == [[], [], [], ["r3"], ["r3"]]
+    assert [step["finished"] for step in steps] == [
+        [],
+        [],
+        [],
+        [{"id": "r3", "finish_reason": "stop", "stop_reason": "STOP"}],
+        [],
+    ]
 
 
 def test_a_request_that_its_client_dropped_is_aborted_in_the_log(model: ServedModel, tmp_path: Path) -> None:
@@ -338,6 +401,10 @@ def test_a_recording_that_is_given_again_has_a_name_of_its_own(model: ServedMode
         ({"sim_trace": "t", "sim_step_time": "-1ms"}, "sim_step_time is '-1ms'"),
         ({"sim_trace": "t", "sim_clock": "fast"}, "sim_clock is 'fast'; must be steps, constant:20ms"),
         ({"sim_trace": "t", "sim_clock": "constant:1s", "sim_step_time": "1s"}, "give one of them"),
+        (
+            {"sim_trace": "t", "sim_async_scheduling": "yes"},
+            "sim_async_scheduling is 'yes'; must be true or false",
+        ),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named(config: dict[str, Any], says: str) -> None:
@@ -357,24 +424,61 @@ def test_settings_of_others_are_left_alone() -> None:
     assert SimSettings.from_additional_config(config) == SimSettings(trace="t", clock=Clock(1_500_000_000))
 
 
+class Watch:
+    """A time that passes when somebody sleeps."""
+
+    def __init__(self, *, async_scheduling: bool) -> None:
+        self.now = 0.0
+        clock = Clock(base=15 * PER_SECOND, decode=PER_SECOND)
+        self.pacer = Pacer(
+            clock, async_scheduling=async_scheduling, now=lambda: self.now, sleep=self.pass_time
+        )
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    def step(self) -> DueFuture[str]:
+        """A step of 20 s: of 15, and 1 for each of 5 that decode."""
+        due = self.pacer.due(Batch(prefill_tokens=9, num_decodes=5, context_tokens=99))
+        return DueFuture("tokens", due, self.pacer)
+
+
 def test_a_busy_engine_keeps_the_pace_and_a_pause_is_not_made_up_for() -> None:
-    """Steps of 20 s, of 15 and 1 for each of 5 that decode: 5 s of work, 7 s, then 100 s of nothing."""
-    now = 0.0
-    slept: list[float] = []
+    """After the steps there are 5 s of work, 7 s, then 100 s of nothing."""
+    watch = Watch(async_scheduling=False)
+    ends = []
+    for work in (5.0, 7.0, 100.0, 0.0):
+        watch.step().result()
+        ends.append(watch.now)
+        watch.pass_time(work)
 
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-        slept.append(seconds)
+    assert ends == [20.0, 40.0, 60.0, 180.0]
 
-    pacer = Pacer(Clock(base=15 * PER_SECOND, decode=PER_SECOND), now=lambda: now, sleep=sleep)
-    batch = Batch(prefill_tokens=9, num_decodes=5, context_tokens=99)
-    for work in (5.0, 7.0, 100.0):
-        pacer.wait(batch)
-        now += work
-    pacer.wait(batch)
 
-    assert slept == [20.0, 15.0, 13.0, 20.0]
+def test_batches_in_flight_follow_one_another_and_their_tokens_come_at_the_end_of_each() -> None:
+    """The second is planned when the first begins, and a pause, however short, is not made up for."""
+    watch = Watch(async_scheduling=True)
+    first, second = watch.step(), watch.step()
+
+    assert (first.done(), first.result(), watch.now, first.done(), second.done()) == (
+        False,
+        "tokens",
+        20.0,
+        True,
+        False,
+    )
+    with pytest.raises(FutureTimeoutError):
+        second.result(timeout=5)
+    assert (second.result(timeout=15), watch.now) == ("tokens", 40.0)
+    watch.pass_time(1)
+    assert (watch.step().result(), watch.now) == ("tokens", 61.0)
+
+
+def test_without_a_clock_nothing_waits() -> None:
+    pacer = Pacer(None, sleep=lambda _: pytest.fail("it sleeps"))
+    future = DueFuture("tokens", pacer.due(Batch(9, 5, 99)), pacer)
+
+    assert (future.done(), future.result()) == (True, "tokens")
 
 
 # ---- The plugin
@@ -398,8 +502,27 @@ def test_the_flags_choose_the_executor_and_reach_the_engine() -> None:
     args.create_engine_config()
 
     assert args.distributed_executor_backend == "tracesim.vllm.TraceExecutor"
-    assert args.additional_config == {"sim_trace": str(MILESTONE)}
+    assert args.additional_config == {"sim_trace": str(MILESTONE), "sim_async_scheduling": True}
     assert {"use_simulator", "sim_trace_path"} < AsyncEngineArgs.__dataclass_fields__.keys()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "used"),
+    [(None, {}, True), (True, {}, True), (False, {}, False), (None, {"sim_async_scheduling": False}, False)],
+)
+def test_vllms_own_option_switches_asynchronous_scheduling(
+    wanted: bool | None, given: dict[str, Any], used: bool
+) -> None:
+    """It is on by default, as on a GPU, and reaches the engine on a CPU too, where vLLM switches it off."""
+    args = engine_args(
+        use_simulator=True,
+        sim_trace_path=str(MILESTONE),
+        async_scheduling=wanted,
+        additional_config=given,
+    )
+    args.create_engine_config()
+
+    assert args.additional_config["sim_async_scheduling"] is used
 
 
 def test_nothing_changes_for_those_who_do_not_ask() -> None:

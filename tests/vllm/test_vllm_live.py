@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +22,15 @@ import pytest
 from record_vllm import model_folder, random_case, recorded
 
 from golden_cases import run_as_golden, with_batches
-from tracesim import EngineArgs, LLMEngine, TraceRecord, read_records
+from tracesim import (
+    EngineArgs,
+    EngineConfig,
+    LLMEngine,
+    TraceRecord,
+    TraceSimulator,
+    load_tokenizer,
+    read_records,
+)
 from tracesim.analysis.report import report_requests
 from tracesim.engine.step_json import step_to_json
 from tracesim.vllm.model_folder import model_files
@@ -41,14 +59,14 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def a_trace(folder: Path) -> Path:
-    """300 requests, of which some share prefixes, some are cut by a stop string, and some by `max_tokens`."""
+def a_trace(folder: Path, requests: int) -> Path:
+    """Requests of which some share prefixes, and some are cut: by a stop string, or by `max_tokens`."""
     draw = random.Random(7)
     words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
     starts = [" ".join(draw.choices(words, k=60)) for _ in range(3)]
     limits: list[dict[str, Any]] = [{}, {}, {"stop": ["theta", "a b"]}, {"max_tokens": 9}]
     records = []
-    for number in range(300):
+    for number in range(requests):
         question = " ".join(draw.choices(words, k=draw.randint(1, 40)))
         record = {
             "prompt": f"{draw.choice(starts)} {number} {question}",
@@ -95,9 +113,9 @@ def test_a_trace_is_scheduled_in_vllm_as_it_is_replayed(
     pytest.importorskip("vllm", exc_type=ImportError)
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    trace, log = a_trace(tmp_path), tmp_path / "steps.jsonl"
+    trace, log = a_trace(tmp_path, 300), tmp_path / "steps.jsonl"
     records = read_records([trace])
-    settings = {"enable_prefix_caching": caching, "async_scheduling": asynchronous}
+    settings: dict[str, Any] = {"enable_prefix_caching": caching, "async_scheduling": asynchronous}
     texts = served(tmp_path, trace, log, records, **settings)
     engine = LLMEngine.from_engine_args(
         EngineArgs(
@@ -111,3 +129,121 @@ def test_a_trace_is_scheduled_in_vllm_as_it_is_replayed(
     assert log.read_bytes().splitlines(keepends=True) == steps
     assert texts == [report.text for report in report_requests(engine)]
     assert any(report.preemptions for report in report_requests(engine))
+
+
+def texts_of(records: Sequence[TraceRecord]) -> list[str | None]:
+    """The outputs of these records, which no schedule changes."""
+    engine = LLMEngine(EngineConfig(), TraceSimulator([], load_tokenizer()))
+    engine.add_records(records)
+    engine.run()
+    return [report.text for report in report_requests(engine)]
+
+
+class Server:
+    """The installed vLLM's own server, as a process that answers from a trace and logs its steps."""
+
+    def __init__(self, folder: Path, trace: Path, log: Path, *options: str) -> None:
+        for name, content in model_files().items():
+            (folder / name).write_bytes(content)
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            self._port = unused.getsockname()[1]
+        self._output = (folder / "server.txt").open("wb")
+        settings = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={folder}"]
+        self._process = subprocess.Popen(
+            [
+                *command,
+                "--served-model-name=sim",
+                "--host=127.0.0.1",
+                f"--port={self._port}",
+                "--use-simulator",
+                f"--sim-trace={trace}",
+                f"--additional-config={json.dumps({'sim_log': str(log)})}",
+                "--num-gpu-blocks-override=60",
+                *settings,
+                *options,
+            ],
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+
+    def __enter__(self) -> Server:
+        while self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=5).close()
+                return self
+            time.sleep(0.2)
+        raise AssertionError(Path(self._output.name).read_text(errors="replace")[-5000:])
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(60)
+        self._output.close()
+
+    def answers(self, records: Sequence[TraceRecord], clients: int) -> list[str]:
+        """Return the answers to the prompts, which so many clients send one after another."""
+
+        def answer(record: TraceRecord) -> str:
+            body = orjson.dumps({"model": "sim", "prompt": record.prompt, "max_tokens": 400})
+            url, headers = (
+                f"http://127.0.0.1:{self._port}/v1/completions",
+                {"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=120) as response:
+                text: str = json.load(response)["choices"][0]["text"]
+            return text
+
+        with ThreadPoolExecutor(clients) as pool:
+            return list(pool.map(answer, records))
+
+
+def with_arrivals(records: Sequence[TraceRecord], steps: Sequence[Any]) -> list[TraceRecord]:
+    """The records in the order in which a server took them, each with the step before which it arrived.
+
+    Who is first scheduled first arrived first. How many arrived before a step was planned is the difference
+    between the requests right after that and those right before, at the last plan or output in the log: the
+    output of step n is taken in between plan n + 1 and plan n + 2.
+    """
+    by_id = {record.id: record for record in records}
+    order = list(dict.fromkeys(entry["id"] for step in steps for entry in step["prefill"]))
+    plans = [(step["step"], True, step["launched"]) for step in steps]
+    moments = sorted([*plans, *((step["step"] + 1.5, False, step) for step in steps)], key=itemgetter(0))
+    arrivals: list[float] = []
+    before = 0
+    for number, is_plan, counts in moments:
+        present = counts["running"] + counts["waiting"]
+        arrivals += [number] * (present - before) * is_plan
+        before = present
+    return [by_id[name]._replace(arrival_step=int(step)) for name, step in zip(order, arrivals, strict=True)]
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_a_server_schedules_as_a_replay_of_the_same_arrivals(caching: bool, tmp_path: Path) -> None:
+    """Engine and front end are processes of their own, and 64 clients send 300 requests.
+
+    Then come requests with stop strings, which the front end finds late: their steps depend on the moment,
+    their texts do not.
+    """
+    pytest.importorskip("vllm", exc_type=ImportError)
+    trace, log = a_trace(tmp_path, 400), tmp_path / "steps.jsonl"
+    records = read_records([trace])
+    stopped = [record for record in records if record.stop]
+    others = [record for record in records if not record.stop]
+    option = "--enable-prefix-caching" if caching else "--no-enable-prefix-caching"
+    with Server(tmp_path, trace, log, option) as server:
+        texts = server.answers(others, 64), server.answers(stopped, 64)
+    names = {record.id for record in others}
+    logged = map(orjson.loads, log.read_bytes().splitlines())
+    steps = list(takewhile(lambda step: {e["id"] for e in step["prefill"] + step["decode"]} <= names, logged))
+    settings = {"enable_prefix_caching": caching, "async_scheduling": True, "num_gpu_blocks": 60, **SETTINGS}
+    engine = LLMEngine.from_engine_args(
+        EngineArgs(sim_trace_path=trace, engine="vllm-v1", eos_step=True, **settings)
+    )
+    engine.add_records(with_arrivals(others, steps))
+    replayed: list[Any] = []
+    engine.run(lambda step: replayed.append(orjson.loads(step_to_json(step))))
+
+    assert steps == replayed
+    assert any(step["preempted"] for step in steps)
+    assert texts == (texts_of(others), texts_of(stopped))

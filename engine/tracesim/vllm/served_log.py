@@ -66,7 +66,7 @@ class ServedLog:
         self._number = 0
         self._drafts: deque[_Draft] = deque()
         self._record: StepRecord | None = None
-        self._dropped: list[str] = []
+        self._aborted: list[FinishedRequest] = []
         self._num_emitted: dict[str, int] = {}
         self._order: dict[str, int] = {}
 
@@ -130,18 +130,13 @@ class ServedLog:
             discarded=[names[each] for each in discarded] if self._async_scheduling else None,
             **counts._asdict(),
         )
-        dropped, self._dropped = self._dropped, []
-        self.aborted(dropped, counts)
+        self._add_aborted(counts)
 
     def aborted(self, request_ids: Iterable[str], counts: Counts) -> None:
         """Record requests that the front end aborted, after the step recorded last or during the next."""
-        if self._record is None:
-            self._dropped += request_ids
-            return
-        dropped = [self._ending(each, "abort", None) for each in request_ids if each in self._requests]
-        endings = [*self._record.finished, *dropped]
-        endings.sort(key=lambda ending: self._order.get(ending.id, len(self._order)))
-        self._record = replace(self._record, finished=endings, **counts._asdict())
+        self._aborted += [self._ending(each, "abort", None) for each in request_ids if each in self._requests]
+        if self._record is not None:
+            self._add_aborted(counts)
 
     def write(self) -> None:
         """Write the step that was recorded last, to which nothing more can happen."""
@@ -163,6 +158,14 @@ class ServedLog:
                 self.computed([], list(draft.names), counts)
         self.write()
         self._file.close()
+
+    def _add_aborted(self, counts: Counts) -> None:
+        """Move the aborted requests into the step recorded last."""
+        assert self._record is not None
+        endings = [*self._record.finished, *self._aborted]
+        endings.sort(key=lambda ending: self._order.get(ending.id, len(self._order)))
+        self._record = replace(self._record, finished=endings, **counts._asdict())
+        self._aborted = []
 
     def _ending(self, request_id: str, finish_reason: str, stop_reason: object) -> FinishedRequest:
         """Return how a request ended: by a stop string, which the front end finds, or as vLLM reports."""
