@@ -460,13 +460,7 @@ def test_batches_in_flight_follow_one_another_and_their_tokens_come_at_the_end_o
     watch = Watch(async_scheduling=True)
     first, second = watch.step(), watch.step()
 
-    assert (first.done(), first.result(), watch.now, first.done(), second.done()) == (
-        False,
-        "tokens",
-        20.0,
-        True,
-        False,
-    )
+    assert (first.result(), watch.now) == ("tokens", 20.0)
     with pytest.raises(FutureTimeoutError):
         second.result(timeout=5)
     assert (second.result(timeout=15), watch.now) == ("tokens", 40.0)
@@ -478,7 +472,7 @@ def test_without_a_clock_nothing_waits() -> None:
     pacer = Pacer(None, sleep=lambda _: pytest.fail("it sleeps"))
     future = DueFuture("tokens", pacer.due(Batch(9, 5, 99)), pacer)
 
-    assert (future.done(), future.result()) == (True, "tokens")
+    assert (future.done(), future.result(), future.done()) == (False, "tokens", True)
 
 
 # ---- The plugin
