@@ -185,7 +185,7 @@ class Server:
         """Return the answers to the prompts, which so many clients send one after another."""
 
         def answer(record: TraceRecord) -> str:
-            body = orjson.dumps({"model": "sim", "prompt": record.prompt, "max_tokens": 400})
+            body = orjson.dumps({"model": "sim", "prompt": record.prompt, "max_tokens": 300})
             url, headers = (
                 f"http://127.0.0.1:{self._port}/v1/completions",
                 {"Content-Type": "application/json"},
