@@ -49,8 +49,8 @@ class FakeRequest:
 
 def params(**fields: Any) -> SimpleNamespace:
     """Sampling parameters as vLLM has them."""
-    unsaid = {"max_tokens": 100, "min_tokens": 0, "stop": [], "include_stop_str_in_output": False}
-    return SimpleNamespace(**{**unsaid, **fields})
+    defaults = {"max_tokens": 100, "min_tokens": 0, "stop": [], "include_stop_str_in_output": False}
+    return SimpleNamespace(**{**defaults, **fields})
 
 
 class FakeScheduler:

@@ -184,7 +184,7 @@ def test_token_ids_of_the_trace_are_answered_as_they_are(model: ServedModel, tmp
     assert engine.requests["request 0"].output == [7, 8, model.eos_token_id]
 
 
-def test_a_preempted_request_goes_on_where_it_was(model: ServedModel) -> None:
+def test_a_preempted_request_continues_where_it_was(model: ServedModel) -> None:
     engine = Engine(model, MILESTONE)
     engine.add("a", "StopCase")
     engine.step()
@@ -412,13 +412,13 @@ def test_a_setting_that_does_not_fit_is_named(config: dict[str, Any], says: str)
         SimSettings.from_additional_config(config)
 
 
-def test_a_log_that_cannot_be_written_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_an_error_before_anything_starts(tmp_path: Path) -> None:
     settings = SimSettings(trace="t", log=str(tmp_path / "none" / "steps.jsonl"))
     with pytest.raises(ConfigError, match=r"sim_log is .*, which cannot be written: No such file"):
         settings.check_log()
 
 
-def test_settings_of_others_are_left_alone() -> None:
+def test_settings_of_others_are_ignored() -> None:
     config = {"sim_trace": "t", "sim_step_time": "1.5ms", "flavour": "plain"}
 
     assert SimSettings.from_additional_config(config) == SimSettings(trace="t", clock=Clock(1_500_000_000))
@@ -485,7 +485,7 @@ def engine_args(**fields: Any) -> Any:
     return AsyncEngineArgs(**fields)
 
 
-def test_the_flags_choose_the_executor_and_reach_the_engine() -> None:
+def test_the_options_choose_the_executor_and_reach_the_engine() -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
 
     plugin.register()
@@ -519,7 +519,7 @@ def test_vllms_own_option_switches_asynchronous_scheduling(
     assert args.additional_config["sim_async_scheduling"] is used
 
 
-def test_nothing_changes_for_those_who_do_not_ask() -> None:
+def test_nothing_changes_without_the_simulator() -> None:
     args = engine_args(model="m", enable_log_requests=True)
     args.create_engine_config()
 
@@ -535,14 +535,14 @@ def test_nothing_changes_for_those_who_do_not_ask() -> None:
     [
         ({"sim_trace_path": "t"}, "use_simulator is not"),
         ({"use_simulator": True}, "sim_trace is missing"),
-        ({"use_simulator": True, "distributed_executor_backend": "ray"}, "leave it out"),
+        ({"use_simulator": True, "distributed_executor_backend": "ray"}, "use_simulator chooses it"),
         (
             {"use_simulator": True, "sim_trace_path": MILESTONE, "tensor_parallel_size": 2},
             "pipeline_parallel_size and data_parallel_size must be 1",
         ),
     ],
 )
-def test_flags_that_do_not_go_together_are_refused(fields: dict[str, Any], says: str) -> None:
+def test_options_in_conflict_are_refused(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         engine_args(**fields).create_engine_config()
 
@@ -552,7 +552,7 @@ def test_a_trace_with_problems_is_refused_before_anything_starts(tmp_path: Path)
         engine_args(use_simulator=True, sim_trace_path=str(tmp_path / "none")).create_engine_config()
 
 
-def test_a_vllm_that_does_not_fit_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vllm_without_what_is_needed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(fake_vllm.FakeExecutor, "sample_tokens")
     with pytest.raises(ConfigError, match=r"does not fit vLLM 0.0-fake: it has no Executor.sample_tokens"):
         engine_args(use_simulator=True, sim_trace_path=str(MILESTONE)).create_engine_config()
@@ -574,7 +574,7 @@ def processed(prompt: list[int], sampling_params: Any, backend: Any = plugin.EXE
     return processor.process_inputs("id", prompt, sampling_params).sampling_params
 
 
-def test_limits_of_the_trace_hold_where_the_client_says_nothing(model: ServedModel) -> None:
+def test_limits_of_the_trace_hold_where_the_client_gives_none(model: ServedModel) -> None:
     stopped = processed(model.encode("StopCase"), params())
 
     assert (stopped.stop, stopped.output_text_buffer_length) == (["STOP"], 3)

@@ -91,7 +91,7 @@ def _create_engine_config(original: Callable[..., Any], self: Any, *args: Any, *
         backend = self.distributed_executor_backend
         if backend not in (None, "uni", "mp") and not _is_ours(backend):
             raise ConfigError(
-                f"use_simulator is set, and distributed_executor_backend too, to {backend!r}; leave it out"
+                f"distributed_executor_backend is {backend!r}; must be unset, as use_simulator chooses it"
             )
         # The engine, in its own process, reads these two.
         self.distributed_executor_backend = EXECUTOR

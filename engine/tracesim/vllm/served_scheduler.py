@@ -109,6 +109,7 @@ class _Served(_Base):  # type: ignore[misc]
 
     def _close_log(self) -> None:
         if self._log:
+            atexit.unregister(self._close_log)
             self._log.close(self.requests, self._counts())
 
     def _counts(self) -> Counts:

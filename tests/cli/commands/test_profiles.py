@@ -107,6 +107,8 @@ def test_a_run_names_its_engine_its_profiles_and_its_settings(
     tmp_path: Path, output: str, page: bool
 ) -> None:
     """In the summary at a glance, and in the page above its figures."""
+    if page:
+        pytest.importorskip("plotly")
     file = tmp_path / "run.html"
     saved: list[str | Path] = ["--save-html", file] if page else []
     result = run("replay", MILESTONE, "--profile", "vllm-serve", "--format", output, *saved)
