@@ -230,6 +230,12 @@ class EngineSettings(SettingsGroup):
         "Plan a step before the tokens of the step before are known, as `vllm serve` does on a GPU.",
         {"vllm-v1": False},
     )
+    stop_delay: int | None = engine_setting(
+        "Steps planned between the token that completes a stop string and the abort of the request, more than "
+        "in vLLM's LLM class; 1 is at best a server's.",
+        {"vllm-v1": 0},
+        at_least=0,
+    )
     scheduling_policy: SchedulingPolicy | None = engine_setting(
         "Order of the waiting queue: first come, first served, or by the priority of the requests.",
         {"vllm-v1": "fcfs"},

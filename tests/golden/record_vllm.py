@@ -21,7 +21,7 @@ import json
 import logging
 import random
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -62,12 +62,18 @@ class Driver:
     def __init__(self, config: Json, model: Path) -> None:
         self.is_async = bool(config.get("async_scheduling"))
         self.scheduler = vllm_scheduler(config, model)
+        self.stop_delay = config.get("stop_delay")
+        self.stops: dict[str, int] = {}
+        self.aborts_due: dict[str, int] = {}
+        self.num_emitted: Counter[str] = Counter()
         self.responses: dict[str, list[int]] = {}
         self.new_request = partial(vllm_request, hasher=block_hasher(config))
 
     def add(self, request: Json, order: int) -> None:
         """Add a request to vLLM; `order` is its time of arrival."""
         self.responses[request["id"]] = [*request["response_ids"][:-1], END]
+        if request.get("stop_after"):
+            self.stops[request["id"]] = request["stop_after"]
         self.scheduler.add_request(self.new_request(request, order))
 
     def has_work(self) -> bool:
@@ -94,16 +100,52 @@ class Driver:
 
     def update(self, plan: Plan) -> Json:
         """Give each request of a batch that is due a token its next one, and return what happened."""
-        gone = [name for name in plan.batch.num_scheduled_tokens if name not in self.scheduler.requests]
+        self.apply_aborts()
+        in_core = self.scheduler.requests.keys() - self.aborts_due.keys()
+        gone = [name for name in plan.batch.num_scheduled_tokens if name not in in_core]
         clients = self.scheduler.update_from_output(plan.batch, self.sampled(plan)).values()
         outputs = [output for client in clients for output in client.outputs]
+        outputs = [output for output in outputs if output.request_id not in self.aborts_due]
+        finished = {o.request_id: str(o.finish_reason) for o in outputs if o.finish_reason is not None}
+        emitted = [output.request_id for output in outputs if output.new_token_ids]
         return {
             **plan.step,
-            "emitted": [output.request_id for output in outputs if output.new_token_ids],
-            "finished": {o.request_id: str(o.finish_reason) for o in outputs if o.finish_reason is not None},
-            **({"discarded": gone} if self.is_async else {}),
+            "emitted": emitted,
+            "finished": {**finished, **self.find_stops(emitted)},
+            **({"discarded": gone} if self.is_async or self.stop_delay else {}),
             **self.figures(),
         }
+
+    def find_stops(self, emitted: list[str]) -> dict[str, str]:
+        """Do what the front end does with the tokens of a batch: return whose stop strings are complete.
+
+        A request that vLLM has not ended with the same token is aborted, now or `stop_delay` plans later.
+        """
+        stopped: dict[str, str] = {}
+        for name in emitted:
+            request = self.scheduler.requests.get(name)
+            self.num_emitted[name] += 1
+            if self.num_emitted[name] == self.stops.get(name):
+                stopped[name] = "stop"
+                if request is not None and not self.stop_delay:
+                    self.abort(name)
+                elif request is not None:
+                    self.aborts_due[name] = self.stop_delay
+        return stopped
+
+    def apply_aborts(self) -> None:
+        """Abort the requests whose aborts have come, while a batch is at work."""
+        for name, plans_left in list(self.aborts_due.items()):
+            self.aborts_due[name] = plans_left - 1
+            if plans_left == 1 or name not in self.scheduler.requests:
+                del self.aborts_due[name]
+                self.abort(name)
+
+    def abort(self, name: str) -> None:
+        """Let vLLM abort a request, if it still has it; one at a time, so in a known order."""
+        from vllm.v1.request import RequestStatus
+
+        self.scheduler.finish_requests([name], RequestStatus.FINISHED_ABORTED)
 
     def figures(self) -> Json:
         """Return who runs, in order, how many wait, and how many blocks are free."""
@@ -148,7 +190,7 @@ def vllm_scheduler(config: Json, model: Path) -> Any:
     from vllm.v1.structured_output import StructuredOutputManager
 
     block_size, num_blocks = config["block_size"], config["num_blocks"]
-    caching = {"block_size", "num_blocks", "enable_prefix_caching"}
+    caching = {"block_size", "num_blocks", "enable_prefix_caching", "stop_delay"}
     scheduling = {name: value for name, value in config.items() if name not in caching}
     scheduling.setdefault("async_scheduling", False)
     cache = CacheConfig(block_size=block_size, enable_prefix_caching=config["enable_prefix_caching"])
@@ -395,13 +437,27 @@ def random_priorities(draw: random.Random, count: int) -> list[int]:
 # ---- The command
 
 
-def random_cases(count: int, seed: int, scale: int, model: Path, *, is_async: bool) -> Iterator[Json]:
-    """Record random cases, with asynchronous scheduling or without."""
+def random_stops(case: Json, stop_delay: int) -> None:
+    """Let stop strings end some requests of a case, whose aborts come `stop_delay` plans late."""
+    draw = random.Random(case["name"])
+    case["name"] += f"-stop{stop_delay}"
+    case["config"]["stop_delay"] = stop_delay
+    for request in case["requests"]:
+        length = len(request["response_ids"])
+        request["stop_after"] = draw.choice([None, length, *[draw.randint(1, length) for _ in range(3)]])
+
+
+def random_cases(
+    count: int, seed: int, scale: int, model: Path, *, is_async: bool, stop_delay: int | None
+) -> Iterator[Json]:
+    """Record random cases, with asynchronous scheduling and stop strings or without."""
     for number in range(count):
         case = random_case(seed, number, scale)
         if is_async:
             case["name"] += "-async"
             case["config"]["async_scheduling"] = True
+        if stop_delay is not None:
+            random_stops(case, stop_delay)
         yield recorded(case, model, MAX_STEPS * scale)
 
 
@@ -436,12 +492,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="the seed of the random cases")
     parser.add_argument("--scale", type=int, default=1, help="how many times larger the random cases are")
     parser.add_argument("--async", dest="is_async", action="store_true", help="schedule asynchronously")
+    parser.add_argument(
+        "--stop-delay", type=int, metavar="N", help="let stop strings end requests, aborted N plans late"
+    )
     parser.add_argument("out", type=Path, metavar="OUT.jsonl.gz")
     args = parser.parse_args()
     logging.disable(logging.WARNING)  # vLLM logs some for every scheduler
     with tempfile.TemporaryDirectory() as folder:
         model = model_folder(Path(folder))
-        random_ones = random_cases(args.random or 0, args.seed, args.scale, model, is_async=args.is_async)
+        random_ones = random_cases(
+            args.random or 0,
+            args.seed,
+            args.scale,
+            model,
+            is_async=args.is_async,
+            stop_delay=args.stop_delay,
+        )
         count = write(cases_again(args.like, model) if args.like else random_ones, args.out)
     parser.exit(0, f"{count} cases written to {args.out}\n")
 

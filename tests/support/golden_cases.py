@@ -21,6 +21,10 @@ RECORDER_SETTINGS = {"first_token"}
 """Settings of the recorder, not of the engine."""
 
 
+_FIRST_CHARACTER = 0x4E00
+"""The character that stands for token 0 in a text; those after it are letters, too."""
+
+
 def cases(name: str) -> list[Any]:
     """Return the cases of a golden file as pytest parameters."""
     with gzip.open(GOLDEN / name) as lines:
@@ -34,8 +38,7 @@ def engine_of(case: dict[str, Any]) -> LLMEngine:
     records = [
         a_record(
             request["id"],
-            prompt_token_ids=request["prompt_ids"],
-            response_token_ids=request["response_ids"],
+            **_tokens_of(request),
             max_tokens=request["max_tokens"],
             arrival_step=request["arrival_step"],
             priority=request.get("priority"),
@@ -43,6 +46,24 @@ def engine_of(case: dict[str, Any]) -> LLMEngine:
         for request in case["requests"]
     ]
     return an_engine(records, engine=case["engine"], **settings)
+
+
+def _tokens_of(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record with a request's tokens: a text where a stop string is to be found.
+
+    Each token is one character of the text, so the first `stop_after` characters of the response are a stop
+    string that token `stop_after` completes.
+    """
+    prompt, response = request["prompt_ids"], request["response_ids"]
+    if "stop_after" not in request:
+        return {"prompt_token_ids": prompt, "response_token_ids": response}
+    text = "".join(chr(_FIRST_CHARACTER + token) for token in response)
+    stop = text[: request["stop_after"]] if request["stop_after"] else None
+    return {
+        "prompt": "".join(chr(_FIRST_CHARACTER + token) for token in prompt),
+        "response": text,
+        "stop": stop and (stop,),
+    }
 
 
 def run_as_golden_async(case: dict[str, Any]) -> list[dict[str, Any]]:
@@ -54,16 +75,15 @@ def run_as_golden_async(case: dict[str, Any]) -> list[dict[str, Any]]:
         batch = sorted(
             [*record.prefill, *record.decode], key=lambda entry: engine.requests[entry.id].state.admission
         )
-        assert record.launched is not None
         steps.append(
             {
                 "step": record.step,
                 "scheduled": [[entry.id, entry.computed, entry.tokens] for entry in batch],
                 "preempted": sorted(record.preempted),
-                "launched": asdict(record.launched),
+                **({} if record.launched is None else {"launched": asdict(record.launched)}),
                 "emitted": [token.id for token in record.emitted],
                 "finished": {request.id: request.finish_reason for request in record.finished},
-                "discarded": record.discarded,
+                **({} if record.discarded is None else {"discarded": record.discarded}),
                 "running": [state.id for state in engine.scheduler.running],
                 "waiting": record.waiting,
                 "free_blocks": record.free_blocks,

@@ -15,7 +15,14 @@ from tracesim.engine.step_json import StepWriter
 from tracesim.engine.step_records import StepObserver, StepRecord, StepRecorder
 from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitError
 from tracesim.requests.arrival_queue import ArrivalQueue, ClosedLoopArrivals, OpenLoopArrivals
-from tracesim.requests.request import ARRIVING, DEFAULT_HASH_BLOCK_SIZE, FINISHED, Request, RequestState
+from tracesim.requests.request import (
+    ARRIVING,
+    DEFAULT_HASH_BLOCK_SIZE,
+    FINISHED,
+    CoreEnd,
+    Request,
+    RequestState,
+)
 from tracesim.responses.record_tokenizer import TokenizedRecord
 from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.simulator import SimulatedToken, TraceSimulator
@@ -226,7 +233,7 @@ class LLMEngine:
                 self._step(observer)
             elif self._take_stride(steps_left):
                 self._update(self.scheduler.schedule())
-        if self.scheduler.awaits_output:  # the last batch was computed in vain
+        while self.scheduler.awaits_output:  # what is left is computed in vain
             if observer is not None:
                 self._step(observer)
             else:
@@ -330,6 +337,11 @@ class LLMEngine:
         max_model_len = self.config.max_model_len
         limit = None if max_model_len is None else max(1, max_model_len - num_prompt_tokens)
         response = self.simulator.response_of(tokenized, params or self._params, limit)
+        ends_late = bool(self.config.async_scheduling) and not response.reaches_limit
+        core_end = None
+        if response.num_core_tokens > response.num_tokens and self.config.engine == "vllm-v1":
+            core_end = CoreEnd(response.num_core_tokens, ends_late)
+            ends_late = bool(self.config.async_scheduling or self.config.stop_delay)
         request = Request(
             request_id,
             num_prompt_tokens,
@@ -341,7 +353,8 @@ class LLMEngine:
             output_token_ids=response.token_ids if self._prefix_caching else None,
             hash_ids=record.hash_ids if self._prefix_caching else None,
             hash_block_size=record.hash_block_size or DEFAULT_HASH_BLOCK_SIZE,
-            ends_late=bool(self.config.async_scheduling) and not response.reaches_limit,
+            ends_late=ends_late,
+            core_end=core_end,
         )
         self.scheduler.check(request)
         self.simulator.adopt(request_id, response)

@@ -10,7 +10,7 @@ import orjson
 
 from tracesim.engine.progress import RequestProgress
 from tracesim.engine.step_records import StepRecord, StepRecorder
-from tracesim.requests.request import RequestState
+from tracesim.requests.request import FINISHED, FINISHED_IGNORED, RequestState
 from tracesim.scheduler import BatchEntry, Scheduler, StepPlan
 
 STEP_SCHEMA: Final = "tracesim.step/1"
@@ -20,7 +20,8 @@ def step_to_json(record: StepRecord) -> bytes:
     """Return a step record as one line of JSON.
 
     It has no `cached` without prefix caching, no `rejected` if no request was rejected in the step, no
-    `discarded` and `launched` without asynchronous scheduling, and no `start` and `duration` without a clock.
+    `discarded` where nothing can be computed in vain, no `launched` without asynchronous scheduling, and no
+    `start` and `duration` without a clock.
     """
     line: dict[str, object] = {
         "schema": STEP_SCHEMA,
@@ -36,8 +37,9 @@ def step_to_json(record: StepRecord) -> bytes:
     }
     if record.cached is not None:
         line["cached"] = record.cached
-    if record.launched is not None:
+    if record.discarded is not None:
         line["discarded"] = record.discarded
+    if record.launched is not None:
         line["launched"] = record.launched
     if record.rejected:
         line["rejected"] = record.rejected
@@ -67,6 +69,7 @@ class StepWriter(StepRecorder):
         )
         self._entry_starts: dict[RequestState, str] = {}
         self._tokens_left: dict[RequestState, Iterator[str]] = {}
+        self._finished: list[RequestState] = []
         for state in scheduler.running:
             self._encode(state)
 
@@ -95,7 +98,9 @@ class StepWriter(StepRecorder):
     ) -> None:
         """Write the line of the step whose output was taken in."""
         super().on_update(plan, finished, time)
-        for state in finished:
+        self._finished += finished
+        for state in [state for state in self._finished if state.status in (FINISHED, FINISHED_IGNORED)]:
+            self._finished.remove(state)
             self._entry_starts.pop(state, None)
             self._tokens_left.pop(state, None)
 

@@ -68,10 +68,10 @@ class StepRecord:
     `running`, `waiting` (both count requests) and `free_blocks` (None if unlimited) are taken after the step.
     `cached` is None without prefix caching, `start` and `duration`, in seconds, without a clock. `rejected`
     has the ids of the `finished` requests that could never run, for which vLLM gives the reason "length".
-    With asynchronous scheduling `discarded` has the ids of requests that were computed in vain, as their end
-    was not known yet, and `launched` the figures right after the step was planned; both are None otherwise.
-    The figures after the step are then those right after its output was taken in, when the next step is
-    planned already. The JSON of a record is a public format, documented as `tracesim.step/1`.
+    `discarded` has the ids of requests that were computed in vain, as the scheduler did not know of their end
+    yet; it is None without asynchronous scheduling and `stop_delay`. With asynchronous scheduling `launched`
+    has the figures right after the step was planned, and the figures after the step are those right after its
+    output was taken in, when the next step is planned already. The JSON of a record is a public format, documented as `tracesim.step/1`.
     """
 
     step: int
@@ -173,7 +173,7 @@ class StepRecorder:
             free_blocks=self._scheduler.num_free_blocks,
             cached=cached if self._prefix_caching else None,
             rejected=[each.request.id for each in ends if each.is_rejected],
-            discarded=None if draft.launched is None else [state.id for state in plan.discarded],
+            discarded=[state.id for state in plan.discarded] if self._scheduler.discards else None,
             launched=draft.launched,
             start=None if time is None else time[0] / PER_SECOND,
             duration=None if time is None else time[1] / PER_SECOND,

@@ -119,7 +119,8 @@ class RadixTree:
         if token_ids is None:
             return (), 1, 0
         if request.output_token_ids is not None:
-            token_ids = [*token_ids, *request.output_token_ids[: request.num_output_tokens]]
+            num_output_tokens, *_ = request.core_end or (request.num_output_tokens,)
+            token_ids = [*token_ids, *request.output_token_ids[:num_output_tokens]]
         num_blocks = len(token_ids) // size
         starts = range(0, num_blocks * size, size)
         return [tuple(token_ids[start : start + size]) for start in starts], 1, num_blocks

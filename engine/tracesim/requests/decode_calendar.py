@@ -51,14 +51,18 @@ class DecodeCalendar:
         offset = self.tick - state.num_tokens
         self._ring[(offset + 1) % self._block_size][state] = None
         if state.num_tokens < state.total_tokens:
-            last_tick = offset + state.total_tokens - 1
-            finishing = self._finishing.get(last_tick)
-            if finishing is None:
-                finishing = self._finishing[last_tick] = {}
-                heapq.heappush(self._finish_ticks, last_tick)
-            finishing[state] = None
+            self.note_end(state)
         self._sum_offsets += offset
         self.num_requests += 1
+
+    def note_end(self, state: RequestState) -> None:
+        """Note the tick at which a request of the calendar emits its last token, by its `total_tokens`."""
+        last_tick = state.joined_at + state.total_tokens - state.num_tokens - 1
+        finishing = self._finishing.get(last_tick)
+        if finishing is None:
+            finishing = self._finishing[last_tick] = {}
+            heapq.heappush(self._finish_ticks, last_tick)
+        finishing[state] = None
 
     def leave(self, state: RequestState) -> None:
         """Remove a request that `advance` did not remove, and write its counters back to it."""
@@ -67,15 +71,17 @@ class DecodeCalendar:
         self._remove(state, state.current_num_tokens)
 
     def advance(self, ticks: int) -> list[RequestState]:
-        """Let `ticks` ticks pass; remove and return the requests that emit their last token in the last one.
+        """Let `ticks` ticks pass; return the requests that emit their last token in the last one.
 
-        No request may finish before that, see `ticks_to_finish`.
+        They are removed, except those whose end is found late. No request may finish before the last tick,
+        see `ticks_to_finish`.
         """
         last_tick = self.tick + ticks - 1
         self.tick = last_tick + 1
         finished = list(self._finishing.pop(last_tick, ()))
         for state in finished:
-            self._remove(state, state.total_tokens)
+            if not state.ends_late:
+                self._remove(state, state.total_tokens)
         return finished
 
     def _remove(self, state: RequestState, num_tokens: int) -> None:
@@ -132,20 +138,3 @@ class DecodeCalendar:
             if self._ring[(self.tick + ahead) % self._block_size]:
                 return ahead
         return limit
-
-
-class AsyncDecodeCalendar(DecodeCalendar):
-    """The calendar of asynchronous scheduling: requests whose end is found late decode until they leave."""
-
-    def advance(self, ticks: int) -> list[RequestState]:
-        """Let `ticks` ticks pass; return the requests that emit their last token in the last one.
-
-        Of these, only the requests whose end was known ahead are removed.
-        """
-        last_tick = self.tick + ticks - 1
-        self.tick = last_tick + 1
-        finished = list(self._finishing.pop(last_tick, ()))
-        for state in finished:
-            if not state.request.ends_late:
-                self._remove(state, state.total_tokens)
-        return finished

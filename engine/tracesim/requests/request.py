@@ -26,13 +26,24 @@ class RequestStatus(Enum):
 ARRIVING, WAITING, RUNNING, PREEMPTED, FINISHED, FINISHED_IGNORED = RequestStatus
 
 
+class CoreEnd(NamedTuple):
+    """Where the engine core would end a request that its front end aborts, if the abort never came.
+
+    `num_output_tokens` and `ends_late` mean what they mean in `Request`.
+    """
+
+    num_output_tokens: int
+    ends_late: bool
+
+
 class Request(NamedTuple):
     """What a scheduler may know about a request; its text is not part of that.
 
     `num_output_tokens` is the number of tokens that the recorded response will emit, known before the first
     step. `arrival` is in steps or, in a run with a clock, in picoseconds. A lower `priority` runs earlier.
-    `order` numbers the requests as they are added. `ends_late` is for asynchronous scheduling: the end is not
-    a limit, which is known ahead, but a token, which is known when it comes.
+    `order` numbers the requests as they are added. With `ends_late` the scheduler does not know of the end
+    when it plans the next step, so it schedules the request again. `core_end` is None unless a stop string
+    ends the request: the front end finds that and aborts the request, which the engine core would continue.
 
     Only prefix caching reads token ids and hash ids. Token ids are None where only lengths are known;
     `hash_ids` may then identify the prompt, one id for every `hash_block_size` tokens, equal ids for equal
@@ -50,6 +61,7 @@ class Request(NamedTuple):
     hash_ids: Sequence[int] | None = None
     hash_block_size: int = DEFAULT_HASH_BLOCK_SIZE
     ends_late: bool = False
+    core_end: CoreEnd | None = None
 
 
 class TickCounter(Protocol):
@@ -64,6 +76,7 @@ class RequestState:
     `num_tokens` counts the prompt and the output so far, `num_computed_tokens` those of them that are in the
     KV cache. While the request decodes, these two are not updated: they keep the values that they had at tick
     `joined_at` of `calendar`, and `current_num_tokens` and `current_num_computed_tokens` follow from these.
+    With `total_tokens` the request ends; with `ends_late` it still decodes after that, until it is removed.
 
     `arrival` is when the request arrives, which a closed loop decides during the run. `admission` numbers
     admissions, so that running requests sort into the scheduler's order. `num_cached_tokens` is the number
@@ -74,6 +87,7 @@ class RequestState:
         "admission",
         "arrival",
         "calendar",
+        "ends_late",
         "id",
         "joined_at",
         "num_cached_tokens",
@@ -93,6 +107,7 @@ class RequestState:
         self.num_tokens = request.num_prompt_tokens
         # An empty response that ends late still ends with a token: the one that nobody sees.
         self.total_tokens = request.num_prompt_tokens + (request.num_output_tokens or request.ends_late)
+        self.ends_late = request.ends_late
         self.num_computed_tokens = 0
         self.calendar: TickCounter | None = None
         self.joined_at = 0

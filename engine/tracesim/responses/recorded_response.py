@@ -47,8 +47,9 @@ class RecordedResponse:
     """The recorded response of one request: its tokens, and where and why it stops.
 
     `num_tokens` is the number of tokens that it emits, and `finish_reason` and `stop_reason` are why it ends
-    there. `reaches_limit` is true if a limit allows no more tokens, whatever the reason is. The text is
-    decoded when it is first read, or at once where a stop string has to be found in it. How many tokens were
+    there. Without stop strings it would emit `num_core_tokens`: that is where vLLM's engine core, which does
+    not know stop strings, ends it. `reaches_limit` is true if a limit allows no more than these, whatever the
+    reason for the end is. The text is decoded when it is first read, or at once where a stop string has to be found in it. How many tokens were
     emitted so far is not kept here.
 
     After each token these are checked in order: a complete stop string ("stop"), the end of the recording
@@ -60,7 +61,15 @@ class RecordedResponse:
     neither the id nor a text is recorded.
     """
 
-    __slots__ = ("_output", "_tokens", "finish_reason", "num_tokens", "reaches_limit", "stop_reason")
+    __slots__ = (
+        "_output",
+        "_tokens",
+        "finish_reason",
+        "num_core_tokens",
+        "num_tokens",
+        "reaches_limit",
+        "stop_reason",
+    )
 
     def __init__(
         self,
@@ -73,7 +82,7 @@ class RecordedResponse:
         """Find where `tokens` end under `params`; the maximum model length allows `limit` output tokens."""
         num_recorded = tokens.num_tokens + eos_step
         limits = [n for n in (params.max_tokens, limit) if n is not None]
-        self.num_tokens = min([num_recorded, *limits])
+        self.num_tokens = self.num_core_tokens = min([num_recorded, *limits])
         self.finish_reason: FinishReason = "stop" if self.num_tokens == num_recorded else "length"
         self.stop_reason: str | None = None
         self._tokens = tokens
@@ -83,7 +92,7 @@ class RecordedResponse:
             self.num_tokens = bisect_left(output.ends, match.end) + 1
             cut = match.end if params.include_stop_str_in_output else match.start
             self._output = _Output(output.text[:cut], output.ends[: self.num_tokens])
-        self.reaches_limit = self.num_tokens in limits
+        self.reaches_limit = self.num_core_tokens in limits
 
     @property
     def has_text(self) -> bool:

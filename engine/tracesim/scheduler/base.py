@@ -21,7 +21,7 @@ class BaseScheduler:
     """
 
     plans_ahead = 0
-    awaits_output = False
+    discards = False
 
     def __init__(self, config: EngineConfig, cache: KVCache, waiting: WaitingQueue) -> None:
         self._config = config
@@ -53,6 +53,11 @@ class BaseScheduler:
         """The largest fraction of the KV blocks that was in use at once; None when they are unlimited."""
         return self._cache.peak_usage
 
+    @property
+    def awaits_output(self) -> bool:
+        """Whether an output or an abort is due; never, where a step ends with its output."""
+        return False
+
     def add_request(self, state: RequestState) -> None:
         """Put a request that has arrived in the waiting queue."""
         state.status = WAITING
@@ -60,13 +65,7 @@ class BaseScheduler:
 
     def abort_request(self, state: RequestState) -> None:
         """Drop a waiting or running request and free its blocks. Not between `schedule` and `update`."""
-        num_known = self._num_known_tokens(state)
-        if state.status is RUNNING:
-            self._stop_running(state)
-        else:
-            self._waiting.remove_request(state)
-        self._cache.finish(state, num_known=num_known)
-        state.status = FINISHED
+        self._remove(state, num_known=self._num_known_tokens(state))
 
     def decoding_requests(self, plan: StepPlan) -> list[RequestState]:
         """Return who decodes by the calendar in a plan's step, in order of admission; before `update`."""
@@ -98,8 +97,7 @@ class BaseScheduler:
 
     def update(self, plan: StepPlan) -> list[RequestState]:
         """Count the tokens that the step emitted; requests that emitted their last one leave."""
-        finished = self._count_tokens(plan)
-        self._finish(finished)
+        finished = self._end(self._count_tokens(plan))
         return [*plan.refused, *finished] if plan.refused else finished
 
     def _count_tokens(self, plan: StepPlan) -> list[RequestState]:
@@ -116,28 +114,41 @@ class BaseScheduler:
             tokens_left = state.total_tokens - state.num_tokens
             if tokens_left:
                 state.num_tokens += 1
-            if tokens_left > 1:
-                self._decoding.join(state)
-            else:
+            if tokens_left <= 1:
                 finished.append(state)
+            if tokens_left > 1 or state.ends_late:
+                self._decoding.join(state)
         if len(finished) > 1:
             finished.sort(key=by_admission)
         return finished
 
     def _take_stride(self, steps: int, batch: Batch) -> Stride:
         """Let all decoding requests emit `steps` tokens; none of them finishes before the last step."""
-        finished = self._decoding.advance(steps)
-        if len(finished) > 1:
-            finished.sort(key=by_admission)
-        self._finish(finished)
-        return Stride(steps, batch, finished)
+        ended = self._decoding.advance(steps)
+        if len(ended) > 1:
+            ended.sort(key=by_admission)
+        return Stride(steps, batch, self._end(ended))
 
-    def _finish(self, finished: list[RequestState]) -> None:
-        """Remove requests and free their blocks."""
-        for state in finished:
-            del self._running[state]
-            self._cache.finish(state)
-            state.status = FINISHED
+    def _end(self, ended: list[RequestState]) -> list[RequestState]:
+        """Let requests leave that have emitted their last token; return those that have finished."""
+        for state in ended:
+            self._finish(state)
+        return ended
+
+    def _finish(self, state: RequestState) -> None:
+        """Let a running request leave that the calendar does not have any more."""
+        del self._running[state]
+        self._cache.finish(state)
+        state.status = FINISHED
+
+    def _remove(self, state: RequestState, num_scheduled: int = 0, num_known: int | None = None) -> None:
+        """Let a request leave, wherever it is; see `KVCache.release` for its blocks."""
+        if state.status is RUNNING:
+            self._stop_running(state)
+        else:
+            self._waiting.remove_request(state)
+        self._cache.finish(state, num_scheduled, num_known)
+        state.status = FINISHED
 
     def _admit(self, state: RequestState) -> None:
         """Let the request that is next in the waiting queue run."""

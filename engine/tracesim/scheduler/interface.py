@@ -33,8 +33,8 @@ class StepPlan:
 
     `cached` has the requests admitted with a prefix from the cache, and its length in tokens. `skipped` are
     decoding requests that get no token in this step. `refused` are requests that can never be scheduled:
-    they finish at once, with nothing emitted. `discarded` decode in vain: they have emitted their last token,
-    which an asynchronous scheduler does not know yet.
+    they finish at once, with nothing emitted. `discarded` are computed in vain: they have emitted their last
+    token, and the scheduler does not know that yet, or their abort has not come yet.
     """
 
     num_decodes: int = 0
@@ -49,9 +49,10 @@ class StepPlan:
 
     def emitting(self, decoding: Sequence[RequestState]) -> Sequence[RequestState]:
         """Return who emits a token: `decoding`, which are those in the calendar, and the sampled ones."""
+        sampled = [state for state in self.sampled if state.request.num_output_tokens]
         if self.discarded:
             decoding = [state for state in decoding if state not in self.discarded]
-        sampled = [state for state in self.sampled if state.request.num_output_tokens]
+            sampled = [state for state in sampled if state not in self.discarded]
         return sorted([*sampled, *decoding], key=by_admission) if sampled else decoding
 
     def __bool__(self) -> bool:
@@ -109,8 +110,13 @@ class Scheduler(Protocol):
         ...
 
     @property
+    def discards(self) -> bool:
+        """Whether a step may compute tokens in vain."""
+        ...
+
+    @property
     def awaits_output(self) -> bool:
-        """Whether a batch is in flight, whose output the next `update` takes in."""
+        """Whether an output or an abort is due, which the next `update` takes in, even with an empty plan."""
         ...
 
     def check(self, request: Request) -> None:
@@ -144,7 +150,8 @@ class Scheduler(Protocol):
     def update(self, plan: StepPlan) -> list[RequestState]:
         """Count the tokens that the step emits; return who finished, in order.
 
-        With asynchronous scheduling these are the requests that finished in the step before.
+        With asynchronous scheduling these are the requests that finished in the step before. One that a stop
+        string ends finishes with the token that completes the string, but runs until its abort comes.
         """
         ...
 

@@ -3,6 +3,10 @@
 It follows vLLM 0.32's V1 `Scheduler` without asynchronous scheduling. Running requests are scheduled first,
 in order, and then waiting ones. If a running request needs a KV block and none is free, a running request is
 preempted: its blocks are released, and it is computed again later.
+
+vLLM's front end, not its engine core, finds stop strings, and then aborts the request. In one process the
+abort comes with the token. In a server it comes `stop_delay` plans later, while the batch of the last of them
+runs: until then the engine core continues the request, which can also end there by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +20,8 @@ from tracesim.errors import RequestError
 from tracesim.kv_cache.block_accounting import KVCache, Prefix
 from tracesim.kv_cache.prefix_cache import PrefixCache
 from tracesim.requests.batch import Batch
-from tracesim.requests.request import RUNNING, Request, RequestState
+from tracesim.requests.decode_calendar import by_admission
+from tracesim.requests.request import FINISHED, RUNNING, Request, RequestState
 from tracesim.requests.waiting_queue import make_queue
 from tracesim.scheduler.base import BaseScheduler
 from tracesim.scheduler.interface import BatchEntry, StepPlan, StepsBeforeArrival, Stride
@@ -26,7 +31,11 @@ _NUM_NULL_BLOCKS = 1
 
 
 class TokenBudgetScheduler(BaseScheduler):
-    """Spends one token budget per step, on running requests first and then on waiting ones."""
+    """Spends one token budget per step, on running requests first and then on waiting ones.
+
+    `_aborts_due` are the requests that a stop string has ended and that still run or wait; the abort of each
+    comes after that many more plans.
+    """
 
     _prefix_cache_type: type[PrefixCache] = PrefixCache
 
@@ -40,6 +49,9 @@ class TokenBudgetScheduler(BaseScheduler):
         self._long_prefill_threshold = config.long_prefill_token_threshold or 0
         self._chunks_prefills = config.enable_chunked_prefill
         self._reserves_whole_prompt = config.scheduler_reserve_full_isl
+        self._stop_delay = config.stop_delay or 0
+        self.discards = self.discards or self._stop_delay > 0
+        self._aborts_due: dict[RequestState, int] = {}
 
     def check(self, request: Request) -> None:
         """Raise RequestError, with need and limit, for a request that vLLM refuses: it can never run."""
@@ -102,13 +114,31 @@ class TokenBudgetScheduler(BaseScheduler):
                 draft.cached = [*draft.cached, (state, computed)]
             if state.num_cached_tokens is None:
                 state.num_cached_tokens = computed
-        return draft.to_plan(decoding.num_requests)
+        plan = draft.to_plan(decoding.num_requests)
+        if self._aborts_due:
+            individually = {entry.state for entry in (*plan.prefill, *plan.decode)}
+            in_vain = [s for s in self._aborts_due if s in individually or decodes_in(plan, s)]
+            plan.discarded = sorted(in_vain, key=by_admission)
+        return plan
+
+    @property
+    def awaits_output(self) -> bool:
+        """Whether an abort is due."""
+        return bool(self._aborts_due)
+
+    def update(self, plan: StepPlan) -> list[RequestState]:
+        """Apply the aborts that come while the batch of `plan` runs; then count its tokens."""
+        if self._aborts_due:
+            self._apply_aborts(plan)
+        return super().update(plan)
 
     def stride(self, limit: int, steps_before_arrival: StepsBeforeArrival | None = None) -> Stride | None:
         """Take steps in which all decode and at most one prompt takes what is left of the budget.
 
         In none of them is a request admitted or preempted, or a prompt finished; see `Scheduler.stride`.
         """
+        if self._aborts_due:
+            return None
         decoding = self._decoding
         budget_left = self._budget - decoding.num_requests
         prefilling = next(iter(self._prefilling), None)
@@ -136,6 +166,48 @@ class TokenBudgetScheduler(BaseScheduler):
         if prefilling is not None:
             prefilling.num_computed_tokens += steps * budget_left
         return self._take_stride(steps, batch)
+
+    def _end(self, ended: list[RequestState]) -> list[RequestState]:
+        """Let requests leave that the engine core ends, then those that are aborted; return who finished.
+
+        A request whose abort is due has finished before.
+        """
+        finished, aborted = [], []
+        for state in ended:
+            if state.status is FINISHED:  # it was aborted before its last token came
+                continue
+            if state.request.core_end is None:
+                finished.append(state)
+                self._finish(state)
+            elif self._aborts_due.pop(state, None) is None:
+                finished.append(state)
+                aborted.append(state)
+            else:
+                self._finish(state)
+        for state in aborted:
+            if not self._stop_delay:
+                self._finish(state)
+                continue
+            assert state.request.core_end is not None
+            num_output_tokens, state.ends_late = state.request.core_end
+            state.total_tokens = state.request.num_prompt_tokens + num_output_tokens
+            if state.is_decoding:
+                self._decoding.note_end(state)
+            self._aborts_due[state] = self._stop_delay
+        return finished
+
+    def _apply_aborts(self, plan: StepPlan) -> None:
+        """Let requests leave whose abort comes while the batch of `plan` runs: before its output is there."""
+        for state, plans_left in list(self._aborts_due.items()):
+            if plans_left > 1:
+                self._aborts_due[state] = plans_left - 1
+                continue
+            del self._aborts_due[state]
+            num_scheduled = int(decodes_in(plan, state))
+            num_known = self._num_known_tokens(state)
+            self._remove(state, num_scheduled, None if num_known is None else num_known + num_scheduled)
+        plan.sampled = [state for state in plan.sampled if state.status is RUNNING]
+        plan.skipped = [state for state in plan.skipped if state.status is RUNNING]
 
     def _longest_chunk(self) -> int:
         """Return the maximum number of tokens of one request in a step; a request by itself has no limit."""
@@ -221,6 +293,11 @@ class TokenBudgetScheduler(BaseScheduler):
         must_stay_free = self._watermark if self._running else 0
         needed = -(-must_fit // cache.block_size) - prefix.num_in_use + must_stay_free
         return tokens if needed <= cache.num_free_blocks else 0
+
+
+def decodes_in(plan: StepPlan, state: RequestState) -> bool:
+    """Return whether a request decodes by the calendar in the step of a plan, before `update`."""
+    return state.is_decoding and state not in plan.skipped
 
 
 class _Draft:

@@ -128,19 +128,22 @@ class Timekeeper:
     def _note_step(self, plan: StepPlan, start: int, end: int) -> None:
         """Note the times of the requests that a step computes."""
         duration = end - start
-        if plan.prefill or plan.num_decodes > len(plan.discarded):
+        batch_size = len(plan.prefill) + plan.num_decodes
+        if batch_size > len(plan.discarded):
             self.end = end
-        self.busy += (len(plan.prefill) + plan.num_decodes) * duration
+        self.busy += batch_size * duration
         for entry in plan.prefill:
             times = self.requests[entry.state.id]
             if times.scheduled is None:
                 times.scheduled = start
         for state in plan.preempted:
             self.stop_decoding(state.id)
-        num_decodes = plan.num_decodes - len(plan.decode) - len(plan.discarded)
-        self._add_gaps(end, num_decodes, plan.skipped)
+        individually = {entry.state for entry in (*plan.prefill, *plan.decode)} if plan.discarded else ()
+        num_in_vain = sum(state not in individually for state in plan.discarded)
+        skipped = [state for state in plan.skipped if self.requests[state.id].is_decoding]
+        self._add_gaps(end, plan.num_decodes - len(plan.decode) - num_in_vain, skipped)
         for state in plan.sampled:
-            if state.request.num_output_tokens:
+            if state.request.num_output_tokens and state not in plan.discarded:
                 times = self.requests[state.id]
                 if times.first_token is None:
                     times.first_token = end
@@ -194,4 +197,5 @@ class Timekeeper:
             times = self.requests[state.id]
             if times.is_decoding:
                 times.last_token = end
+                times.is_decoding = False
                 self._last_tokens.pop(state.id, None)
