@@ -271,6 +271,7 @@ class LLMEngine:
         if stride is None:
             return True
         self._time.pass_stride(stride)
+        self.counts.discarded_tokens += stride.num_discarded
         self._count(stride.steps, stride.num_prefills, stride.batch.num_decodes, stride.finished)
         arrival = self._arrivals.next_time
         has_arrival = arrival is not None and arrival <= self._time.now

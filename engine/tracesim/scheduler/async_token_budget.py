@@ -44,7 +44,9 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
         self._plan = plan = super().schedule()
         if self._ending:
             in_vain = [state for state in self._ending if decodes_in(plan, state)]
-            plan.discarded = sorted({*plan.discarded, *in_vain}, key=by_admission)
+            if plan.discarded:
+                in_vain = sorted({*plan.discarded, *in_vain}, key=by_admission)
+            plan.discarded = in_vain
         return plan
 
     def decoding_requests(self, plan: StepPlan) -> list[RequestState]:
@@ -80,14 +82,26 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
         return finished
 
     def stride(self, limit: int, steps_before_arrival: StepsBeforeArrival | None = None) -> Stride | None:
-        """Take steps at once as `TokenBudgetScheduler` does, while the counters of all requests agree."""
-        if self._ending or self._skipped:
+        """Take steps at once as `TokenBudgetScheduler` does, while the counters of all requests agree.
+
+        The step that some requests decode in vain is a stride by itself.
+        """
+        if self._skipped:
             return None
+        if self._ending:
+            limit = 1
+            for state in self._ending:
+                if not state.is_decoding:
+                    return None
         return super().stride(limit, steps_before_arrival)
 
     def _take_stride(self, steps: int, batch: Batch) -> Stride:
-        self._ending = sorted(self._decoding.advance(steps), key=by_admission)
-        return Stride(steps, batch, ())
+        num_discarded = len(self._ending)
+        finished = self._end(self._ending)
+        self._ending = self._decoding.advance(steps)
+        if len(self._ending) > 1:
+            self._ending.sort(key=by_admission)
+        return Stride(steps, batch, finished, num_discarded)
 
     def _finish(self, state: RequestState) -> None:
         """Let a request leave whose last token has come; the next plan was made already."""

@@ -65,11 +65,13 @@ class Stride:
     """Consecutive steps with the same batch, taken at once; requests may have finished in the last one.
 
     `batch` is that of the first step. In each step after it every decode has one more context token.
+    `num_discarded` of the decodes are in vain; then it is a single step.
     """
 
     steps: int
     batch: Batch
     finished: Sequence[RequestState]
+    num_discarded: int = 0
 
     @property
     def num_prefills(self) -> int:

@@ -43,7 +43,8 @@ class AsyncTimekeeper(Timekeeper):
         self.now, self._batch_end = start, start + duration
 
     def pass_stride(self, stride: Stride) -> None:
-        """Launch the batches of a stride."""
+        """Launch the batches of a stride; requests may have finished with the batch before it."""
+        self._finish(stride.finished, self._batch_end)
         start = max(self.now, self._batch_end)
         self._batch_end = self._note_stride(stride, start)
         batch = stride.batch

@@ -165,15 +165,18 @@ class Timekeeper:
         first, growth = self.clock.duration(batch), self.clock.growth(batch)
         duration = sum_of_series(first, growth, steps)
         self.busy += (stride.num_prefills + batch.num_decodes) * duration
-        if batch.num_decodes:
+        end = start + duration
+        num_decodes = batch.num_decodes - stride.num_discarded
+        if num_decodes:
             if self._last_tokens or self._last_decode != start:
-                self._add_gaps(start + first, batch.num_decodes, ())
+                self._add_gaps(start + first, num_decodes, ())
                 first, steps = first + growth, steps - 1
             if steps:
-                self.gaps.add_stride(first, growth, steps, batch.num_decodes)
-            self._last_decode = start + duration
-        self.end = start + duration
-        return self.end
+                self.gaps.add_stride(first, growth, steps, num_decodes)
+            self._last_decode = end
+        if num_decodes or stride.num_prefills:
+            self.end = end
+        return end
 
     def _add_gaps(self, end: int, num_decodes: int, skipped: Collection[RequestState]) -> None:
         """Add the gaps of `num_decodes` requests that emit a token at `end`, while `skipped` ones do not."""
