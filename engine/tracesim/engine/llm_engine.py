@@ -275,7 +275,8 @@ class LLMEngine:
         self._count(stride.steps, stride.num_prefills, stride.batch.num_decodes, stride.finished)
         arrival = self._arrivals.next_time
         has_arrival = arrival is not None and arrival <= self._time.now
-        return stride.steps < limit and not stride.finished and not has_arrival
+        has_ended = stride.ends_requests or stride.num_discarded
+        return stride.steps < limit and not has_ended and not has_arrival
 
     def _simulate(self, plan: StepPlan) -> list[SimulatedToken]:
         """Let the simulator book the prefill of a plan and emit its tokens."""

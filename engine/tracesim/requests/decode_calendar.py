@@ -67,8 +67,9 @@ class DecodeCalendar:
     def leave(self, state: RequestState) -> None:
         """Remove a request that `advance` did not remove, and write its counters back to it."""
         last_tick = state.joined_at + state.total_tokens - state.num_tokens - 1
-        self._finishing.get(last_tick, {}).pop(state, None)
-        self._remove(state, state.current_num_tokens)
+        if last_tick >= self.tick:
+            del self._finishing[last_tick][state]
+        self._remove(state, state.num_tokens + self.tick - state.joined_at)
 
     def advance(self, ticks: int) -> list[RequestState]:
         """Let `ticks` ticks pass; return the requests that emit their last token in the last one.

@@ -16,7 +16,7 @@ from tracesim.kv_cache.async_prefix_cache import AsyncPrefixCache
 from tracesim.kv_cache.prefix_cache import PrefixCache
 from tracesim.requests.batch import Batch
 from tracesim.requests.decode_calendar import by_admission
-from tracesim.requests.request import RUNNING, RequestState
+from tracesim.requests.request import FINISHED, RUNNING, RequestState
 from tracesim.scheduler.interface import StepPlan, StepsBeforeArrival, Stride
 from tracesim.scheduler.token_budget import TokenBudgetScheduler, decodes_in
 
@@ -101,13 +101,19 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
         self._ending = self._decoding.advance(steps)
         if len(self._ending) > 1:
             self._ending.sort(key=by_admission)
-        return Stride(steps, batch, finished, num_discarded)
+        return Stride(steps, batch, finished, num_discarded, ends_requests=bool(self._ending))
 
     def _finish(self, state: RequestState) -> None:
         """Let a request leave whose last token has come; the next plan was made already."""
-        # The token that ends a response is never cached, nor anything of a request that was preempted.
-        num_known = state.current_num_tokens - 1 if state.status is RUNNING else 0
-        self._remove(state, int(decodes_in(self._plan, state)), num_known)
+        if state.calendar is None:
+            # The token that ends a response is never cached, nor anything of a request that was preempted.
+            self._remove(state, num_known=state.num_tokens - 1 if state.status is RUNNING else 0)
+        else:
+            is_scheduled = state not in self._plan.skipped
+            self._decoding.leave(state)
+            del self._running[state]
+            self._cache.finish(state, int(is_scheduled), state.num_tokens - 1)
+            state.status = FINISHED
 
     def _num_known_tokens(self, state: RequestState) -> int | None:
         """Return how many tokens the cache may know: not the one in flight, nor the one computed for it."""

@@ -127,7 +127,7 @@ class BaseScheduler:
         ended = self._decoding.advance(steps)
         if len(ended) > 1:
             ended.sort(key=by_admission)
-        return Stride(steps, batch, self._end(ended))
+        return Stride(steps, batch, self._end(ended), ends_requests=bool(ended))
 
     def _end(self, ended: list[RequestState]) -> list[RequestState]:
         """Let requests leave that have emitted their last token; return those that have finished."""

@@ -65,13 +65,15 @@ class Stride:
     """Consecutive steps with the same batch, taken at once; requests may have finished in the last one.
 
     `batch` is that of the first step. In each step after it every decode has one more context token.
-    `num_discarded` of the decodes are in vain; then it is a single step.
+    `num_discarded` of the decodes are in vain; then it is a single step. `ends_requests` is true if the last
+    step emitted the last token of a request; with asynchronous scheduling that finishes one step later.
     """
 
     steps: int
     batch: Batch
     finished: Sequence[RequestState]
     num_discarded: int = 0
+    ends_requests: bool = False
 
     @property
     def num_prefills(self) -> int:
