@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tracesim.engine.step_records import CachedTokens as CachedTokens
     from tracesim.engine.step_records import EmittedToken as EmittedToken
     from tracesim.engine.step_records import FinishedRequest as FinishedRequest
+    from tracesim.engine.step_records import LaunchedFigures as LaunchedFigures
     from tracesim.engine.step_records import ScheduledTokens as ScheduledTokens
     from tracesim.engine.step_records import StepRecord as StepRecord
     from tracesim.errors import ConfigError as ConfigError
@@ -59,6 +60,7 @@ _MODULES = {
         "CachedTokens",
         "EmittedToken",
         "FinishedRequest",
+        "LaunchedFigures",
         "ScheduledTokens",
         "StepRecord",
     ),

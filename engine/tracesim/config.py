@@ -231,8 +231,8 @@ class EngineSettings(SettingsGroup):
         {"vllm-v1": False},
     )
     stop_delay: int | None = engine_setting(
-        "Steps planned between the token that completes a stop string and the abort of the request, more than "
-        "in vLLM's LLM class; 1 is at best a server's.",
+        "How many steps later than in vLLM's LLM class a request is aborted whose stop string is complete; at "
+        "least 1 in a server.",
         {"vllm-v1": 0},
         at_least=0,
     )

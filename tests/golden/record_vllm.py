@@ -62,7 +62,7 @@ class Driver:
     def __init__(self, config: Json, model: Path) -> None:
         self.is_async = bool(config.get("async_scheduling"))
         self.scheduler = vllm_scheduler(config, model)
-        self.stop_delay = config.get("stop_delay")
+        self.stop_delay: int = config.get("stop_delay", 0)
         self.stops: dict[str, int] = {}
         self.aborts_due: dict[str, int] = {}
         self.num_emitted: Counter[str] = Counter()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from factories import a_record
 from plain_schedulers import plain_steps
-from seeded_cases import case_of
+from seeded_cases import case_of, late_case_of
 from tracesim import EngineArgs, LLMEngine, StalledError, StepRecord, TraceRecord, TraceSimulator
 from tracesim import load_tokenizer as load
 from tracesim.analysis.report import RequestReport, report_requests, summarize
@@ -45,13 +45,16 @@ def small_cases(draw: st.DrawFn, *, requests: int, tokens: int) -> Case:
     lengths = st.integers(1, tokens)
     latest = draw(st.sampled_from([0, 4, 2 * tokens]))
     kinds = st.sampled_from([*STARTS, None] if draw(st.booleans()) else STARTS)
-    drawn = st.tuples(kinds, lengths, st.integers(0, tokens), limits(latest, tokens))
+    stops = st.sampled_from([None, None, "b", "bab", "ba" * (tokens // 4 + 1)])
+    drawn = st.tuples(kinds, lengths, st.integers(0, tokens), limits(latest, tokens), stops)
     records: list[TraceRecord] = []
-    for start, length, answer, limited in draw(st.lists(drawn, min_size=requests // 3, max_size=requests)):
+    for start, length, answer, limited, stop in draw(
+        st.lists(drawn, min_size=requests // 3, max_size=requests)
+    ):
         if start is None:
             fields: dict[str, Any] = {"input_length": length, "output_length": answer}
         else:
-            fields = {"prompt": start[:length], "response": ("ba" * 30)[:answer]}
+            fields = {"prompt": start[:length], "response": ("ba" * 30)[:answer], "stop": stop}
         records.append(a_record(f"r{len(records)}", **fields, **limited))
     return Case(records, draw(engines(records, [1, 2, 4])))
 
@@ -95,6 +98,8 @@ def engines(draw: st.DrawFn, records: Sequence[TraceRecord], block_sizes: Sequen
             "scheduling_policy": draw(st.sampled_from(["fcfs", "priority"])),
             "long_prefill_token_threshold": draw(st.sampled_from([0, budget // 3, budget // 2])),
             "scheduler_reserve_full_isl": draw(st.booleans()),
+            "async_scheduling": draw(st.booleans()),
+            "stop_delay": draw(st.sampled_from([0, 0, 1, 2, 3, 9])),
         }
     return settings
 
@@ -187,3 +192,4 @@ def test_cases_from_seeds(seeds: range) -> None:
     """Hypothesis shrinks the cases that fail; these compete for everything more often, and find more."""
     for seed in seeds:
         assert_equal_to_the_model(Case(*case_of(seed)))
+        assert_equal_to_the_model(Case(*late_case_of(seed)))

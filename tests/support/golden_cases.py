@@ -145,4 +145,4 @@ def with_batches(case: dict[str, Any]) -> list[dict[str, Any]]:
 
 ALL = [*cases("v0.jsonl.gz"), *cases("v1.jsonl.gz"), *cases("v1_victims.jsonl.gz")]
 
-ASYNC = cases("v1_async.jsonl.gz")
+ASYNC = [*cases("v1_async.jsonl.gz"), *cases("v1_stops.jsonl.gz")]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from tracesim import (
     CachedTokens,
@@ -18,6 +18,7 @@ from tracesim import (
     EngineArgs,
     EngineConfig,
     FinishedRequest,
+    LaunchedFigures,
     ScheduledTokens,
     StalledError,
     StepRecord,
@@ -25,6 +26,7 @@ from tracesim import (
 )
 
 UNLIMITED = sys.maxsize
+PER_SECOND = 10**12
 
 
 class Block:
@@ -36,31 +38,56 @@ class Block:
 
 
 class PlainRequest:
-    """A request and its counters; the tokens of a text are its characters."""
+    """A request and its counters; the tokens of a text are its characters.
+
+    The client gets `num_output_tokens`. The engine, which knows no stop strings, would emit `num_core_tokens`
+    and then end the request: with `is_limited` it knows that ahead. `num_emitted` are the tokens that the
+    engine knows, `num_in_flight` those that it has not got yet.
+    """
 
     def __init__(self, record: TraceRecord, order: int, max_model_len: int) -> None:
         self.id = record.id
         self.arrival_step = record.arrival_step
+        self.arrival = round((record.arrival_time or 0) * PER_SECOND)
         self.urgency = (record.priority or 0, order)
         self.hash_ids = record.hash_ids
         self.hash_block_size = record.hash_block_size or 512
-        self.response = record.response
         self.prompt_ids = ids_of(record.prompt, record.prompt_token_ids)
         self.output_ids = ids_of(record.response, record.response_token_ids)
         self.num_prompt_tokens = len(self.prompt_ids) if self.prompt_ids else record.input_length or 0
         recorded = record.output_length or 0 if self.output_ids is None else len(self.output_ids)
-        limit = max(1, max_model_len - self.num_prompt_tokens)
-        self.num_output_tokens = min(recorded, record.max_tokens or UNLIMITED, limit)
+        limit = min(record.max_tokens or UNLIMITED, max(1, max_model_len - self.num_prompt_tokens))
+        self.num_core_tokens = self.num_output_tokens = min(recorded, limit)
+        self.is_limited = self.num_core_tokens == limit
         self.finish_reason = "stop" if self.num_output_tokens == recorded else "length"
+        self.stop_reason: str | None = None
+        self.text = record.response
+        self._find_stop_string([record.stop] if isinstance(record.stop, str) else record.stop or ())
+        self.is_finished = False
         self.num_emitted = 0
+        self.num_in_flight = 0
         self.num_computed = 0
         self.was_preempted = False
         self.blocks: list[Block] = []
 
+    def _find_stop_string(self, stops: Sequence[str]) -> None:
+        """Stop at the first token, within the limits, that completes a stop string, and cut the text."""
+        for end in range(1, self.num_output_tokens + 1):
+            for stop in stops:
+                if self.text is not None and self.text[:end].endswith(stop):
+                    self.num_output_tokens, self.finish_reason, self.stop_reason = end, "stop", stop
+                    self.text = self.text[: end - len(stop)]
+                    return
+
+    @property
+    def num_known(self) -> int:
+        """Tokens of the prompt, and those of the output that the engine knows."""
+        return self.num_prompt_tokens + self.num_emitted
+
     @property
     def num_tokens(self) -> int:
-        """Tokens of the prompt and of the output so far."""
-        return self.num_prompt_tokens + self.num_emitted
+        """Tokens of the prompt and of the output so far, with those in flight."""
+        return self.num_known + self.num_in_flight
 
     def content(self, end: int) -> Hashable:
         """Return a name for the first `end` tokens, equal for equal tokens only."""
@@ -112,7 +139,7 @@ class BlockPool:
         return new + sum(block.ref_count == 0 for block in prefix)
 
     def allocate(self, request: PlainRequest, num_tokens: int, prefix: Sequence[Block] = ()) -> None:
-        """Acquire `prefix` and allocate new blocks; insert each block that is full now."""
+        """Acquire `prefix` and allocate new blocks; insert each block that known tokens fill now."""
         for block in prefix:
             if block in self.free:
                 self.free.remove(block)
@@ -120,6 +147,10 @@ class BlockPool:
             request.blocks.append(block)
         while len(request.blocks) < self.blocks_for(num_tokens):
             request.blocks.append(self._new_block())
+        self.insert(request, min(num_tokens, request.num_known))
+
+    def insert(self, request: PlainRequest, num_tokens: int) -> None:
+        """Insert each block that the first `num_tokens` tokens of a request fill."""
         for number, block in enumerate(request.blocks, 1):
             end = number * self.block_size
             if self.caches and block.content is None and end <= num_tokens:
@@ -154,6 +185,11 @@ class Batch:
     sampled: list[PlainRequest] = field(default_factory=list)
     cached: list[CachedTokens] = field(default_factory=list)
     preempted: list[str] = field(default_factory=list)
+    entries: dict[PlainRequest, ScheduledTokens] = field(default_factory=dict)
+    launched: LaunchedFigures | None = None
+    number: int = 0
+    start: int | None = None
+    duration: int | None = None
     refused: list[PlainRequest] = field(default_factory=list)
 
 
@@ -169,6 +205,7 @@ class PlainScheduler:
         self.by_priority = config.scheduling_policy == "priority"
         self.waiting: list[PlainRequest] = []
         self.running: list[PlainRequest] = []
+        self.aborts_due: dict[PlainRequest, int] = {}
 
     def accepts(self, request: PlainRequest) -> bool:
         """Return whether the engine accepts a request at all."""
@@ -182,49 +219,105 @@ class PlainScheduler:
         """Stop a running request and release its blocks; it is the first to run again."""
         self.running.remove(victim)
         self.pool.release(victim)
-        victim.num_computed = 0
+        victim.num_computed = victim.num_in_flight = 0
         victim.was_preempted = True
         self.waiting.insert(0, victim)
         batch.preempted.append(victim.id)
 
-    def step(self, number: int) -> StepRecord:
-        """Run one step and return its record."""
-        batch = Batch()
+    def plan(self, number: int) -> Batch:
+        """Plan step `number`; its tokens count as computed from now on."""
+        batch = Batch(number=number)
         self.schedule(batch)
-        entries = {
-            request: ScheduledTokens(request.id, request.num_computed, tokens)
-            for request, tokens in batch.scheduled.items()
-        }
         for request, tokens in batch.scheduled.items():
+            batch.entries[request] = ScheduledTokens(request.id, request.num_computed, tokens)
             request.num_computed = min(request.num_computed + tokens, request.num_tokens)
-        emitted = [emit(r) for r in batch.sampled if r.num_emitted < r.num_output_tokens]
-        finished = [r for r in batch.sampled if r.num_emitted == r.num_output_tokens]
-        for request in finished:
-            self.running.remove(request)
-            self.pool.release(request)
+        for request in batch.sampled:
+            request.num_in_flight += 1
+        if self.config.async_scheduling:
+            batch.launched = LaunchedFigures(len(self.running), len(self.waiting), self.num_free)
+        return batch
+
+    def take_in(self, batch: Batch) -> StepRecord:
+        """Take in the output of a batch, after the aborts that have come before it; return the record."""
+        self.apply_aborts()
+        discarded = [request.id for request in batch.scheduled if request.is_finished]
+        emitted, finished, stopped = [], [], []
+        for request in batch.sampled:
+            if request not in self.running and request not in self.waiting:
+                continue
+            self.add_token(request)
+            ends_in_core = request.num_emitted == request.num_core_tokens
+            if not request.is_finished:
+                if request.num_output_tokens:
+                    emitted.append(emitted_token(request))
+                request.is_finished = request.num_emitted == request.num_output_tokens
+                finished += [request] if request.is_finished else []
+                stopped += [request] if request.is_finished and not ends_in_core else []
+            if ends_in_core:
+                self.remove(request)
+        for request in stopped:
+            if self.config.stop_delay:
+                self.aborts_due[request] = self.config.stop_delay
+            else:
+                self.remove(request)
         ends = [FinishedRequest(request.id, "length", None) for request in batch.refused]
-        ends += [FinishedRequest(request.id, request.finish_reason, None) for request in finished]
+        ends += [
+            FinishedRequest(request.id, request.finish_reason, request.stop_reason) for request in finished
+        ]
+        discards = self.config.async_scheduling or self.config.stop_delay
         return StepRecord(
-            step=number,
-            prefill=[entry for request, entry in entries.items() if request not in batch.decoded],
-            decode=[entry for request, entry in entries.items() if request in batch.decoded],
+            step=batch.number,
+            prefill=[entry for request, entry in batch.entries.items() if request not in batch.decoded],
+            decode=[entry for request, entry in batch.entries.items() if request in batch.decoded],
             emitted=emitted,
             finished=ends,
             preempted=batch.preempted,
             running=len(self.running),
             waiting=len(self.waiting),
-            free_blocks=None if self.pool.is_unlimited else self.pool.num_free,
+            free_blocks=self.num_free,
             cached=batch.cached if self.config.enable_prefix_caching else None,
             rejected=[request.id for request in batch.refused if not request.was_preempted],
+            discarded=discarded if discards else None,
+            launched=batch.launched,
+            start=None if batch.start is None else batch.start / PER_SECOND,
+            duration=None if batch.duration is None else batch.duration / PER_SECOND,
         )
 
+    def add_token(self, request: PlainRequest) -> None:
+        """Count a token that has come; an empty response ends with one that does not count."""
+        request.num_emitted += 1 if request.num_core_tokens else 0
+        if request in self.running:
+            request.num_in_flight -= 1
+            if self.config.async_scheduling:
+                self.pool.insert(request, request.num_computed - request.num_in_flight)
 
-def emit(request: PlainRequest) -> EmittedToken:
-    """Emit the next token of a request and return it."""
-    position = request.num_emitted
-    request.num_emitted += 1
+    def apply_aborts(self) -> None:
+        """Remove the requests whose aborts come before the next output."""
+        for request in list(self.aborts_due):
+            self.aborts_due[request] -= 1
+            if not self.aborts_due[request]:
+                self.remove(request)
+
+    def remove(self, request: PlainRequest) -> None:
+        """Remove a request, wherever it is, and release its blocks."""
+        self.aborts_due.pop(request, None)
+        if request in self.running:
+            self.running.remove(request)
+        else:
+            self.waiting.remove(request)
+        self.pool.release(request)
+
+    @property
+    def num_free(self) -> int | None:
+        """Free blocks, None if they are unlimited."""
+        return None if self.pool.is_unlimited else self.pool.num_free
+
+
+def emitted_token(request: PlainRequest) -> EmittedToken:
+    """Return the token that a request emitted last."""
+    position = request.num_emitted - 1
     token_id = None if request.output_ids is None else request.output_ids[position]
-    text = None if request.response is None else request.response[position]
+    text = None if request.text is None else request.text[position : position + 1]
     return EmittedToken(request.id, token_id, text)
 
 
@@ -293,7 +386,7 @@ class PlainTokenBudget(PlainScheduler):
         for request, tokens in batch.scheduled.items():
             if request.num_computed + tokens == request.num_tokens:
                 batch.sampled.append(request)
-                if tokens == 1 and request.num_emitted:
+                if tokens == 1 and request.num_computed >= request.num_prompt_tokens:
                     batch.decoded.append(request)
 
     def _budget(self, batch: Batch) -> int:
@@ -302,6 +395,9 @@ class PlainTokenBudget(PlainScheduler):
     def _schedule_running(self, batch: Batch, chunk: int) -> None:
         for request in list(self.running):
             if request not in self.running:
+                continue
+            is_last_in_flight = request.num_emitted + request.num_in_flight == request.num_core_tokens
+            if request.num_in_flight and request.is_limited and is_last_in_flight:
                 continue
             tokens = min(request.num_tokens - request.num_computed, chunk, self._budget(batch))
             if not tokens:
@@ -341,23 +437,105 @@ class PlainTokenBudget(PlainScheduler):
         return True
 
 
-def plain_steps(records: Iterable[TraceRecord], **settings: Any) -> list[StepRecord]:
+class PlainClock(Protocol):
+    """Turns a batch, in prompt tokens, decodes and their context tokens, into picoseconds."""
+
+    def __call__(self, prefill_tokens: int, num_decodes: int, context_tokens: int) -> int: ...
+
+
+def plain_steps(
+    records: Iterable[TraceRecord], clock: PlainClock | None = None, users: int = 0, **settings: Any
+) -> list[StepRecord]:
     """Return all steps of a run, or those before it stalls, without the requests that the engine refuses.
 
-    The records have token ids, lengths, or texts, whose characters are the tokens; none has stop strings.
+    The records have token ids, lengths, or texts, whose characters are the tokens. Under a `clock` they
+    arrive at their `arrival_time`; or `users` send one after another, whenever theirs before has finished.
     """
     config = EngineArgs(**settings).create_engine_config()
     scheduler = PlainTokenBudget(config) if config.engine == "vllm-v1" else PlainPrefillFirst(config)
     requests = (PlainRequest(r, order, scheduler.max_model_len) for order, r in enumerate(records))
-    to_arrive = sorted(filter(scheduler.accepts, requests), key=lambda request: request.arrival_step)
-    steps: list[StepRecord] = []
-    number = 0
-    with suppress(StalledError):
-        while to_arrive or scheduler.waiting or scheduler.running:
-            if not scheduler.waiting and not scheduler.running:
-                number = max(number, to_arrive[0].arrival_step)
-            while to_arrive and to_arrive[0].arrival_step <= number:
-                scheduler.waiting.append(to_arrive.pop(0))
-            steps.append(scheduler.step(number))
-            number += 1
-    return steps
+    return PlainRun(scheduler, list(filter(scheduler.accepts, requests)), clock, users).steps()
+
+
+class PlainRun:
+    """The loop: plans batches, one ahead with asynchronous scheduling, and takes their outputs in.
+
+    Without a clock, time is the number of the step. Under one, batch n is planned at s(n), when the output of
+    the batch before it is there, or asynchronously of the one before that, and ends at e(n):
+
+        s(n) = max(s(n - 1), e(n - 1))                         s(n) = max(s(n - 1), e(n - 2)), asynchronously
+        e(n) = max(s(n), e(n - 1)) + duration(n)               an empty batch takes no time
+    """
+
+    def __init__(
+        self, scheduler: PlainScheduler, requests: list[PlainRequest], clock: PlainClock | None, users: int
+    ) -> None:
+        self.scheduler = scheduler
+        self.clock = clock
+        self.idle_users = users
+        self.is_closed = users > 0
+        self.to_arrive = requests if self.is_closed else sorted(requests, key=self.arrival_of)
+        self.in_flight: list[Batch] = []
+        self.is_async = bool(scheduler.config.async_scheduling)
+        self.number = 0
+        self.now = 0
+        self.ends = [0, 0]
+
+    def arrival_of(self, request: PlainRequest) -> int:
+        """Return when a request arrives: its step or, under a clock, picoseconds."""
+        return request.arrival_step if self.clock is None else request.arrival
+
+    def steps(self) -> list[StepRecord]:
+        """Run to the end, or until it stalls."""
+        steps: list[StepRecord] = []
+        with suppress(StalledError):
+            while self.to_arrive or not self.is_idle():
+                self.admit()
+                self.in_flight.append(self.plan())
+                if len(self.in_flight) > self.is_async or not self.in_flight[0].scheduled:
+                    batch = self.in_flight.pop(0)
+                    record = self.scheduler.take_in(batch)
+                    self.idle_users += len(record.finished)
+                    if batch.scheduled or batch.preempted or batch.refused:
+                        steps.append(record)
+        return steps
+
+    def is_idle(self) -> bool:
+        """Return whether no request is there and no output is due; that of an empty batch changes nothing."""
+        is_output_due = any(batch.entries or batch.preempted for batch in self.in_flight)
+        return not (self.scheduler.waiting or self.scheduler.running or is_output_due)
+
+    def admit(self) -> None:
+        """Let requests arrive; where there is nothing to do before, wait for the next one."""
+        has_clock = self.clock is not None
+        if self.is_idle():
+            self.in_flight.clear()
+        if self.to_arrive and self.is_idle() and not self.is_closed:
+            arrival = self.arrival_of(self.to_arrive[0])
+            if has_clock:
+                self.now = max(self.now, arrival)
+            else:
+                self.number = max(self.number, arrival)
+        now = self.now if has_clock else self.number
+        while self.to_arrive and (
+            self.idle_users > 0 if self.is_closed else self.arrival_of(self.to_arrive[0]) <= now
+        ):
+            self.idle_users -= 1
+            self.scheduler.waiting.append(self.to_arrive.pop(0))
+
+    def plan(self) -> Batch:
+        """Plan the next batch and, under a clock, find out when it runs and when the next one is planned."""
+        batch = self.scheduler.plan(self.number)
+        self.number += 1
+        if self.clock is not None:
+            decodes = [batch.entries[request] for request in batch.decoded]
+            others = [entry for request, entry in batch.entries.items() if request not in batch.decoded]
+            is_empty = not batch.entries
+            duration = self.clock(
+                sum(entry.tokens for entry in others), len(decodes), sum(entry.computed for entry in decodes)
+            )
+            batch.start = max(self.now, self.ends[-1])
+            batch.duration = 0 if is_empty and self.is_async else duration
+            self.ends = [self.ends[-1], batch.start + batch.duration]
+            self.now = max(self.now, self.ends[-2 if self.is_async else -1])
+        return batch

@@ -21,6 +21,26 @@ def case_of(seed: int) -> tuple[list[TraceRecord], Settings]:
     return records, _settings(rng, longest, block_size)
 
 
+def late_case_of(seed: int) -> tuple[list[TraceRecord], Settings]:
+    """Return a case of `vllm-v1` in which requests end late: asynchronously, or by a stop string, or both."""
+    records, settings = case_of(seed)
+    rng = Random(-seed - 1)
+    settings |= {
+        "engine": "vllm-v1",
+        "async_scheduling": rng.random() < 0.7,
+        "stop_delay": rng.choice([0, 0, 1, 1, 2, 3, 7]),
+    }
+    return [_with_stop_string(record, rng) for record in records], settings
+
+
+def _with_stop_string(record: TraceRecord, rng: Random) -> TraceRecord:
+    """Return a record that a stop string may end, if it has a text in which that can be found."""
+    if not record.response or rng.random() < 0.4:
+        return record
+    end = rng.randint(1, len(record.response))
+    return record._replace(stop=(record.response[max(0, end - rng.randint(1, 3)) : end],))
+
+
 def _with_hash_ids(rng: Random) -> tuple[list[TraceRecord], int, int]:
     """Return records whose prompts are known by hash ids, the most tokens of one, and the block size."""
     prompts, outputs = rng.choice([600, 1600, 3000]), rng.choice([1, 30, 300])

@@ -71,7 +71,8 @@ class StepRecord:
     `discarded` has the ids of requests that were computed in vain, as the scheduler did not know of their end
     yet; it is None without asynchronous scheduling and `stop_delay`. With asynchronous scheduling `launched`
     has the figures right after the step was planned, and the figures after the step are those right after its
-    output was taken in, when the next step is planned already. The JSON of a record is a public format, documented as `tracesim.step/1`.
+    output was taken in, when the next step is planned already. The JSON of a record is a public format,
+    documented as `tracesim.step/1`.
     """
 
     step: int

@@ -49,8 +49,8 @@ class RecordedResponse:
     `num_tokens` is the number of tokens that it emits, and `finish_reason` and `stop_reason` are why it ends
     there. Without stop strings it would emit `num_core_tokens`: that is where vLLM's engine core, which does
     not know stop strings, ends it. `reaches_limit` is true if a limit allows no more than these, whatever the
-    reason for the end is. The text is decoded when it is first read, or at once where a stop string has to be found in it. How many tokens were
-    emitted so far is not kept here.
+    reason for the end is. The text is decoded when it is first read, or at once where a stop string has to be
+    found in it. How many tokens were emitted so far is not kept here.
 
     After each token these are checked in order: a complete stop string ("stop"), the end of the recording
     ("stop"), and the limits ("length"). So "length" always means that something was cut. Stop strings follow
