@@ -231,8 +231,8 @@ class EngineSettings(SettingsGroup):
         {"vllm-v1": False},
     )
     stop_delay: int | None = engine_setting(
-        "How many steps later than in vLLM's LLM class a request is aborted whose stop string is complete; at "
-        "least 1 in a server.",
+        "How many steps later than in vLLM's LLM class the abort of a request comes whose stop string is "
+        "complete; at least 1 in a server.",
         {"vllm-v1": 0},
         at_least=0,
     )
