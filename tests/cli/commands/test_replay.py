@@ -85,6 +85,7 @@ def test_every_setting_of_the_library_is_an_option() -> None:
         "eos_step": True,
         "engine": "vllm-v1",
         "max_num_seqs": 3,
+        "stop_delay": 2,
         "max_num_batched_tokens": 64,
         "max_model_len": 900,
         "block_size": 8,
