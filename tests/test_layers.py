@@ -30,6 +30,7 @@ LAYERS = {
         "config",
         "toml_file",
         "errors",
+        "limits",
     ],
     "tracesim_cli": ["__main__", "main", "commands", "views", "terminal"],
 }

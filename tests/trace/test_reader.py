@@ -22,6 +22,15 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tracesim.errors import TraceError, TraceProblem
+from tracesim.limits import (
+    MAX_HASH_ID,
+    MAX_INTEGER,
+    MAX_SECONDS,
+    MAX_STEP,
+    MAX_TOKEN_ID,
+    MAX_TOKENS,
+    MIN_INTEGER,
+)
 from tracesim.trace.formats.json_objects import is_document
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import read_records, read_trace
@@ -419,14 +428,14 @@ def test_a_found_string_is_quoted_in_forty_ascii_characters() -> None:
     assert len(quoted) <= 40
 
 
-ids = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=5)
+ids = st.lists(st.integers(0, MAX_TOKEN_ID), min_size=1, max_size=5)
 text = st.text(min_size=1, max_size=20)
 limits = st.fixed_dictionaries(
     {},
     optional={
-        "max_tokens": st.integers(5, 2**63),
+        "max_tokens": st.integers(5, MAX_TOKENS),
         "min_tokens": st.integers(0, 5),
-        "priority": st.integers(-(2**63), 2**63),
+        "priority": st.integers(MIN_INTEGER, MAX_INTEGER),
     },
 )
 contents = st.one_of(
@@ -440,15 +449,15 @@ contents = st.one_of(
             {"input_length": st.just(length), "output_length": st.integers(0, 99)},
             optional={
                 "hash_ids": st.lists(
-                    st.integers(0, 9), min_size=-(-length // 512), max_size=-(-length // 512)
+                    st.integers(0, MAX_HASH_ID), min_size=-(-length // 512), max_size=-(-length // 512)
                 )
             },
         )
     ),
 )
 arrivals = st.one_of(
-    st.fixed_dictionaries({}, optional={"arrival_step": st.integers(0, 2**63)}),
-    st.fixed_dictionaries({"arrival_time": st.floats(0, allow_infinity=False) | st.integers(0, 2**53)}),
+    st.fixed_dictionaries({}, optional={"arrival_step": st.integers(0, MAX_STEP)}),
+    st.fixed_dictionaries({"arrival_time": st.floats(0, MAX_SECONDS) | st.integers(0, MAX_SECONDS)}),
 )
 valid_fields = st.builds(
     lambda *parts: {k: v for part in parts for k, v in part.items()}, contents, limits, arrivals

@@ -8,6 +8,7 @@ from itertools import islice
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.errors import TraceProblem
 from tracesim.responses.sampling_params import SamplingParams
+from tracesim.trace.problems import ENDS_OF_FILES
 from tracesim.trace.reader import read_trace
 from tracesim.trace.record import TraceRecord
 from tracesim_cli.commands.replay_notes import RecordCounts
@@ -91,7 +92,7 @@ class TraceLoader:
 
     def _add_error(self, error: TraceProblem) -> None:
         self._errors.add(error)
-        if error.code != "truncated-file":  # the records before the damage are valid
+        if error.code not in ENDS_OF_FILES:  # the records before them are valid
             self._invalid_lines.add((error.file, error.line))
 
     def _refuse_errors(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import lzma
 import os
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tracesim.errors import TraceProblem
+from tracesim.limits import EXPANDED_BYTES, MAX_EXPANSION, MAX_LINE_BYTES, MAX_PIPED_TABLE
 from tracesim.trace.problems import problem
-
-MAX_LINE_BYTES = 64 * 1024 * 1024
 
 _BUFFER_BYTES = 256 * 1024
 _NEWLINE = ord("\n")
 _BLANKS = b" \t\r\n"
+_SPACE = ord(" ")  # no blank line begins with a greater byte
+_BLANK_LINES = re.compile(rb"[ \t\r\n]*\n")
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -37,7 +39,20 @@ class _BrokenStreamError(Exception):
     """Compressed data ends early or is damaged."""
 
 
-_FAILURES = (_BrokenStreamError, EOFError, OSError, ValueError, ImportError, lzma.LZMAError, zlib.error)
+class _ExpandsTooMuchError(Exception):
+    """Compressed data is larger than the limit of what it may expand to."""
+
+
+_FAILURES = (
+    _BrokenStreamError,
+    _ExpandsTooMuchError,
+    EOFError,
+    OSError,
+    ValueError,
+    ImportError,
+    lzma.LZMAError,
+    zlib.error,
+)
 
 
 class InputFile:
@@ -84,7 +99,7 @@ class InputFile:
             yield from (self.failure,) if self.failure else self.lines()
 
     def lines(self) -> Iterator[bytes | TraceProblem]:
-        """Yield all lines, each with its newline."""
+        """Yield all lines, each with its newline; of blank lines in a row perhaps only the first."""
         try:
             yield from self._bom_warning()
             readline, limit = self._stream.readline, self.max_line_bytes + 1
@@ -92,6 +107,8 @@ class InputFile:
                 self.line_number += 1
                 if line[-1] == _NEWLINE:
                     yield line
+                    if line[0] <= _SPACE and line.isspace():
+                        self._skip_blank_lines()
                 else:
                     yield from self._line_without_newline(line)
         except _FAILURES as error:
@@ -107,11 +124,24 @@ class InputFile:
             yield self._problem_of(error)
 
     def random_access(self) -> IO[bytes]:
-        """Return the content as a file with random access, in memory if it cannot be had otherwise."""
+        """Return the content as a file with random access, in memory if it cannot be had otherwise.
+
+        Raises ValueError if it is too large to be in memory.
+        """
         if not self._stream.seekable():
-            self._stream = io.BufferedReader(cast("io.RawIOBase", io.BytesIO(self._stream.read())))
+            content = self._stream.read(MAX_PIPED_TABLE + 1)
+            if len(content) > MAX_PIPED_TABLE:
+                limit = f"{MAX_PIPED_TABLE:,} bytes, the limit of one that is compressed or piped"
+                raise ValueError(f"it has more than {limit}; write it to a file as it is")
+            self._stream = io.BufferedReader(cast("io.RawIOBase", io.BytesIO(content)))
         self._stream.seek(0)
         return self._stream
+
+    def _skip_blank_lines(self) -> None:
+        """Skip the blank lines that follow, as far as they are in the buffer."""
+        while blank := _BLANK_LINES.match(self._stream.peek()):
+            self._stream.read(blank.end())
+            self.line_number += blank[0].count(b"\n")
 
     def _bom_warning(self) -> Iterator[TraceProblem]:
         if self._starts_with_bom:
@@ -134,6 +164,12 @@ class InputFile:
 
     def _problem_of(self, error: Exception) -> TraceProblem:
         """Return the problem that an exception means."""
+        if isinstance(error, _ExpandsTooMuchError):
+            message = (
+                f"expands to over {EXPANDED_BYTES:,} bytes and {MAX_EXPANSION} times its size, the limit of "
+                "compressed data; the rest is not read. If it is a trace, decompress it first"
+            )
+            return problem("expands-too-much", self.name, self.line_number + 1, None, message)
         # bz2 reports damaged data as an OSError that has no number.
         is_unnumbered = type(error) is OSError and error.errno is None and "standard input" not in str(error)
         if is_unnumbered or isinstance(error, _BrokenStreamError | EOFError | lzma.LZMAError | zlib.error):
@@ -170,27 +206,72 @@ def _decompressed(path: str, file: IO[bytes]) -> io.BufferedReader[Any]:
         file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", file))
     )
     head = stream.peek(6)
+    compressed: Any = _Counting(stream)  # as a binary file, of which it has what is used
     if path.endswith(".gz") or head.startswith(_GZIP_MAGIC):
         new_decoder = partial(zlib.decompressobj, wbits=31)
-        return io.BufferedReader(_Decompressor(stream, new_decoder, zlib.error, _GZIP_BITE), _BUFFER_BYTES)
-    if path.endswith(".zst") or head.startswith(_ZSTD_MAGIC):
+        expanded: Any = _Decompressor(compressed, new_decoder, zlib.error, _GZIP_BITE)
+    elif path.endswith(".zst") or head.startswith(_ZSTD_MAGIC):
         try:
             import zstandard
         except ImportError:
             message = "zstd needs the package zstandard; install it with: pip install zstandard"
             raise ImportError(message) from None
         new_zstd = zstandard.ZstdDecompressor().decompressobj
-        decompressor = _Decompressor(stream, new_zstd, zstandard.ZstdError, _ZSTD_BITE)
-        return io.BufferedReader(decompressor, _BUFFER_BYTES)
-    if head.startswith(_BZIP2_MAGIC):
+        expanded = _Decompressor(compressed, new_zstd, zstandard.ZstdError, _ZSTD_BITE)
+    elif head.startswith(_BZIP2_MAGIC):
         import bz2
 
-        return io.BufferedReader(cast("io.RawIOBase", bz2.BZ2File(stream)), _BUFFER_BYTES)
-    if head.startswith(_XZ_MAGIC):
-        return io.BufferedReader(cast("io.RawIOBase", lzma.LZMAFile(stream)), _BUFFER_BYTES)
-    if head.startswith(_ZIP_MAGIC):
-        return io.BufferedReader(cast("io.RawIOBase", _only_member(stream)), _BUFFER_BYTES)
-    return stream
+        expanded = bz2.BZ2File(compressed)
+    elif head.startswith(_XZ_MAGIC):
+        expanded = lzma.LZMAFile(compressed)  # noqa: SIM115 - it ends with the file
+    elif head.startswith(_ZIP_MAGIC):
+        expanded = _only_member(compressed)
+    else:
+        return stream
+    return io.BufferedReader(_LimitedExpansion(expanded, compressed), _BUFFER_BYTES)
+
+
+class _Counting(io.RawIOBase):
+    """A binary file that counts the bytes that are read from it: `num_read`."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.num_read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        size: int = self._file.readinto(buffer)  # type: ignore[attr-defined]  # it is a BufferedReader
+        self.num_read += size
+        return size
+
+
+class _LimitedExpansion(io.RawIOBase):
+    """Decompressed data that raises _ExpandsTooMuchError where there is far more of it than compressed."""
+
+    def __init__(self, expanded: Any, compressed: _Counting) -> None:
+        self._expanded, self._compressed = expanded, compressed
+        self._size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size: int = self._expanded.readinto(buffer)
+        self._size += size
+        if self._size > EXPANDED_BYTES and self._size > MAX_EXPANSION * self._compressed.num_read:
+            raise _ExpandsTooMuchError
+        return size
 
 
 def _only_member(stream: IO[bytes]) -> IO[bytes]:

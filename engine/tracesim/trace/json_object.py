@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from tracesim.limits import MAX_VALUE_MEMORY
 from tracesim.trace.problems import Finding, describe, is_non_finite
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -23,7 +24,22 @@ BLANKS = b" \t\r\n"
 """What may stand around a JSON value."""
 _OBJECT = "each line must be one JSON object"
 _EXAMPLE = _OBJECT + ', such as {"prompt": "Hi", "response": " there"}'
+REPEATED = "is there more than once in this object; keep one"
+"""What is wrong with a key that an object has twice."""
 _LONGEST_INTEGER = 20
+
+LIGHT_BYTES = 1024 * 1024
+"""JSON of so many bytes takes little memory, whatever its values are."""
+_VALUE_BYTES = {'"': 30, "{": 232, "[": 64, ",": 20}
+"""What a value takes in memory, by the marks that it is written with, beside the text itself."""
+
+
+def read_value(text: bytes) -> tuple[Any, list[Finding]]:
+    """Return the value that a JSON text has, None if there is none, and what makes it invalid."""
+    try:
+        return orjson.loads(text), []
+    except orjson.JSONDecodeError as error:
+        return read_invalid(text.strip(BLANKS), error, _OBJECT)
 
 
 def read_object(line: bytes) -> tuple[dict[str, Any] | None, list[Finding]]:
@@ -31,6 +47,8 @@ def read_object(line: bytes) -> tuple[dict[str, Any] | None, list[Finding]]:
 
     NaN and infinities are left to whoever reads the field that has them: most fields are not read.
     """
+    if len(line) > LIGHT_BYTES and (finding := too_many_values(line.decode("latin-1"))):
+        return None, [finding]
     try:
         value = orjson.loads(line)
         findings: list[Finding] = []
@@ -49,6 +67,17 @@ def read_object(line: bytes) -> tuple[dict[str, Any] | None, list[Finding]]:
 def not_an_object(value: Any, accepted: str = _EXAMPLE) -> Finding:
     """Return the finding that a line is JSON, but not an object."""
     return Finding("not-an-object", None, f"is {describe(value)}; {accepted}")
+
+
+def too_many_values(text: str) -> Finding | None:
+    """Return the finding that the values of a JSON text would take too much memory, by an estimate."""
+    if sum(size * text.count(mark) for mark, size in _VALUE_BYTES.items()) <= MAX_VALUE_MEMORY:
+        return None
+    message = (
+        f"has too many values: about {MAX_VALUE_MEMORY:,} bytes of memory are the limit; "
+        "divide it over several records"
+    )
+    return Finding("line-too-long", None, message)
 
 
 @lru_cache(maxsize=1024)
@@ -73,11 +102,10 @@ def repeated_keys(line: bytes) -> list[Finding]:
         return dict(pairs)
 
     try:
-        json.loads(line, object_pairs_hook=note_repeated, parse_int=_parse_integer)
+        json.loads(line, object_pairs_hook=note_repeated, parse_int=parse_integer)
     except RecursionError:
         return []
-    message = "is there more than once in this object; keep one"
-    return [Finding("duplicate-key", key, message) for key in repeated]
+    return [Finding("duplicate-key", key, REPEATED) for key in repeated]
 
 
 def read_invalid(line: bytes, refusal: Exception, advice: str = _EXAMPLE) -> tuple[Any, list[Finding]]:
@@ -89,7 +117,7 @@ def read_invalid(line: bytes, refusal: Exception, advice: str = _EXAMPLE) -> tup
     bad_byte = _first_bad_byte(line)
     findings = []
     try:
-        value = json.loads(line.decode("utf-8", "surrogateescape"), parse_int=_parse_integer)
+        value = json.loads(line.decode("utf-8", "surrogateescape"), parse_int=parse_integer)
     except RecursionError:
         value = None
         findings.append(Finding("invalid-json", None, f"is nested too deeply; {advice}"))
@@ -145,6 +173,9 @@ def _scalars(value: Any) -> Iterator[Any]:
             yield value
 
 
-def _parse_integer(digits: str) -> int | float:
-    """Return an integer, or a float where it is too long, as orjson does; `int` refuses very long ones."""
+def parse_integer(digits: str) -> int | float:
+    """Return an integer, or a float where it is too long, as orjson does; `int` refuses very long ones.
+
+    It is the `parse_int` of every use of `json`.
+    """
     return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)

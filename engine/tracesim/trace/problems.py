@@ -17,7 +17,9 @@ ERRORS = {
     "unreadable-file": "the file cannot be opened or read",
     "empty-file": "the file has no record",
     "truncated-file": "compressed data ends early or is damaged; the lines before it are still read",
-    "line-too-long": "a line has more bytes than the limit; it is skipped",
+    "expands-too-much": "compressed data becomes far larger than it is; the lines before the limit are read",
+    "line-too-long": "a line has more bytes or values than the limit; it is skipped",
+    "too-many-errors": "nothing but errors for a long time; the rest of the file is not read",
     "invalid-utf8": "bytes are not UTF-8",
     "invalid-json": "a line is not JSON",
     "not-an-object": "a line is JSON, but not an object",
@@ -40,6 +42,8 @@ ERRORS = {
 }
 NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
 """Problems of a whole file, of which no record can be read."""
+ENDS_OF_FILES = frozenset({"truncated-file", "expands-too-much", "too-many-errors"})
+"""Problems after which no more of a file is read; the line is the one at which its reading ends."""
 
 WARNINGS = {
     "likely-typo": "the name of an unknown field is almost that of a known one",

@@ -10,18 +10,21 @@ from itertools import chain
 import orjson
 
 from tracesim.errors import TraceError, TraceProblem
+from tracesim.limits import MAX_ERRORS_IN_A_ROW, MAX_LINE_BYTES
 from tracesim.trace.formats import OWN, FormatName, check_format, make_format
 from tracesim.trace.formats.detection import FOREIGN_FIELDS, detect_format
 from tracesim.trace.formats.interface import Entry, TraceFormat, no_records
 from tracesim.trace.formats.json_objects import is_document
 from tracesim.trace.ids import RecordIds
-from tracesim.trace.input_file import MAX_LINE_BYTES, InputFile
+from tracesim.trace.input_file import InputFile
 from tracesim.trace.json_object import (
     BLANKS,
+    LIGHT_BYTES,
     may_repeat_keys,
     not_an_object,
     read_invalid,
     repeated_keys,
+    too_many_values,
 )
 from tracesim.trace.places import Places
 from tracesim.trace.problems import WARNINGS, Finding, problem
@@ -115,15 +118,22 @@ class TraceReader:
                 self._builder = RecordBuilder()
             self._builder.open_file(file.name)
             is_jsonl = name == OWN and not is_document(file.head)
-            yield from self._read_own(file) if is_jsonl else self._read_format(file, name)
+            try:
+                yield from self._read_own(file) if is_jsonl else self._read_format(file, name)
+            except _TooManyErrorsError:
+                yield _too_many_errors(file.name, file.line_number)
 
     def finish(self) -> Iterator[TraceRecord | TraceProblem]:
         """Yield, after the last file, the records that depended on it, and problems between records."""
+        builder = self._builder
         for reader in self._format_readers.values():
-            self._builder.field_names = reader.field_names
-            for item in reader.finish():
-                yield from (item,) if isinstance(item, TraceProblem) else self._builder.build_entry(item)
-        yield from self._builder.finish()
+            builder.field_names = reader.field_names
+            try:
+                for item in reader.finish():
+                    yield from (item,) if isinstance(item, TraceProblem) else builder.build_entry(item)
+            except _TooManyErrorsError:
+                yield _too_many_errors(builder.places.file, builder.places.line)
+        yield from builder.finish()
 
     def _read_own(self, file: InputFile) -> Iterator[TraceRecord | TraceProblem]:
         """Read a file of tracesim's own JSONL."""
@@ -135,7 +145,10 @@ class TraceReader:
                 failed |= line.severity == "error"
                 yield builder.pass_on(line)
                 continue
-            places.line += 1
+            places.line = file.line_number
+            if len(line) > LIGHT_BYTES and (heavy := too_many_values(line.decode("latin-1"))):
+                yield builder.skip(heavy)
+                continue
             try:
                 fields = orjson.loads(line)
             except orjson.JSONDecodeError as error:
@@ -170,6 +183,15 @@ class TraceReader:
             yield no_records(file, num_skipped)
 
 
+class _TooManyErrorsError(Exception):
+    """A file has nothing but errors for a long time."""
+
+
+def _too_many_errors(file: str, line: int) -> TraceProblem:
+    message = f"there are {MAX_ERRORS_IN_A_ROW:,} errors in a row up to here; the rest is not read"
+    return problem("too-many-errors", file, line, None, message)
+
+
 class RecordBuilder:
     """Makes a `TraceRecord`, or problems, of the fields of each record in turn.
 
@@ -185,10 +207,13 @@ class RecordBuilder:
         self._seen_shapes: set[Shape] = set()
         self._prompt_places: dict[int, int] = {}  # by a hash of the prompt, the first place of each
         self._after = AfterLinks()
+        self._num_errors_in_a_row = 0
+        self._num_records_at_error = 0
 
     def open_file(self, name: str) -> None:
         """Go to the start of a file."""
         self.places.open_file(name)
+        self._num_errors_in_a_row = 0
         self.field_names = {}
         self._reported_names.clear()
         self._seen_shapes.clear()
@@ -247,6 +272,8 @@ class RecordBuilder:
         if found.code == "line-too-long":
             self.places.line += 1
             self.ids.skip()
+        if found.severity == "error":
+            self._count_error()
         return found
 
     def finish(self) -> Iterator[TraceProblem]:
@@ -319,5 +346,16 @@ class RecordBuilder:
 
     def _problem(self, finding: Finding) -> TraceProblem:
         """Return a finding as a problem of the current line, with the field's name in the file."""
+        if finding.code not in WARNINGS:
+            self._count_error()
         field = finding.field and self.field_names.get(finding.field, finding.field)
         return problem(finding.code, self.places.file, self.places.line, field, finding.message)
+
+    def _count_error(self) -> None:
+        """Count an error. Raises _TooManyErrorsError if there are too many without a valid record between."""
+        num_records = len(self.ids.has_default)
+        is_in_a_row = num_records - self._num_records_at_error <= 1
+        self._num_errors_in_a_row = self._num_errors_in_a_row + 1 if is_in_a_row else 1
+        self._num_records_at_error = num_records
+        if self._num_errors_in_a_row > MAX_ERRORS_IN_A_ROW:
+            raise _TooManyErrorsError

@@ -7,11 +7,22 @@ a record then costs one check for each value. A check returns None, or a fault: 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
+from tracesim.limits import (
+    MAX_HASH_ID,
+    MAX_INTEGER,
+    MAX_SECONDS,
+    MAX_STEP,
+    MAX_TOKEN_ID,
+    MAX_TOKENS,
+    MIN_INTEGER,
+    written,
+)
 from tracesim.requests.request import DEFAULT_HASH_BLOCK_SIZE
 from tracesim.trace.problems import Finding, describe, is_non_finite
 
@@ -24,12 +35,12 @@ _INTEGER_TYPE = frozenset([int])
 _STRING_TYPE = frozenset([str])
 
 
-def _wrong_number(value: Any, accepted: str, place: str = "") -> Fault:
-    """Return the fault of a value that should be a number; `place` names the item of a list."""
+def _wrong_number(value: Any, accepted: str) -> Fault:
+    """Return the fault of a value that should be a number."""
     code = "bad-value" if type(value) in (int, bool) or is_non_finite(value) else "wrong-type"
     if type(value) is float and math.isfinite(value) and abs(value) >= 2**63:
-        return "bad-value", f"{place}is {value!r}, over 64 bits; must be {accepted}"
-    return code, f"{place}is {describe(value)}; must be {accepted}"
+        return "bad-value", f"is {value!r}, over 64 bits; must be {accepted}"
+    return code, f"is {describe(value)}; must be {accepted}"
 
 
 def _check_text(value: Any) -> Fault | None:
@@ -53,37 +64,59 @@ def _check_id(value: Any) -> Fault | None:
     return _check_text(value)
 
 
-def _integer_at_least(minimum: float) -> Check:
-    accepted = "an integer" if minimum == -math.inf else f"an integer >= {minimum}"
+def _integer(least: int, most: int) -> Check:
+    """Return a check for an integer from `least` to `most`."""
+    accepted = "an integer" if least == MIN_INTEGER else f"an integer >= {least}"
 
     def check(value: Any) -> Fault | None:
-        if type(value) is int and value >= minimum:
-            return None
-        return _wrong_number(value, accepted)
+        if type(value) is not int:
+            return _wrong_number(value, accepted)
+        if value > most:
+            return "bad-value", f"is {describe(value)}; must be at most {written(most)}"
+        if value < least:
+            return "bad-value", f"is {describe(value)}; must be an integer >= {written(least)}"
+        return None
 
     return check
 
 
-def _check_seconds(value: Any) -> Fault | None:
-    if type(value) in (int, float) and 0 <= value < math.inf:
+def check_seconds(value: Any) -> Fault | None:
+    """Return what is wrong with a number of seconds, if anything."""
+    if type(value) in (int, float) and 0 <= value <= MAX_SECONDS:
         return None
+    if type(value) in (int, float) and MAX_SECONDS < value < math.inf:
+        return "bad-value", f"is {describe(value)}; must be at most {written(MAX_SECONDS)} seconds"
     code = "bad-value" if type(value) in (int, float, bool) else "wrong-type"
     return code, f"is {describe(value)}; must be a number of seconds >= 0"
 
 
-def _check_integers(value: Any) -> Fault | None:
-    if type(value) is not list:
-        return _wrong_number(value, "a list of integers >= 0")
-    if not value or (_INTEGER_TYPE.issuperset(map(type, value)) and min(value) >= 0):
-        return None
-    at, item = next((at, item) for at, item in enumerate(value, 1) if type(item) is not int or item < 0)
-    return _wrong_number(item, "an integer >= 0", f"item {at} ")
+def _integers(type_code: str, most: int) -> Check:
+    """Return a check for a list of integers from 0 to `most`, which is what an array of `type_code` has."""
+
+    def check(value: Any) -> Fault | None:
+        if type(value) is not list:
+            return _wrong_number(value, "a list of integers >= 0")
+        if _INTEGER_TYPE.issuperset(map(type, value)):
+            try:
+                array(type_code, value)  # faster than to compare each item
+            except OverflowError:
+                pass
+            else:
+                return None
+        faults = ((at, check_item(item)) for at, item in enumerate(value, 1))
+        return next((fault[0], f"item {at} {fault[1]}") for at, fault in faults if fault)
+
+    check_item = _integer(0, most)
+    return check
+
+
+_check_token_ids = _integers("I", MAX_TOKEN_ID)
 
 
 def _check_prompt_ids(value: Any) -> Fault | None:
     if value == []:
         return "empty-prompt", "is empty; must have at least one token id"
-    return _check_integers(value)
+    return _check_token_ids(value)
 
 
 def _strings(empty: Fault) -> Check:
@@ -109,20 +142,20 @@ CHECKS: dict[str, Check] = {
     "prompt": _check_prompt,
     "response": _check_text,
     "prompt_token_ids": _check_prompt_ids,
-    "response_token_ids": _check_integers,
-    "input_length": _integer_at_least(1),
-    "output_length": _integer_at_least(0),
-    "hash_ids": _check_integers,
-    "hash_block_size": _integer_at_least(1),
-    "max_tokens": _integer_at_least(1),
-    "min_tokens": _integer_at_least(0),
+    "response_token_ids": _check_token_ids,
+    "input_length": _integer(1, MAX_TOKENS),
+    "output_length": _integer(0, MAX_TOKENS),
+    "hash_ids": _integers("Q", MAX_HASH_ID),
+    "hash_block_size": _integer(1, MAX_TOKENS),
+    "max_tokens": _integer(1, MAX_TOKENS),
+    "min_tokens": _integer(0, MAX_TOKENS),
     "stop": _strings(("empty-stop", "a stop string must have at least one character")),
-    "priority": _integer_at_least(-math.inf),
-    "arrival_step": _integer_at_least(0),
-    "arrival_time": _check_seconds,
+    "priority": _integer(MIN_INTEGER, MAX_INTEGER),
+    "arrival_step": _integer(0, MAX_STEP),
+    "arrival_time": check_seconds,
     "session_id": _check_id,
     "after": _strings(("bad-value", "an id must have at least one character")),
-    "delay": _check_seconds,
+    "delay": check_seconds,
 }
 """The known fields, in the order of `TraceRecord`."""
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tracesim.errors import TraceProblem
+from tracesim.limits import MAX_SECONDS, written
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.parquet import is_parquet, parquet_columns, parquet_rows
 from tracesim.trace.input_file import InputFile
@@ -119,6 +120,7 @@ def seconds_or_fault(cell: str) -> float | Fault:
         seconds = float(cell)
     except ValueError:
         seconds = math.nan
-    if 0 <= seconds < math.inf:
+    if 0 <= seconds <= MAX_SECONDS:
         return seconds
-    return "bad-value", f"is {quote(cell)}; must be a number of seconds >= 0"
+    accepted = f"at most {written(MAX_SECONDS)} seconds" if seconds > 0 else "a number of seconds >= 0"
+    return "bad-value", f"is {quote(cell)}; must be {accepted}"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 from tracesim.errors import TraceProblem
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import WARNINGS, Finding, describe, problem
-from tracesim.trace.schema import Fault
+from tracesim.trace.schema import Fault, check_seconds
 
 
 class Entry(NamedTuple):
@@ -97,7 +97,8 @@ def no_records(file: InputFile, num_skipped: int = 0) -> TraceProblem:
 
 def in_seconds(value: object, unit: Literal["seconds", "milliseconds"]) -> float | Fault:
     """Return a number of seconds or milliseconds in seconds, or what is wrong with it."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
-        return value / 1000 if unit == "milliseconds" else float(value)
+    if type(value) in (int, float) and 0 <= value < math.inf:  # type: ignore[operator]  # they are numbers
+        seconds = value / 1000 if unit == "milliseconds" else value  # type: ignore[operator]
+        return check_seconds(seconds) or float(seconds)  # type: ignore[arg-type]
     code = "bad-value" if isinstance(value, (int, float)) else "wrong-type"
     return code, f"is {describe(value)}; must be a number of {unit} >= 0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, NamedTuple
 
 from tracesim.errors import TraceProblem
@@ -50,14 +50,17 @@ def json_objects(file: InputFile) -> Iterator[JSONObject | TraceProblem]:
             yield JSONObject(file.line_number, fields, findings)
 
 
-def document_objects(file: InputFile) -> Iterator[JSONObject | TraceProblem]:
-    """Yield each item of an array, each of objects one after another, or each row; `line` is its number."""
+def document_objects(file: InputFile, wanted: Set[str] = frozenset()) -> Iterator[JSONObject | TraceProblem]:
+    """Yield each item of an array, each of objects one after another, or each row; `line` is its number.
+
+    An object may be over the limit of an item if only its `wanted` members are needed.
+    """
     if is_parquet(file.head):
         for row in parquet_rows(file):
             yield row if isinstance(row, TraceProblem) else JSONObject(file.line_number, row, [])
         return
     number = 0
-    for item in json_items(file):
+    for item in json_items(file, wanted):
         if isinstance(item, TraceProblem):
             yield item
         else:

@@ -32,7 +32,7 @@ class VLLMBench(FilesOfOneClock):
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """Keep an entry for each request, whose line is its number in the file; yield what is wrong."""
         number = 0
-        for item in document_objects(file):
+        for item in document_objects(file, {*_NEEDED, *_OPTIONAL}):
             if isinstance(item, TraceProblem):
                 yield item
                 continue
