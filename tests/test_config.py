@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tracesim import ConfigError, EngineArgs, EngineConfig, SamplingParams
-from tracesim.config import ENGINES, GROUPS, EngineSettings, settings_of
+from tracesim.config import ENGINES, GROUPS, EngineSettings, all_settings, settings_of
 
 
 def by_args(**settings: Any) -> EngineConfig:
@@ -115,3 +116,22 @@ def test_an_error_names_its_setting_apart_from_the_problem() -> None:
 
     assert (error.setting, error.problem) == ("block_size", "is 0; must be an integer >= 1")
     assert str(error) == "block_size is 0; must be an integer >= 1"
+
+
+def test_every_number_has_an_upper_limit() -> None:
+    numbers = [setting for setting in all_settings().values() if setting.type in (int, float)]
+
+    assert [each.name for each in numbers if min(each.at_most, each.below) == math.inf] == []
+
+
+@pytest.mark.parametrize("name", ["max_num_seqs", "block_size", "num_gpu_blocks", "seed", "speedup"])
+def test_a_number_over_its_limit_is_refused_with_the_limit(name: str) -> None:
+    for value in (2**63, 10**5000):
+        with pytest.raises(ConfigError, match=f"^{name} is .*; must be at most [0-9]"):
+            by_args(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "clock", "arrivals"])
+def test_text_that_is_not_unicode_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} is .*; must be text in UTF-8"):
+        by_args(**{name: "\udcff"})

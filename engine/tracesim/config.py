@@ -25,6 +25,7 @@ from typing import (
 )
 
 from tracesim.errors import ConfigError, brief
+from tracesim.limits import MAX_FACTOR, MAX_INTEGER, MAX_TOKENS, MIN_INTEGER, written
 
 EngineName = Literal["simple", "vllm-v0", "vllm-v1"]
 SchedulingPolicy = Literal["fcfs", "priority"]
@@ -33,14 +34,13 @@ ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
 
 _TYPE_NAMES: Final = {int: "an integer", float: "a number", bool: "True or False", str: "a string, not empty"}
 
-_MAX_INTEGER: Final = 2**63  # a report in JSON has integers of 64 bits
-
 
 class Setting(NamedTuple):
     """What is declared about a setting; make one with `setting` or `engine_setting`, get it by `settings_of`.
 
     `defaults` has the default by engine: an engine that is missing there does not have the setting. `unset`
-    says what None stands for. A number must be at least `at_least`, more than `over`, and less than `below`.
+    says what None stands for. A number must be at least `at_least`, at most `at_most`, more than `over`, and
+    less than `below`; every number has one of the two upper limits.
     `metavar` is the word for the value in the command line's help, and `alias` another name there. `type` is
     the field's type without None, `is_optional` is true if the field may be None, and `is_repeatable` if it
     takes a list as well as one value.
@@ -50,6 +50,7 @@ class Setting(NamedTuple):
     defaults: Mapping[str, Any]
     unset: str = ""
     at_least: float = -math.inf
+    at_most: float = math.inf
     over: float = -math.inf
     below: float = math.inf
     metavar: str | None = None
@@ -66,26 +67,35 @@ class Setting(NamedTuple):
 
     @property
     def accepted(self) -> str:
-        """The accepted values in words, such as "an integer >= 1"."""
+        """The accepted values in words, such as "an integer >= 1", without `at_most`."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         limits = {">=": self.at_least, ">": self.over, "<": self.below}
-        words = [f"{sign} {limit:g}" for sign, limit in limits.items() if math.isfinite(limit)]
+        words = [f"{sign} {written(limit)}" for sign, limit in limits.items() if math.isfinite(limit)]
         return f"{_TYPE_NAMES[self.type]} {' and '.join(words)}".rstrip()
 
     def check(self, value: Any) -> None:
         """Raise ConfigError unless `value` is accepted. True and False are not numbers."""
         if self.type in (int, float):
             is_number = type(value) is int or type(value) is self.type
+            if is_number and self.at_most < value < math.inf:
+                raise ConfigError(
+                    f"is {brief(value)}; must be at most {written(self.at_most)}", setting=self.name
+                )
             is_accepted = is_number and self.over < value < self.below and value >= self.at_least
         elif self.type in (bool, str):
             is_accepted = type(value) is self.type and value != ""
+            if is_accepted and self.type is str and not is_unicode(value):
+                raise ConfigError(f"is {value!a}; must be text in UTF-8", setting=self.name)
         else:
             is_accepted = value in self.choices
         if not is_accepted:
             raise ConfigError(f"is {brief(value)}; must be {self.accepted}", setting=self.name)
-        if type(value) is int and not -_MAX_INTEGER <= value < _MAX_INTEGER:
-            raise ConfigError("is an integer of more than 64 bits", setting=self.name)
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether `text` can be written in UTF-8: bytes of a command line that are not UTF-8 cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def setting(description: str, default: Any, **declared: Any) -> Any:
@@ -166,9 +176,11 @@ class ResponseSettings(SettingsGroup):
 
     title = "Response"
 
-    max_tokens: int | None = setting("Maximum output tokens per request.", None, at_least=1)
+    max_tokens: int | None = setting(
+        "Maximum output tokens per request.", None, at_least=1, at_most=MAX_TOKENS
+    )
     min_tokens: int | None = setting(
-        "Output tokens before a stop string may end a request.", None, at_least=0
+        "Output tokens before a stop string may end a request.", None, at_least=0, at_most=MAX_TOKENS
     )
     stop: str | Sequence[str] | None = setting("Stop string; may be repeated.", None, metavar="TEXT")
     include_stop_str_in_output: bool = setting("Keep the stop string in the output.", False)
@@ -186,29 +198,34 @@ class EngineSettings(SettingsGroup):
         "Maximum number of requests that run at once.",
         dict.fromkeys(ENGINES, 256),
         at_least=1,
+        at_most=MAX_TOKENS,
     )
     max_num_batched_tokens: int | None = engine_setting(
         "Maximum number of tokens in the batch of a step.",
         {"simple": None, "vllm-v0": None, "vllm-v1": 2048},
         unset="no limit",
         at_least=1,
+        at_most=MAX_TOKENS,
     )
     max_model_len: int | None = engine_setting(
         "Maximum number of prompt and output tokens of a request.",
         dict.fromkeys(ENGINES),
         unset="no limit",
         at_least=1,
+        at_most=MAX_TOKENS,
     )
     block_size: int | None = engine_setting(
         "Number of tokens in a KV cache block.",
         dict.fromkeys(ENGINES, 16),
         at_least=1,
+        at_most=MAX_TOKENS,
     )
     num_gpu_blocks: int | None = engine_setting(
         "Number of KV cache blocks.",
         dict.fromkeys(ENGINES),
         unset="unlimited",
         at_least=1,
+        at_most=MAX_TOKENS,
         alias="num_gpu_blocks_override",
     )
     watermark: float | None = engine_setting(
@@ -244,6 +261,7 @@ class EngineSettings(SettingsGroup):
         "Maximum number of tokens of one prompt in a step; 0: no limit.",
         {"vllm-v1": 0},
         at_least=0,
+        at_most=MAX_TOKENS,
     )
     scheduler_reserve_full_isl: bool | None = engine_setting(
         "Admit a request only if the blocks for its whole prompt are free.",
@@ -269,8 +287,10 @@ class TimeSettings(SettingsGroup):
         "trace",
         metavar="ARRIVALS",
     )
-    speedup: float = setting("Factor by which requests arrive faster.", 1.0, over=0, metavar="FACTOR")
-    seed: int = setting("Seed of random arrivals.", 0)
+    speedup: float = setting(
+        "Factor by which requests arrive faster.", 1.0, over=0, at_most=MAX_FACTOR, metavar="FACTOR"
+    )
+    seed: int = setting("Seed of random arrivals.", 0, at_least=MIN_INTEGER, at_most=MAX_INTEGER)
 
 
 GROUPS: Final = (InputSettings, ResponseSettings, EngineSettings, TimeSettings)

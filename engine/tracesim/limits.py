@@ -29,9 +29,8 @@ MAX_SECONDS: Final = 10**10
 MAX_DURATION: Final = 10**6
 """A duration that is given as a setting, in seconds: a cost of the clock, a latency limit."""
 
-MIN_FACTOR: Final = 1e-9
-MAX_FACTOR: Final = 1e9
-"""A rate of arrivals and a factor of speed."""
+MAX_FACTOR: Final = 10**9
+"""A rate of arrivals, in requests per second or step, and a factor of speed."""
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 """A line of a trace. A prompt of two million tokens fits."""

@@ -59,7 +59,7 @@ def test_each_kind_of_arrival() -> None:
 def test_large_step_is_exact() -> None:
     times = ArrivalTimes(ArrivalProcess("trace"), has_clock=False)
 
-    assert times.of(a_record("r1", arrival_step=2**53 + 1)) == 2**53 + 1
+    assert times.of(a_record("r1", arrival_step=MAX_STEP - 1)) == MAX_STEP - 1
 
 
 @pytest.mark.parametrize("has_clock", [False, True])
@@ -67,7 +67,7 @@ def test_arrival_that_is_too_late(has_clock: bool) -> None:
     times = ArrivalTimes(ArrivalProcess("constant", rate=1e-300), has_clock=has_clock)
     times.advance()
 
-    with pytest.raises(RequestError, match=r"arrives after 1e\+300 seconds or steps; must be before"):
+    with pytest.raises(RequestError, match=r"arrives after 1e\+300 \w+; must be at most 1"):
         times.of(a_record("r1"))
 
 

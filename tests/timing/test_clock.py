@@ -62,7 +62,8 @@ def test_valid_clock(text: str, clock: Clock | None) -> None:
         ("constant", "clock is 'constant'; must be steps, constant:20ms"),
         ("constant:20m", "clock.constant is '20m'; must be a duration, such as 20ms"),
         ("constant:0ms", "a step must take time"),
-        ("constant:1e400s", "clock.constant is '1e400s'; must be a duration"),
+        ("constant:1e400s", "clock.constant is '1e400s'; must be at most 1,000,000 seconds"),
+        ("linear:base=1ms,context=1000001", "clock.context is '1000001'; must be at most 1,000,000 seconds"),
         ("linear:base=1ms,speed=2ms", "clock has 'speed'; a linear clock knows base, prefill"),
         ("linear:base=1ms,base=2ms", "gives a cost twice"),
         ("linear:base", "clock has 'base'; must be a name, = and a duration"),
@@ -95,6 +96,13 @@ def test_clock_in_a_file(tmp_path: Path, content: str, clock: Clock) -> None:
     [
         ("clock", "which is not TOML"),
         ("[other]", r"has no table \[clock\]"),
+        ("a = " + "9" * 5000, "which is not TOML"),
+        ("a = " + "[" * 3000, "which is nested too deeply"),
+        ("#" * 1_100_000, "which has more than 1,048,576 bytes"),
+        (
+            "[clock]\nbase = 0x1" + "0" * 9000,
+            "base is an integer of over 60 digits; must be",
+        ),
         ("[clock]\nbase = -5", r"base is -5; must be a duration, such as 20ms"),
         ("[clock]\nbase = inf", r"base is inf; must be a duration, such as 20ms"),
         ("[clock]\nbase = true", r"base is True; must be a duration, such as 20ms"),

@@ -81,8 +81,8 @@ class ArrivalStatistics:
 
     @property
     def duration(self) -> float:
-        """The time from the first arrival to the last."""
-        return self.last - self.first
+        """The time from the first arrival to the last, in whole picoseconds as engines count time."""
+        return round(self.last - self.first, 12)
 
     def rates(self, num_buckets: int) -> list[float]:
         """Return the arrival rate in each of `num_buckets` equal parts, of which none is below one step.

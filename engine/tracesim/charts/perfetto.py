@@ -13,6 +13,7 @@ from tracesim.charts.bins import is_idle_between
 from tracesim.charts.chart_data import ChartData
 from tracesim.charts.labels import visible
 from tracesim.charts.timeline import UNLIMITED, Phase, Span, StepColumns, Timeline
+from tracesim.limits import MAX_INTEGER
 
 Event = dict[str, Any]
 
@@ -54,12 +55,15 @@ class _Clock:
         self._scale = _NANOSECONDS[timeline.unit]
 
     def at(self, time: float) -> float | int:
-        nanoseconds = round(time * self._scale)
-        return nanoseconds // 1000 if nanoseconds % 1000 == 0 else nanoseconds / 1000
+        return _microseconds(round(time * self._scale))
 
     def between(self, start: float, end: float) -> float | int:
-        nanoseconds = round(end * self._scale) - round(start * self._scale)
-        return nanoseconds // 1000 if nanoseconds % 1000 == 0 else nanoseconds / 1000
+        return _microseconds(round(end * self._scale) - round(start * self._scale))
+
+
+def _microseconds(nanoseconds: int) -> float | int:
+    is_whole = nanoseconds % 1000 == 0 and nanoseconds <= MAX_INTEGER
+    return nanoseconds // 1000 if is_whole else nanoseconds / 1000
 
 
 def _name(kind: str, process: int, thread: int, name: str) -> Event:

@@ -21,8 +21,8 @@ class DecodeCalendar:
 
     A request with n tokens has n - 1 of them in the KV cache, so its next token begins a block if n - 1 is a
     multiple of the block size, and so does every `block_size`-th token after it. The requests stand in a ring
-    of `block_size` slots, each in that of the ticks at which it begins a block. With blocks of 4 tokens and
-    the next tick being 8:
+    of `block_size` slots, each in that of the ticks at which it begins a block; an empty slot does not
+    exist. With blocks of 4 tokens and the next tick being 8:
 
         tick                 8    9   10   11   12 ...
         slot (tick % 4)      0    1    2    3    0 ...
@@ -36,7 +36,7 @@ class DecodeCalendar:
         self.tick = 0
         self.num_requests = 0
         self._block_size = block_size
-        self._ring: list[dict[RequestState, None]] = [{} for _ in range(block_size)]
+        self._ring: dict[int, dict[RequestState, None]] = {}
         self._finishing: dict[int, dict[RequestState, None]] = {}
         self._finish_ticks: list[int] = []
         self._sum_offsets = 0
@@ -49,7 +49,11 @@ class DecodeCalendar:
         state.calendar = self
         state.joined_at = self.tick
         offset = self.tick - state.num_tokens
-        self._ring[(offset + 1) % self._block_size][state] = None
+        slot = (offset + 1) % self._block_size
+        if slot in self._ring:
+            self._ring[slot][state] = None
+        else:
+            self._ring[slot] = {state: None}
         if state.num_tokens < state.total_tokens:
             self.note_end(state)
         self._sum_offsets += offset
@@ -88,7 +92,11 @@ class DecodeCalendar:
     def _remove(self, state: RequestState, num_tokens: int) -> None:
         """Remove a request from the ring; from now on its counters are its own, with `num_tokens` tokens."""
         offset = state.joined_at - state.num_tokens
-        del self._ring[(offset + 1) % self._block_size][state]
+        number = (offset + 1) % self._block_size
+        slot = self._ring[number]
+        del slot[state]
+        if not slot:
+            del self._ring[number]
         self._sum_offsets -= offset
         state.calendar = None
         state.num_tokens = num_tokens
@@ -102,16 +110,16 @@ class DecodeCalendar:
 
     def requests_needing_block(self, ahead: int = 0) -> Sequence[RequestState]:
         """Return who begins a block at the next tick, or `ahead` ticks after it, in order of admission."""
-        return sorted(self._ring[(self.tick + ahead) % self._block_size], key=by_admission)
+        return sorted(self._ring.get((self.tick + ahead) % self._block_size, ()), key=by_admission)
 
     def num_blocks_needed(self, ticks: int = 1) -> int:
         """Return how many blocks these requests begin in the next `ticks` ticks."""
-        ring, first = self._ring, self.tick % self._block_size
+        size, first = self._block_size, self.tick % self._block_size
         if ticks == 1:
-            return len(ring[first])
-        rounds, rest = divmod(ticks, self._block_size)
-        slots = ring[first : first + rest] + ring[: max(0, first + rest - self._block_size)]
-        return rounds * self.num_requests + sum(map(len, slots))
+            return len(self._ring.get(first, ()))
+        rounds, rest = divmod(ticks, size)
+        begun = [len(slot) for number, slot in self._ring.items() if (number - first) % size < rest]
+        return rounds * self.num_requests + sum(begun)
 
     def ticks_to_finish(self, limit: int) -> int:
         """Return how many ticks it takes until a request finishes in the last of them, at most `limit`."""
@@ -125,17 +133,15 @@ class DecodeCalendar:
     def ticks_within(self, num_blocks: int) -> int:
         """Return for how many ticks `num_blocks` blocks suffice; there must be a request."""
         rounds, left = divmod(num_blocks, self.num_requests)
-        first, ticks = self.tick % self._block_size, rounds * self._block_size
-        for slot in self._ring[first:] + self._ring[:first]:
-            left -= len(slot)
+        ticks = rounds * self._block_size
+        size, first = self._block_size, self.tick % self._block_size
+        for ahead, number in sorted([((number - first) % size, number) for number in self._ring]):
+            left -= len(self._ring[number])
             if left < 0:
-                break
-            ticks += 1
-        return ticks
+                return ticks + ahead
+        return ticks + self._block_size
 
     def ticks_without_block(self, limit: int) -> int:
         """Return how many ticks pass before one at which a request begins a block, at most `limit`."""
-        for ahead in range(min(limit, self._block_size)):
-            if self._ring[(self.tick + ahead) % self._block_size]:
-                return ahead
-        return limit
+        size, first = self._block_size, self.tick % self._block_size
+        return min([limit, *[(number - first) % size for number in self._ring]])

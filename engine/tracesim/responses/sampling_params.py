@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracesim.config import ResponseSettings, settings_of
+from tracesim.config import ResponseSettings, is_unicode, settings_of
 from tracesim.errors import ConfigError
 from tracesim.trace.record import TraceRecord
 
@@ -77,4 +77,6 @@ def _stop_strings(stop: object) -> tuple[str, ...] | None:
             raise ConfigError(
                 "has an empty string; a stop string needs at least one character", setting="stop"
             )
+        if not is_unicode(string):
+            raise ConfigError(f"has {string!a}; must be text in UTF-8", setting="stop")
     return strings

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import random
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tracesim.errors import ConfigError, RequestError
+from tracesim.errors import ConfigError, RequestError, brief
+from tracesim.limits import MAX_FACTOR, MAX_SECONDS, MAX_STEP, written
 from tracesim.timing.clock import to_picoseconds
 from tracesim.trace.record import TraceRecord
 
 _MAX_DIGITS: Final = 9
-_MAX_ARRIVAL: Final = 2**63
-"""Arrivals are before this, in seconds and in steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +45,13 @@ def parse_arrivals(value: str, speedup: float = 1.0, seed: int = 0) -> ArrivalPr
     if kind in ("poisson", "constant"):
         with suppress(ValueError):
             rate = float(amount)
-            if 0 < rate < math.inf:
+            if 0 < rate <= MAX_FACTOR:
                 return ArrivalProcess(kind, rate=rate, **common)
     if kind == "closed" and amount.isdecimal() and len(amount) <= _MAX_DIGITS and int(amount):
         return ArrivalProcess(kind, users=int(amount), **common)
     raise ConfigError(
-        f"is {value!r}; must be trace, asap, poisson:RATE, constant:RATE or closed:USERS, over 0",
+        f"is {brief(value)}; must be trace, asap, poisson:RATE, constant:RATE or closed:USERS, over 0 "
+        f"and at most {written(MAX_FACTOR)}",
         setting="arrivals",
     )
 
@@ -81,8 +80,9 @@ class ArrivalTimes:
             arrival = record.arrival_time or 0.0 if self._has_clock else record.arrival_step
         if self._process.speedup != 1:
             arrival /= self._process.speedup
-        if not arrival < _MAX_ARRIVAL:
-            raise RequestError(f"arrives after {arrival:g} seconds or steps; must be before {_MAX_ARRIVAL:g}")
+        most, unit = (MAX_SECONDS, "seconds") if self._has_clock else (MAX_STEP, "steps")
+        if not arrival <= most:
+            raise RequestError(f"arrives after {arrival:g} {unit}; must be at most {written(most)}")
         return to_picoseconds(arrival) if self._has_clock else int(arrival)
 
     def advance(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracesim.errors import ConfigError, brief
+from tracesim.limits import MAX_DURATION, written
 from tracesim.requests.batch import Batch
 from tracesim.toml_file import read_toml
 
@@ -128,12 +129,18 @@ def clock_of_table(table: Mapping[str, Any], place: str) -> str:
 def parse_duration(name: str, value: object) -> int:
     """Return a duration such as `20ms` in picoseconds; a number without a unit is seconds.
 
-    Raises ConfigError, which calls the setting `name`.
+    Raises ConfigError, which calls the setting `name`, for anything else and for over `MAX_DURATION` seconds.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    match = _DURATION.fullmatch(str(value).strip()) if is_number or isinstance(value, str) else None
-    picoseconds = float(match["number"]) * _UNITS[match["unit"] or "s"] if match else math.inf
-    if not math.isfinite(picoseconds):
+    if isinstance(value, int | float) and not isinstance(value, bool) and value != math.inf:
+        seconds = math.inf if value > MAX_DURATION else float(value)
+        picoseconds = seconds * PER_SECOND if seconds >= 0 else math.nan
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        picoseconds = float(match["number"]) * _UNITS[match["unit"] or "s"]
+    else:
+        picoseconds = math.nan
+    if picoseconds > MAX_DURATION * PER_SECOND:
+        raise ConfigError(f"is {brief(value)}; must be at most {written(MAX_DURATION)} seconds", setting=name)
+    if math.isnan(picoseconds):
         raise ConfigError(
             f"is {brief(value)}; must be a duration, such as 20ms (ps, ns, us, ms, s), or seconds",
             setting=name,
@@ -157,7 +164,7 @@ def _pairs(name: str, text: str) -> dict[str, str]:
             )
     given = [key.strip() for key, _, _ in pairs]
     if len(set(given)) < len(given):
-        raise ConfigError(f"gives a cost twice: {text!r}", setting=name)
+        raise ConfigError(f"gives a cost twice: {brief(text)}", setting=name)
     return {key.strip(): duration for key, _, duration in pairs}
 
 
