@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tracesim import __version__
-from tracesim_cli.terminal.exit_codes import exit_on_sigterm, report_closed_stdout
+from tracesim_cli.terminal.exit_codes import exit_on_sigterm, report_bugs, report_closed_stdout
 from tracesim_cli.terminal.streams import prepare_streams
 from tracesim_cli.terminal.usage_errors import reporting_usage_errors
 
@@ -41,12 +41,12 @@ class Commands(TyperGroup):
 
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the command line up to the command."""
-        with reporting_usage_errors(COMMANDS):
+        with report_closed_stdout(), reporting_usage_errors(COMMANDS):
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Parse the rest of the command line and run the command."""
-        with reporting_usage_errors(COMMANDS):
+        with report_closed_stdout(), reporting_usage_errors(COMMANDS):
             return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -112,5 +112,5 @@ def main() -> None:
     """Run the command line."""
     prepare_streams()
     exit_on_sigterm()
-    with report_closed_stdout():
+    with report_bugs(), report_closed_stdout():
         app()

@@ -9,6 +9,7 @@ import pytest
 
 from factories import a_record, an_engine
 from tracesim.errors import ConfigError, RequestError
+from tracesim.limits import MAX_STEP
 from tracesim.timing.arrival_process import ArrivalProcess, ArrivalTimes, parse_arrivals
 from tracesim.timing.clock import PER_SECOND, Clock
 

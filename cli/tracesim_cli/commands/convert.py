@@ -81,9 +81,9 @@ def _convert(traces: Sequence[str], trace_format: FormatName | None, out: str, *
                 result += ": no valid record is left"
             elif errors.exit_code is ExitCode.INVALID_TRACE:
                 result += "; fix the trace, or skip invalid records with --skip-invalid"
-            fail("\n".join([*errors.lines(), result]), errors.exit_code)
+            fail(*errors.lines(), result, code=errors.exit_code)
     if errors.num_errors:
-        print_message("\n".join([*errors.lines(), "skipped the records that have these errors"]))
+        print_message(*errors.lines(), "skipped the records that have these errors")
     for note in notes_on_warnings(warnings):
         print_message(note)
     return num_written

@@ -6,7 +6,6 @@ import os
 import sys
 from typing import Annotated, Literal
 
-import orjson
 import typer
 
 from tracesim.analysis.step_diff import Comparison, StepDiff, diff_steps
@@ -15,11 +14,14 @@ from tracesim.errors import ConfigError
 from tracesim_cli.commands.arguments import Case, Ignore
 from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.exit_codes import ExitCode, with_exit_codes
+from tracesim_cli.terminal.json_output import json_document, stdout_for_json
 from tracesim_cli.terminal.lines import plain_text
+from tracesim_cli.terminal.streams import ignoring_closed_pipe
 from tracesim_cli.views.diff_view import format_equal, not_compared, print_diff
 from tracesim_cli.views.step_table import LEGEND
 
 DIFF_SCHEMA = "tracesim.diff/1"
+MAX_CONTEXT = 1000
 
 EPILOG = f"""\
 Marks before a line:
@@ -46,7 +48,10 @@ def diff(
     b: Annotated[str, typer.Argument(metavar="B", help="Step log to compare it with.")],
     ignore: Ignore = None,
     context: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Steps to show before and after the difference.")
+        int,
+        typer.Option(
+            min=0, max=MAX_CONTEXT, metavar="N", help="Steps to show before and after the difference."
+        ),
     ] = 3,
     case: Case = None,
     output_format: Annotated[
@@ -64,15 +69,15 @@ def diff(
         raise ConfigError("needs a golden file, which has cases; neither A nor B is one", setting="--case")
     comparison = Comparison(logs[0], logs[1], ignore or ())
     found = diff_steps(comparison.pairs(), context)
-    display = choose_display(os.environ, sys.stdout)
-    if output_format == "json":
-        sys.stdout.buffer.write(format_json(comparison, found))
-    elif found.differing:
-        print_diff(sys.stdout, display, comparison, found)
-    else:
-        ignored = map(plain_text, not_compared(comparison, display.width))
-        sys.stdout.writelines(f"{line}\n" for line in [format_equal(found), *ignored])
-    sys.stdout.flush()  # before the exit code, because a closed pipe is not a difference
+    with ignoring_closed_pipe():  # the verdict is the exit code in any case
+        display = choose_display(os.environ, sys.stdout)
+        if output_format == "json":
+            stdout_for_json()(format_json(comparison, found))
+        elif found.differing:
+            print_diff(sys.stdout, display, comparison, found)
+        else:
+            ignored = map(plain_text, not_compared(comparison, display.width))
+            sys.stdout.writelines(f"{line}\n" for line in [format_equal(found), *ignored])
     if found.differing:
         raise typer.Exit(ExitCode.DIFFERENT)
 
@@ -96,7 +101,7 @@ def format_json(comparison: Comparison, found: StepDiff) -> bytes:
     if first:
         sides = {"a": _fields(first.left), "b": _fields(first.right)}
         document["first"] = {"step": first.number, "fields": first.fields, **sides}
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return json_document(document)
 
 
 def _source(log: StepLog) -> dict[str, str | None]:

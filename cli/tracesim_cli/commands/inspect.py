@@ -9,7 +9,6 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Annotated, Any, Literal
 
-import orjson
 import typer
 
 from tracesim.analysis.trace_statistics import LengthStatistics, TraceStatistics
@@ -20,7 +19,9 @@ from tracesim.trace.record import TraceRecord
 from tracesim_cli.commands.arguments import TokenizerName, TraceFormat, Traces
 from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.exit_codes import fail, with_exit_codes
+from tracesim_cli.terminal.json_output import json_document, stdout_for_json
 from tracesim_cli.terminal.status import with_status
+from tracesim_cli.terminal.streams import ignoring_closed_pipe
 from tracesim_cli.views.inspect_view import COLUMNS, Inspected, print_inspected
 from tracesim_cli.views.problem_text import ProblemList
 
@@ -72,13 +73,13 @@ def inspect(
     while batch := list(islice(records, _BATCH_RECORDS)):
         stats.add(batch)
     inspected = Inspected(reader.formats, stats, problems.by_severity, tokenizer)
-    if stats.records and output_format == "json":
-        sys.stdout.buffer.write(format_json(inspected))
-    elif stats.records:
-        print_inspected(sys.stdout, choose_display(os.environ, sys.stdout), inspected)
+    with ignoring_closed_pipe():  # the verdict is the exit code in any case
+        if stats.records and output_format == "json":
+            stdout_for_json()(format_json(inspected))
+        elif stats.records:
+            print_inspected(sys.stdout, choose_display(os.environ, sys.stdout), inspected)
     if errors.num_errors:
-        sys.stdout.flush()
-        fail("\n".join(errors.lines()), errors.exit_code)
+        fail(*errors.lines(), code=errors.exit_code)
 
 
 def format_json(inspected: Inspected) -> bytes:
@@ -107,7 +108,7 @@ def format_json(inspected: Inspected) -> bytes:
             "last": arrivals.last,
             "rates": [round(rate, 6) for rate in arrivals.rates(RATE_BUCKETS)],
         }
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return json_document(document)
 
 
 def _lengths(lengths: LengthStatistics) -> dict[str, Any]:

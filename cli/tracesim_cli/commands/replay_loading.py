@@ -111,12 +111,12 @@ class TraceLoader:
             result = f"nothing was replayed: {found}; raise the limit, or skip them with --skip-invalid"
         else:
             result = "nothing was replayed; fix the trace, or skip invalid records with --skip-invalid"
-        fail("\n".join([*errors.lines(), result]), errors.exit_code)
+        fail(*errors.lines(), result, code=errors.exit_code)
 
     def _notes_on_problems(self) -> Iterator[str]:
         """Yield what is not replayed, and the trace's warnings."""
         if self._errors.num_errors:
-            yield "\n".join(self._errors.lines())
+            yield from self._errors.lines()
         if skipped := len(self._invalid_lines):
             total = counted(skipped + len(self._engine.requests), "record")
             yield f"skipped {skipped:,} invalid of {total}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tracesim.errors import ConfigError
+from tracesim.limits import MAX_STEP
 from tracesim.timing.clock import PER_SECOND, parse_duration
 from tracesim_cli.commands.arguments import Case, Force, Ignore, SkipInvalid, TraceFormat
 from tracesim_cli.commands.option_groups import OptionGroup
@@ -52,7 +53,8 @@ class InputOptions(OptionGroup):
 
     trace_format: TraceFormat = None
     limit: Annotated[
-        int | None, typer.Option(help="Replay only the first N records.", metavar="N", min=1)
+        int | None,
+        typer.Option(help="Replay only the first N records.", metavar="N", min=1, max=MAX_STEP),
     ] = None
     skip_invalid: SkipInvalid = False
 
@@ -73,7 +75,10 @@ class TimeOptions(OptionGroup):
     max_steps: Annotated[
         int | None,
         typer.Option(
-            help="Stop after N steps with exit code 3; idle steps do not count.", metavar="N", min=1
+            help="Stop after N steps with exit code 3; idle steps do not count.",
+            metavar="N",
+            min=1,
+            max=MAX_STEP,
         ),
     ] = None
 

@@ -24,6 +24,7 @@ from tracesim_cli.commands.replay_sinks import (
     TableSink,
 )
 from tracesim_cli.terminal.display import choose_display
+from tracesim_cli.terminal.json_output import stdout_for_json
 from tracesim_cli.terminal.output_files import atomic_writer
 from tracesim_cli.terminal.streams import ignoring_closed_pipe
 
@@ -64,9 +65,9 @@ def open_sinks(
         if options.output_format == "table":
             sinks.append(TableSink(stack.enter_context(_open_table(engine, options))))
         if options.output_format == "jsonl":
-            sinks.append(LineSink(sys.stdout.buffer))
+            sinks.append(LineSink(stdout_for_json()))
         if options.output_format == "json":
-            sinks.append(ReportSink(sys.stdout.buffer))
+            sinks.append(ReportSink(stdout_for_json()))
         if options.delay:
             sinks.append(DelaySink(options.delay))
         sinks += [SummarySink(options.output_format, quiet=options.quiet), *files]
@@ -80,9 +81,9 @@ def _open_files(stack: ExitStack, engine: LLMEngine, options: OutputOptions) -> 
         return stack.enter_context(atomic_writer(path)) if path else None
 
     if steps := opened(options.save_steps):
-        yield LineSink(steps)
+        yield LineSink(steps.write)
     if report := opened(options.save_report):
-        yield ReportSink(report)
+        yield ReportSink(report.write)
     if requests := opened(options.save_requests):
         yield RequestsSink(requests)
     page, perfetto = opened(options.save_html), opened(options.save_perfetto)

@@ -99,10 +99,10 @@ class TableSink(Sink):
 
 
 class LineSink(Sink):
-    """A file of JSON step records, one per line."""
+    """JSON step records, one per line."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.on_line = file.write
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self.on_line = write
 
 
 class DelaySink(Sink):
@@ -155,12 +155,12 @@ class SummarySink(Sink):
 class ReportSink(Sink):
     """The JSON report."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
 
     def finish(self, figures: RunFigures) -> None:
         """Write the report."""
-        self._file.write(figures.report)
+        self._write(figures.report)
 
 
 class RequestsSink(Sink):

@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from tracesim.errors import TraceProblem
+from tracesim.limits import MAX_STEP as MAX_COUNT
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import TraceReader, read_with
 from tracesim_cli.commands.arguments import TraceFormat, Traces
 from tracesim_cli.terminal.exit_codes import with_exit_codes
 from tracesim_cli.terminal.status import with_status
+from tracesim_cli.terminal.streams import ignoring_closed_pipe
 from tracesim_cli.views.problem_text import SHOWN_PER_CODE
 from tracesim_cli.views.validation import OutputFormat, format_report
 from tracesim_cli.views.validation.report import ValidationReport
@@ -44,7 +46,10 @@ def validate(
         typer.Option("--as-one-trace", help="Validate all files as one trace, whose ids are unique."),
     ] = False,
     max_problems: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Show at most N problems of each code; 0 shows all.")
+        int,
+        typer.Option(
+            min=0, max=MAX_COUNT, metavar="N", help="Show at most N problems of each code; 0 shows all."
+        ),
     ] = SHOWN_PER_CODE,
     ignore: Annotated[
         list[str] | None,
@@ -73,7 +78,8 @@ def validate(
         strict=strict,
     )
     if not quiet:
-        sys.stdout.writelines(f"{line}\n" for line in format_report(report, output_format))
+        with ignoring_closed_pipe():  # the verdict is the exit code in any case
+            sys.stdout.writelines(f"{line}\n" for line in format_report(report, output_format))
     if code := report.problems.exit_code:
         raise typer.Exit(code)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import signal
 import sys
@@ -22,14 +23,25 @@ from tracesim_cli.terminal.streams import close_stdout
 P = ParamSpec("P")
 
 
+TRACEBACK_VARIABLE = "TRACESIM_TRACEBACK"
+"""With the value 1 it shows the traceback of an exception that is a defect."""
+
+_MAX_QUOTED = 200
+
+
 class ExitCode(IntEnum):
-    """The exit codes that scripts can rely on. A closed pipe (`| head`) is not an error."""
+    """The exit codes that scripts can rely on. A closed pipe (`| head`) is not an error.
+
+    What a command finds out about its input, such as that two logs differ, is its exit code all the same.
+    """
 
     DONE = 0
     INVALID_TRACE = 1
     DIFFERENT = 1
     USAGE = 2
     STOPPED = 3
+    BUG = 70
+    OUT_OF_MEMORY = 71
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -51,33 +63,36 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
             close_stdout()
             raise typer.Exit(ExitCode.DONE) from None
         except KeyboardInterrupt:
-            fail("interrupted", ExitCode.INTERRUPTED)
+            fail("interrupted", code=ExitCode.INTERRUPTED)
         except UnexpectedStepError:
             raise typer.Exit(ExitCode.DIFFERENT) from None
         except (StepLimitError, StalledError) as error:
-            fail(f"stopped: {error}", ExitCode.STOPPED)
+            fail(f"stopped: {error}", code=ExitCode.STOPPED)
         except TraceError as error:
-            fail(f"error: {error}", ExitCode.INVALID_TRACE)
+            fail(*(f"error: {problem}" for problem in error.problems), code=ExitCode.INVALID_TRACE)
         except ConfigError as error:
-            fail(f"error: {name_option(error, options)}", ExitCode.USAGE)
+            fail(f"error: {name_option(error, options)}", code=ExitCode.USAGE)
         except TracesimError as error:
-            fail(f"error: {error}", ExitCode.USAGE)
+            fail(f"error: {error}", code=ExitCode.USAGE)
         except OSError as error:
-            fail(f"error: {describe_os_error(error)}", ExitCode.USAGE)
+            fail(f"error: {describe_os_error(error)}", code=ExitCode.USAGE)
 
     return wrapper
 
 
-def fail(message: str, code: ExitCode) -> NoReturn:
-    """Print `message` on standard error and end the command with `code`."""
-    print_message(message)
+def fail(*lines: str, code: ExitCode) -> NoReturn:
+    """Print a message on standard error and end the command with `code`."""
+    print_message(*lines)
     raise typer.Exit(code)
 
 
-def print_message(message: str) -> None:
-    """Print the lines of `message` on standard error, if that can be written, each after "tracesim: "."""
+def print_message(*lines: str) -> None:
+    """Print the lines of a message on standard error, if that can be written, each after "tracesim: ".
+
+    A line break within one of them is part of a name or a quotation, and is escaped.
+    """
     with suppress(OSError):
-        for line in message.splitlines():
+        for line in lines:
             print(f"tracesim: {visible_message(line)}", file=sys.stderr)  # noqa: T201
 
 
@@ -100,6 +115,9 @@ def report_closed_stdout() -> Iterator[None]:
     """End `--help` and `--version` as commands end if standard output cannot be written."""
     try:
         yield
+    except BrokenPipeError:
+        close_stdout()
+        sys.exit(ExitCode.DONE)
     except OSError as error:
         close_stdout()
         print_message(f"error: {describe_os_error(error)}")
@@ -113,3 +131,30 @@ def exit_on_sigterm() -> None:
         sys.exit(ExitCode.TERMINATED)
 
     signal.signal(signal.SIGTERM, end)
+
+
+@contextmanager
+def report_bugs() -> Iterator[None]:
+    """Turn an exception that nothing else has handled into a sentence and an exit code of its own."""
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # a library in Rust may raise what is no Exception
+        if os.environ.get(TRACEBACK_VARIABLE) == "1":
+            import traceback
+
+            with suppress(OSError):
+                traceback.print_exception(error)
+        if isinstance(error, MemoryError):
+            print_message("error: the memory is used up; replay fewer records at once, with --limit")
+            sys.exit(ExitCode.OUT_OF_MEMORY)
+        found = " ".join(f"{type(error).__name__}: {error}".split())
+        if len(found) > _MAX_QUOTED:
+            found = f"{found[:_MAX_QUOTED]}..."
+        print_message(
+            f"error: this is a defect of tracesim, not of your input: {found}",
+            "please open an issue with the command, its input, and what it prints with "
+            f"{TRACEBACK_VARIABLE}=1 set",
+        )
+        sys.exit(ExitCode.BUG)

@@ -8,7 +8,8 @@ from rich.cells import cell_len, set_cell_size
 
 from tracesim_cli.terminal.safe_text import visible
 
-_MAX_LENGTH = 512  # characters of an id or text that are looked at; no cell is as wide
+_MAX_LENGTH = 400
+"""Characters of an id or text that are shown; Rich remembers the width of texts of up to 512."""
 
 
 def clip(text: str, width: int) -> str:
@@ -25,7 +26,9 @@ def clip(text: str, width: int) -> str:
 def quoted(text: str) -> str:
     """Return `text` in visible escapes and double quotes; a very long one is cut, with its end quote."""
     escaped = visible(text[:_MAX_LENGTH]).replace('"', '\\"')
-    return f'"{escaped}"' if len(text) <= _MAX_LENGTH else f'"{escaped}…'
+    if len(text) <= _MAX_LENGTH and len(escaped) <= _MAX_LENGTH:
+        return f'"{escaped}"'
+    return f'"{escaped[:_MAX_LENGTH]}…'
 
 
 @lru_cache(maxsize=4096)
@@ -34,7 +37,9 @@ def label(request_id: str) -> str:
     escaped = visible(request_id[:_MAX_LENGTH])
     if not escaped or '"' in escaped or escaped[0] == "+" or any(map(str.isspace, escaped)):
         return quoted(request_id)
-    return escaped if len(request_id) <= _MAX_LENGTH else f"{escaped}…"
+    if len(request_id) <= _MAX_LENGTH and len(escaped) <= _MAX_LENGTH:
+        return escaped
+    return f"{escaped[:_MAX_LENGTH]}…"
 
 
 def counted(number: int, noun: str) -> str:

@@ -11,6 +11,7 @@ import typer
 from tracesim_cli.terminal.exit_codes import ExitCode, fail
 
 _USAGE_ERROR: Final[Any] = typer.BadParameter.__mro__[1]  # Typer exports no other name of it
+_MAX_QUOTED: Final = 60
 _NUMBERS: Final = {"int": "an integer", "float": "a number"}
 
 
@@ -22,7 +23,7 @@ def reporting_usage_errors(commands: Sequence[str]) -> Iterator[None]:
     except _USAGE_ERROR as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # it shows the help
             raise
-        fail(f"error: {describe(error, commands)}", ExitCode.USAGE)
+        fail(f"error: {describe(error, commands)}", code=ExitCode.USAGE)
 
 
 def describe(error: Any, commands: Sequence[str]) -> str:
@@ -74,12 +75,15 @@ def _problem(error: Any) -> str:
     from tracesim.config import all_settings
 
     found = error.message.partition(" is not ")[0]
+    if len(found) > _MAX_QUOTED:
+        found = f"{found[:_MAX_QUOTED]}..."
     if setting := all_settings().get(option.name):
         return f"is {found}; must be {setting.accepted}"
     if choices:
         return f"is {found}; must be one of {', '.join(choices)}"
-    least = getattr(option.type, "min", None)
-    return f"is {found}; must be {_NUMBERS[kind]}{'' if least is None else f' >= {least}'}"
+    least, most = getattr(option.type, "min", None), getattr(option.type, "max", None)
+    limits = "" if least is None else f" >= {least}"
+    return f"is {found}; must be {_NUMBERS[kind]}{limits}{'' if most is None else f' and at most {most:,}'}"
 
 
 def _usage(context: Any) -> str:

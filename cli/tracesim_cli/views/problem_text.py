@@ -103,7 +103,7 @@ class ProblemList:
 
 def notes_on_warnings(warnings: ProblemList) -> Iterator[str]:
     """Yield what a command that uses a trace reports of its warnings: those that change what is used."""
-    yield "\n".join(warnings.lines(without=_WITHOUT_EFFECT | _COUNTED))
+    yield from warnings.lines(without=_WITHOUT_EFFECT | _COUNTED)
     if failed := warnings.by_code["failed-request"]:
         yield f"skipped {counted(failed, 'request')} that failed when recorded"
     if unanswered := warnings.by_code["no-request"]:

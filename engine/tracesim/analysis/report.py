@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -16,6 +16,8 @@ from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.progress import REJECTED, RequestProgress
 from tracesim.timing.timekeeper import RequestTimes, Timekeeper
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_NEEDS_QUOTES = re.compile('[",\r\n]')
 REPORT_SCHEMA = "tracesim.report/1"
 
 
@@ -196,14 +198,24 @@ def report_to_json(report: RunReport) -> bytes:
 
 
 def requests_to_csv(requests: Sequence[RequestReport]) -> bytes:
-    """Return the rows as CSV in UTF-8 with a header; what is not known is empty, and texts are omitted."""
+    """Return the rows as CSV in UTF-8 with a header; what is not known is empty, and texts are omitted.
+
+    A text that a spreadsheet would run as a formula, as it begins with =, +, -, @, a tab or a carriage
+    return, has an apostrophe before it.
+    """
     kind = type(requests[0]) if requests else RequestReport
     columns = [field.name for field in fields(kind) if field.name != "text"]
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([getattr(request, column) for column in columns] for request in requests)
-    return table.getvalue().encode()
+    rows = ([_csv_cell(getattr(request, column)) for column in columns] for request in requests)
+    return "".join([f"{','.join(row)}\n" for row in chain([columns], rows)]).encode()
+
+
+def _csv_cell(value: object) -> str:
+    """Return a value as a cell of CSV; `csv` of Python does not quote a carriage return alone."""
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
+    text = f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+    quoted = text.replace('"', '""')
+    return f'"{quoted}"' if _NEEDS_QUOTES.search(text) else text
 
 
 def _row(progress: RequestProgress) -> dict[str, Any]:

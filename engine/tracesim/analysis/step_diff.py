@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 from tracesim.analysis.step_log import GOLDEN_FIELDS, STEP_FIELDS, FieldNames, LoggedStep, StepLog
@@ -185,12 +185,44 @@ def diff_steps(pairs: Iterable[StepPair], context: int = 3) -> StepDiff:
 def align(left: Sequence[Entry], right: Sequence[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
     """Yield the entries of two lists side by side by their first value, the id; None where one side has none.
 
-    Both lists keep their order, so an entry that moved appears once on each side.
+    Both lists keep their order, so an entry that moved appears once on each side. As many as possible stand
+    side by side: ids are numbered where they repeat, and then the longest ascending run of places counts.
     """
-    ids = [entry[0] for entry in left], [entry[0] for entry in right]
-    for kind, l_from, l_to, r_from, r_to in SequenceMatcher(None, *ids, autojunk=False).get_opcodes():
-        if kind == "equal":
-            yield from zip(left[l_from:l_to], right[r_from:r_to], strict=True)
-        else:
-            yield from ((entry, None) for entry in left[l_from:l_to])
-            yield from ((None, entry) for entry in right[r_from:r_to])
+    place_of = {key: place for place, key in enumerate(_numbered(right))}
+    places = [place_of.get(key) for key in _numbered(left)]
+    next_left = next_right = 0
+    for at in _longest_ascending(places):
+        yield from ((entry, None) for entry in left[next_left:at])
+        place = places[at] or 0
+        yield from ((None, entry) for entry in right[next_right:place])
+        yield left[at], right[place]
+        next_left, next_right = at + 1, place + 1
+    yield from ((entry, None) for entry in left[next_left:])
+    yield from ((None, entry) for entry in right[next_right:])
+
+
+def _numbered(entries: Sequence[Entry]) -> Iterator[tuple[Any, int]]:
+    """Yield the id of each entry, and how many entries before it have the same one."""
+    counts: Counter[Any] = Counter()
+    for entry in entries:
+        yield entry[0], counts[entry[0]]
+        counts[entry[0]] += 1
+
+
+def _longest_ascending(values: Sequence[int | None]) -> list[int]:
+    """Return the positions of a longest ascending subsequence, without None, by patience sorting."""
+    ends: list[int] = []  # the smallest last value of a subsequence of each length
+    at_end: list[int] = []  # its position
+    before = [-1] * len(values)
+    for at, value in enumerate(values):
+        if value is None:
+            continue
+        length = bisect_left(ends, value)
+        before[at] = at_end[length - 1] if length else -1
+        ends[length : length + 1], at_end[length : length + 1] = [value], [at]
+    found = []
+    at = at_end[-1] if at_end else -1
+    while at >= 0:
+        found.append(at)
+        at = before[at]
+    return found[::-1]
