@@ -252,6 +252,7 @@ class EngineSettings(SettingsGroup):
         "complete; at least 1 in a server.",
         {"vllm-v1": 0},
         at_least=0,
+        at_most=MAX_TOKENS,
     )
     scheduling_policy: SchedulingPolicy | None = engine_setting(
         "Order of the waiting queue: first come, first served, or by the priority of the requests.",
