@@ -82,7 +82,10 @@ def test_a_replay_takes_profiles_and_its_report_has_their_settings_and_hashes(tm
             ["--profile", "vllm-serve", "--engine", "vllm-v0"],
             "error: --profile: vllm-serve: [engine] enable_prefix_caching is not a setting of engine",
         ),
-        (["--max-num-seqs", "9" * 30], "error: --max-num-seqs is 999999999999999999999999999999; must be at most 1,000,000,000"),
+        (
+            ["--max-num-seqs", "9" * 30],
+            "error: --max-num-seqs is 999999999999999999999999999999; must be at most",
+        ),
     ],
 )
 def test_an_error_in_a_profile_names_the_option(options: list[str], message: str) -> None:
