@@ -105,5 +105,8 @@ def brief(value: object) -> str:
     """Return `repr(value)` as a message quotes it: a long one is cut after 80 characters."""
     if type(value) is int and abs(value) > 10**_MAX_QUOTED:
         return f"an integer of over {_MAX_QUOTED} digits"  # Python refuses to write thousands of them
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # it is nested too deeply, or has such an integer
+        return f"a value of the type {type(value).__name__}"
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."

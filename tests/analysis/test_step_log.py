@@ -150,8 +150,30 @@ def test_one_of_several_cases_has_to_be_chosen(tmp_path: Path) -> None:
         ([a_step(0, preempted=[1])], ":1: preempted: has another type"),
         ([a_step(0, decode={})], ":1: decode: has another type"),
         ([a_step(0, cached=[]), a_step(1)], ":2: cached: is missing"),
-        ([a_case(requests=[{}])], ":1: the case plain is not a golden case: KeyError"),
-        ([a_case(steps=[1])], ":1: the case plain is not a golden case: TypeError"),
+        ([a_case(requests=[{}])], ":1: the case 'plain' is not a golden case: id: is missing"),
+        (
+            [a_case(steps=[1])],
+            ":1: the case 'plain' is not a golden case: a request and a step must be objects",
+        ),
+        ([a_case(name=5)], ":1: name: must be a string"),
+        ([a_case(), a_case(name=5)], ":2: name: must be a string"),
+        *(
+            (
+                [a_case(steps=[{**a_case()["steps"][0], field: value}])],
+                f":1: the case 'plain' is not a golden case: {field}",
+            )
+            for field in (
+                "step",
+                "scheduled",
+                "emitted",
+                "finished",
+                "preempted",
+                "running",
+                "waiting",
+                "free_blocks",
+            )
+            for value in ("x", {"r1": 5}, [5], [["r1", 0]], 10**19 * 10)
+        ),
     ],
 )
 def test_what_is_no_step_log_is_refused_with_its_place(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -19,9 +19,10 @@ import orjson
 from tracesim.config import EngineConfig
 from tracesim.engine.step_json import STEP_SCHEMA
 from tracesim.engine.step_records import StepRecord
-from tracesim.errors import StepLogError, TraceProblem
+from tracesim.errors import StepLogError, TraceProblem, brief
 from tracesim.trace.formats.detection import kind_of_file
 from tracesim.trace.input_file import InputFile
+from tracesim.trace.json_object import LIGHT_BYTES, too_many_values
 
 FieldNames = Mapping[str, Sequence[str]]
 """Fields of a step, each with the fields of its entries; a list of ids, and a number, has none."""
@@ -37,6 +38,7 @@ _ENTRIES = {
 }
 _IDS = ("preempted", "discarded")
 _NUMBERS = {"running": _INTEGER, "waiting": _INTEGER, "free_blocks": _INTEGER | _NONE}
+_TIMES = ("start", "duration")
 _OPTIONAL = frozenset({"cached", "discarded"})
 
 STEP_FIELDS: dict[str, tuple[str, ...]] = {
@@ -62,6 +64,7 @@ GOLDEN_FIELDS: dict[str, tuple[str, ...]] = {
 
 _GOLDEN_UNORDERED = frozenset({"finished", "preempted"})
 _MAX_NAMED_CASES = 3
+_MAX_NAME = 80
 _USUAL_START = b'{"schema":"' + STEP_SCHEMA.encode()
 
 
@@ -104,7 +107,8 @@ def open_step_log(path: str | os.PathLike[str], case: str | None = None) -> Step
         }
         return StepLog(name, fields, _steps(name, chain([first], objects), fields))
     if "schema" in value:
-        raise StepLogError(name, line, f"has the schema {value['schema']!r}; a step log has {STEP_SCHEMA!r}")
+        message = f"has the schema {brief(value['schema'])}; a step log has {STEP_SCHEMA!r}"
+        raise StepLogError(name, line, message)
     if not {"name", "requests", "steps"} <= value.keys():
         message = f"is neither a step record ({STEP_SCHEMA}, which --save-steps writes) nor a golden case"
         raise StepLogError(name, line, message)
@@ -138,9 +142,9 @@ def _objects(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
 
     Raises StepLogError where there is another line, and before the first one if the file is of another kind.
     """
-    number = 0
+    is_first = True
     for item in file:
-        if number == 0 and not file.head.startswith(_USUAL_START):
+        if is_first and not file.head.startswith(_USUAL_START):
             kind = kind_of_file(file.head)
             if kind and not kind.is_step_log:
                 raise StepLogError(file.name, None, f"is {kind.name}, not a step log; {kind.use}")
@@ -149,9 +153,12 @@ def _objects(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
                 message = "is a directory; name a file" if item.code == "is-a-directory" else item.message
                 raise StepLogError(item.file, item.line, message)
             continue
-        number += 1
+        is_first = False
         if item.isspace():
             continue
+        number = file.line_number
+        if len(item) > LIGHT_BYTES and (finding := too_many_values(item.decode("latin-1"))):
+            raise StepLogError(file.name, number, finding.message)
         try:
             value = orjson.loads(item)
         except orjson.JSONDecodeError as error:
@@ -168,7 +175,7 @@ def _steps(
     for line, value in objects:
         unfit = (field for field in fields if field not in value or not _fits(field, value[field]))
         if value.get("schema") != STEP_SCHEMA:
-            wrong = f"is not a step record: its schema is {value.get('schema')!r}, not {STEP_SCHEMA!r}"
+            wrong = f"is not a step record: its schema is {brief(value.get('schema'))}, not {STEP_SCHEMA!r}"
         elif type(value.get("step")) is not int:
             wrong = "step: must be an integer"
         elif field := next(unfit, None):
@@ -178,9 +185,13 @@ def _steps(
             wrong = f"step {value['step']} comes after step {before}; the steps of a log ascend"
         else:
             before = value["step"]
-            del value["schema"]  # so that equal steps are equal dictionaries
-            if not _is_idle(value):
-                yield LoggedStep(before, value)
+            times = {time: value[time] for time in _TIMES if type(value.get(time)) in (int, float)}
+            known = {"step": before, **{field: value[field] for field in fields}, **times}
+            for field, parts in fields.items():
+                if parts and any(len(entry) > len(parts) for entry in known[field]):
+                    known[field] = [{part: entry[part] for part in parts} for entry in known[field]]
+            if not _is_idle(known):
+                yield LoggedStep(before, known)
             continue
         raise StepLogError(name, line, wrong)
 
@@ -209,20 +220,28 @@ def _chosen(
     name: str, cases: Iterator[tuple[int, dict[str, Any]]], wanted: str | None
 ) -> tuple[int, dict[str, Any]]:
     """Return the wanted case, or the only one."""
+    named = ((_case_name(name, line, case), line, case) for line, case in cases)
     if wanted is None:
-        only = next(cases)
-        names = [only[1]["name"], *(str(value.get("name")) for _, value in cases)]
+        first, line, case = next(named)
+        names = [first, *(each for each, _, _ in named)]
         if len(names) == 1:
-            return only
+            return line, case
         listed = ", ".join(names[:_MAX_NAMED_CASES]) + (", ..." if len(names) > _MAX_NAMED_CASES else "")
         raise StepLogError(name, None, f"has {len(names):,} cases ({listed}); choose one with --case")
     names = []
-    for line, value in cases:
-        if value.get("name") == wanted:
-            return line, value
-        names.append(str(value.get("name")))
-    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0)
-    raise StepLogError(name, None, f"has no case {wanted!r}; did you mean {near[0]!r}?")
+    for case_name, line, case in named:
+        if case["name"] == wanted:
+            return line, case
+        names.append(case_name)
+    near = difflib.get_close_matches(wanted[:_MAX_NAME], names, n=1, cutoff=0)
+    raise StepLogError(name, None, f"has no case {brief(wanted)}; did you mean {near[0]!r}?")
+
+
+def _case_name(name: str, line: int, case: dict[str, Any]) -> str:
+    """Return the name of a golden case as far as a message shows it."""
+    if not isinstance(case.get("name"), str):
+        raise StepLogError(name, line, "name: must be a string in a golden case")
+    return str(case["name"])[:_MAX_NAME]
 
 
 def _golden(name: str, line: int, case: dict[str, Any]) -> Iterator[LoggedStep]:
@@ -231,36 +250,96 @@ def _golden(name: str, line: int, case: dict[str, Any]) -> Iterator[LoggedStep]:
     A decode is one token, the last that the request has, and an output token. V0 records how many of the
     scheduled requests are prefill.
     """
+    emitted: Counter[str] = Counter()
+    steps: list[LoggedStep] = []
     try:
-        prompts = {request["id"]: len(request["prompt_ids"]) for request in case["requests"]}
-        emitted: Counter[str] = Counter()
-        steps = []
-        for step in case["steps"]:
-            batches: dict[str, list[Any]] = {"prefill": [], "decode": []}
-            for index, (request_id, computed, tokens) in enumerate(step["scheduled"]):
-                outputs = emitted[request_id]
-                if "num_prefill" in step:
-                    decodes = index >= step["num_prefill"]
-                else:
-                    decodes = tokens == 1 and outputs > 0 and computed + 1 == prompts[request_id] + outputs
-                entry = {"id": request_id, "computed": computed, "tokens": tokens}
-                batches["decode" if decodes else "prefill"].append(entry)
-            emitted.update(step["emitted"])
-            fields = {
-                **batches,
-                "scheduled": [entry[0] for entry in step["scheduled"]],
-                "emitted": [{"id": each} for each in step["emitted"]],
-                "finished": [{"id": each, "finish_reason": why} for each, why in step["finished"].items()],
-                "preempted": list(step["preempted"]),
-                **({"discarded": step["discarded"]} if "discarded" in step else {}),
-                "running": len(step["running"]),
-                "running_ids": list(step["running"]),
-                "waiting": step["waiting"],
-                "free_blocks": step["free_blocks"],
-            }
+        prompts = {
+            _item(request, "id", _is_text): len(_item(request, "prompt_ids", _is_list))
+            for request in _item(case, "requests", _is_list)
+        }
+        for step in _item(case, "steps", _is_list):
+            number = _item(step, "step", _is_integer)
+            if steps and number <= steps[-1].number:
+                raise _UnfitError(f"step {number} comes after step {steps[-1].number}; steps ascend")
+            fields = _golden_fields(step, prompts, emitted)
             if not _is_idle(fields):
-                steps.append(LoggedStep(step["step"], fields))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        message = f"the case {case['name']} is not a golden case: {type(error).__name__}: {error}"
+                steps.append(LoggedStep(number, fields))
+    except _UnfitError as error:
+        message = f"the case {brief(case['name'])} is not a golden case: {error}"
         raise StepLogError(name, line, message) from None
     return iter(steps)
+
+
+def _golden_fields(step: dict[str, Any], prompts: Mapping[str, int], emitted: Counter[str]) -> dict[str, Any]:
+    """Return the fields of a step of a golden case, and count in `emitted` what it emits."""
+    scheduled = _item(step, "scheduled", _is_list)
+    num_prefill = _item(step, "num_prefill", _is_integer) if "num_prefill" in step else None
+    batches: dict[str, list[Any]] = {"prefill": [], "decode": []}
+    for index, entry in enumerate(scheduled):
+        if not (isinstance(entry, list) and [*map(type, entry)] == [str, int, int]):
+            raise _UnfitError("scheduled: must be lists of an id, computed tokens and tokens")
+        request_id, computed, tokens = entry
+        if request_id not in prompts:
+            raise _UnfitError(f"scheduled: {brief(request_id)} is not one of the requests")
+        if num_prefill is not None:
+            decodes = index >= num_prefill
+        else:
+            outputs = emitted[request_id]
+            decodes = tokens == 1 and outputs > 0 and computed + 1 == prompts[request_id] + outputs
+        batches["decode" if decodes else "prefill"].append(
+            {"id": request_id, "computed": computed, "tokens": tokens}
+        )
+    emits = _item(step, "emitted", _is_text_list)
+    emitted.update(emits)
+    running, finished = _item(step, "running", _is_text_list), _item(step, "finished", _is_text_dict)
+    return {
+        **batches,
+        "scheduled": [entry[0] for entry in scheduled],
+        "emitted": [{"id": each} for each in emits],
+        "finished": [{"id": each, "finish_reason": why} for each, why in finished.items()],
+        "preempted": _item(step, "preempted", _is_text_list),
+        **({"discarded": _item(step, "discarded", _is_text_list)} if "discarded" in step else {}),
+        "running": len(running),
+        "running_ids": running,
+        "waiting": _item(step, "waiting", _is_integer),
+        "free_blocks": _item(step, "free_blocks", _is_integer_or_none),
+    }
+
+
+class _UnfitError(Exception):
+    """A part of a golden case is missing or has another type."""
+
+
+def _item(container: object, key: str, is_accepted: Callable[[Any], bool]) -> Any:
+    """Return a part of an object. Raises _UnfitError if there is none, or it is not accepted."""
+    if not isinstance(container, dict):
+        raise _UnfitError("a request and a step must be objects")
+    if key not in container:
+        raise _UnfitError(f"{key}: is missing")
+    if not is_accepted(container[key]):
+        raise _UnfitError(f"{key}: has another type than in a golden case")
+    return container[key]
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str
+
+
+def _is_integer(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_integer_or_none(value: object) -> bool:
+    return value is None or type(value) is int
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+def _is_text_list(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_text_dict(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
