@@ -12,6 +12,12 @@ import typer
 from tracesim.errors import ConfigError
 from tracesim.vllm.model_folder import model_files
 from tracesim_cli.terminal.exit_codes import with_exit_codes
+from tracesim_cli.terminal.output_files import (
+    lock_temporary,
+    naming_errors,
+    remove_abandoned,
+    temporary_name,
+)
 from tracesim_cli.terminal.safe_text import visible
 
 EPILOG = """\
@@ -42,14 +48,19 @@ def vllm_model(
 def _write_whole(folder: Path, files: dict[str, bytes]) -> None:
     """Write a folder with these files, or nothing: they are written beside it, and the folder is renamed."""
     target = Path(os.path.realpath(folder))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".tracesim-{os.urandom(8).hex()}.tmp")
+    temporary = temporary_name(target)
     try:
-        temporary.mkdir()
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
-        temporary.replace(target)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(folder)) from None
+        with naming_errors(folder):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(target.parent)
+            temporary.mkdir()
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                lock_temporary(descriptor)
+                for name, content in files.items():
+                    (temporary / name).write_bytes(content)
+                temporary.replace(target)
+            finally:
+                os.close(descriptor)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

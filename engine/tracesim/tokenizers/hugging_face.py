@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,18 +50,18 @@ class HuggingFaceTokenizer:
             ) from error
         if not path.is_file():
             raise TokenizerError(f"tokenizer {name!r}: there is no file {path}")
-        try:
+        with _library_errors(name, f"{path} is not a tokenizer.json: "):
             return cls(name, tokenizers.Tokenizer.from_file(str(path)))
-        except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(f"tokenizer {name!r}: {path} is not a tokenizer.json: {error}") from error
 
     def encode(self, text: str) -> Sequence[int]:
         """The token ids of `text`, without those that the tokenizer would put around it."""
-        return array("I", self._tokenizer.encode(text, add_special_tokens=False).ids)
+        with _library_errors(self.name):
+            return array("I", self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """The token ids of each text; the library has threads of its own."""
-        batch = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        with _library_errors(self.name):
+            batch = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [array("I", encoding.ids) for encoding in batch]
 
     def decode_tokens_bytes(self, token_ids: Sequence[int]) -> list[bytes]:
@@ -69,14 +70,12 @@ class HuggingFaceTokenizer:
             known = self._bytes
             return [known.get(token_id) or self._bytes_of(token_id) for token_id in token_ids]
         stream = self._new_stream(skip_special_tokens=False)
-        try:
+        with _library_errors(self.name):
             shown = [stream.step(self._tokenizer, token_id) or "" for token_id in token_ids]
             if shown:
                 # A stream waits for more after U+FFFD, which may be the text's own.
                 text = self._tokenizer.decode(list(token_ids), skip_special_tokens=False)
                 shown[-1] += text[sum(map(len, shown)) :]
-        except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(f"tokenizer {self.name!r}: {error}") from error
         return [piece.encode() for piece in shown]
 
     def ends_in(self, text: str, token_ids: Sequence[int]) -> Sequence[int] | None:
@@ -87,7 +86,8 @@ class HuggingFaceTokenizer:
         """
         if self._spells_every_text or b"".join(self.decode_tokens_bytes(token_ids)) == text.encode():
             return None
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        with _library_errors(self.name):
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
         if encoding.ids != list(token_ids):
             return None
         if not token_ids:
@@ -107,6 +107,19 @@ class HuggingFaceTokenizer:
         is_added = token_id in self._added
         self._bytes[token_id] = spelled.encode() if is_added else read_bytes(spelled)
         return self._bytes[token_id]
+
+
+@contextmanager
+def _library_errors(name: str, what: str = "") -> Iterator[None]:
+    """Turn what the library raises into a TokenizerError: bare Exception, and panics, which are none."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, TokenizerError) or not (
+            isinstance(error, Exception) or type(error).__name__ == "PanicException"
+        ):
+            raise
+        raise TokenizerError(f"tokenizer {name!r}: {what}{error}") from error
 
 
 def _spells_every_text(tokenizer: tokenizers.Tokenizer) -> bool:
