@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +19,10 @@ strides = st.lists(
 )
 
 
-@given(strides, st.lists(st.integers(0, 100), max_size=5))
-def test_gaps(strides: list[tuple[int, int, int, int]], single: list[int]) -> None:
+@pytest.mark.parametrize("most_written", [0, 1_000_000])
+@given(strides=strides, single=st.lists(st.integers(0, 100), max_size=5))
+def test_gaps(most_written: int, strides: list[tuple[int, int, int, int]], single: list[int]) -> None:
+    """Gaps are looked up in buckets that are written out, and by bisection in those that are too large."""
     gaps, written = TokenGaps(), list(single)
     for gap in single:
         gaps.add(gap)
@@ -26,7 +31,9 @@ def test_gaps(strides: list[tuple[int, int, int, int]], single: list[int]) -> No
         written += [first + growth * step for step in range(steps) for _ in range(count)]
     written.sort()
     ordered = gaps.ordered()
+    with mock.patch("tracesim.timing.token_gaps._MAX_WRITTEN", most_written):
+        found = [ordered[rank] for rank in range(len(written))]
 
     assert (len(written), sum(written)) == (len(ordered), gaps.total())
-    assert written == [ordered[rank] for rank in range(len(written))]
+    assert written == found
     assert written == [gap for gap, count in sorted(gaps.counts().items()) for _ in range(count)]

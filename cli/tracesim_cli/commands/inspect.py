@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
 from typing import Annotated, Any, Literal
 
 import typer
@@ -14,6 +13,7 @@ import typer
 from tracesim.analysis.trace_statistics import LengthStatistics, TraceStatistics
 from tracesim.errors import TraceProblem
 from tracesim.tokenizers.loading import LazyTokenizer
+from tracesim.trace.batches import next_batch
 from tracesim.trace.reader import TraceReader, read_with
 from tracesim.trace.record import TraceRecord
 from tracesim_cli.commands.arguments import TokenizerName, TraceFormat, Traces
@@ -28,9 +28,6 @@ from tracesim_cli.views.problem_text import ProblemList
 INSPECT_SCHEMA = "tracesim.inspect/1"
 RATE_BUCKETS = 60
 """Parts of the duration for which the JSON document has the arrival rate."""
-
-_BATCH_RECORDS = 1024
-"""Records that are tokenized together."""
 
 EPILOG = """\
 Example:
@@ -70,7 +67,7 @@ def inspect(
                 yield item
 
     records = valid_records()
-    while batch := list(islice(records, _BATCH_RECORDS)):
+    while batch := next_batch(records):
         stats.add(batch)
     inspected = Inspected(reader.formats, stats, problems.by_severity, tokenizer)
     with ignoring_closed_pipe():  # the verdict is the exit code in any case

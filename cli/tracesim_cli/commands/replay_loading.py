@@ -8,6 +8,7 @@ from itertools import islice
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.errors import TraceProblem
 from tracesim.responses.sampling_params import SamplingParams
+from tracesim.trace.batches import next_batch
 from tracesim.trace.problems import ENDS_OF_FILES
 from tracesim.trace.reader import read_trace
 from tracesim.trace.record import TraceRecord
@@ -16,9 +17,6 @@ from tracesim_cli.terminal.exit_codes import ExitCode, fail, print_message
 from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.text import counted
 from tracesim_cli.views.problem_text import ProblemList, notes_on_warnings
-
-_BATCH_RECORDS = 1024
-"""Records that are tokenized together."""
 
 
 class TraceLoader:
@@ -76,7 +74,7 @@ class TraceLoader:
 
     def _next_batch(self, records: Iterator[TraceRecord]) -> list[TraceRecord]:
         """Read the next batch and begin to tokenize it; once the trace is invalid only its errors matter."""
-        while batch := list(islice(records, _BATCH_RECORDS)):
+        while batch := next_batch(records):
             if self._skip_invalid or self._errors.by_code.keys() <= {"cannot-run"}:
                 self._engine.simulator.tokenize_ahead(batch)
                 return batch

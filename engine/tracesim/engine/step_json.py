@@ -11,6 +11,7 @@ import orjson
 from tracesim.engine.progress import RequestProgress
 from tracesim.engine.step_records import StepRecord, StepRecorder
 from tracesim.requests.request import FINISHED, FINISHED_IGNORED, RequestState
+from tracesim.responses.recorded_response import RecordedResponse
 from tracesim.scheduler import BatchEntry, Scheduler, StepPlan
 
 STEP_SCHEMA: Final = "tracesim.step/1"
@@ -105,25 +106,27 @@ class StepWriter(StepRecorder):
             self._tokens_left.pop(state, None)
 
     def _encode(self, state: RequestState) -> None:
-        """Encode what does not change of a request's entries, and all tokens that it is still to emit."""
+        """Encode what does not change of a request's entries; tokens are encoded when they are emitted."""
         name = _json(state.id)
         self._entry_starts[state] = f'{{"id":{name},"computed":'
-        response = self._requests[state.id].response
-        positions = range(state.num_output_tokens, response.num_tokens)
+        response, first = self._requests[state.id].response, state.num_output_tokens
         if response.token_ids is None:
             token = f'{{"id":{name},"token_id":null,"text":null}}'
-            self._tokens_left[state] = repeat(token, len(positions))
+            self._tokens_left[state] = repeat(token, response.num_tokens - first)
         else:
-            self._tokens_left[state] = iter(
-                [
-                    f'{{"id":{name},"token_id":{_json(response.token_id(position))},"text":{_json(response.piece(position))}}}'
-                    for position in positions
-                ]
-            )
+            self._tokens_left[state] = _encoded_tokens(name, response, first)
 
     def _entries(self, batch: Sequence[BatchEntry]) -> Any:
         starts = self._entry_starts
         return _json_list([f'{starts[e.state]}{e.computed},"tokens":{e.tokens}}}' for e in batch])
+
+
+def _encoded_tokens(name: str, response: RecordedResponse, first: int) -> Iterator[str]:
+    """Yield the entry of each token that a request emits from `first` on."""
+    start = f'{{"id":{name},"token_id":'
+    for position, piece in enumerate(response.pieces(first), first):
+        token_id = response.token_id(position)
+        yield f'{start}{"null" if token_id is None else token_id},"text":{_json(piece)}}}'
 
 
 def _json_list(items: Iterable[str]) -> Any:

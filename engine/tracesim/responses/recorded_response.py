@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 from typing import Literal, NamedTuple
 
 from tracesim.responses.sampling_params import SamplingParams
@@ -125,17 +125,35 @@ class RecordedResponse:
         output = self._decoded()
         return None if output is None else output.text[output.end(index) : output.end(index + 1)]
 
+    def pieces(self, first: int = 0) -> Iterator[str | None]:
+        """Yield the text that each output token from `first` on adds; the output is not kept for later."""
+        output = self._output or self._decode()
+        if output is None:
+            yield from repeat(None, self.num_tokens - first)
+            return
+        start = output.end(first)
+        for count in range(first + 1, self.num_tokens + 1):
+            end = output.end(count)
+            yield output.text[start:end]
+            start = end
+
     def text_after(self, count: int) -> str | None:
         """Return the output text of the first `count` tokens."""
         output = self._decoded()
         return None if output is None else output.text[: output.end(count)]
 
     def _decoded(self) -> _Output | None:
+        """Return the output, and keep it."""
+        if self._output is None:
+            self._output = self._decode()
+        return self._output
+
+    def _decode(self) -> _Output | None:
         """Return the output: all recorded tokens decoded and then cut, so that no character is broken."""
         tokens = self._tokens
-        if self._output is None and tokens.spell is not None and tokens.token_ids is not None:
-            self._output = _decode(tokens.spell(tokens.token_ids)).first(self.num_tokens)
-        return self._output
+        if tokens.spell is None or tokens.token_ids is None:
+            return None
+        return _decode(tokens.spell(tokens.token_ids)).first(self.num_tokens)
 
 
 class _Output(NamedTuple):

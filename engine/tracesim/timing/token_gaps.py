@@ -12,9 +12,15 @@ from itertools import accumulate
 from typing import Final, TypeAlias
 
 _MAX_BUCKETS: Final = 65_536
+_MAX_WRITTEN: Final = 1_000_000
+"""So many different gaps of a bucket are written out at most."""
 
 _Progression: TypeAlias = tuple[int, int, int, int, int]
 """First gap, last gap, difference, number of gaps from first to last, and how often each of them came."""
+
+
+_Run: TypeAlias = tuple[int, int, int, int]
+"""First gap, last gap, difference, and how often each gap came."""
 
 
 class TokenGaps:
@@ -93,20 +99,50 @@ class OrderedGaps:
         bucket = bisect_right(self._ends, rank)
         start = self._ends[bucket - 1] if bucket else 0
         if bucket not in self._written:
-            self._written[bucket] = gaps, ends = self._write_out(bucket)
+            runs = self._runs_in(bucket)
+            if sum((last - first) // growth + 1 for first, last, growth, _ in runs) > _MAX_WRITTEN:
+                return _selected(runs, rank - start)
+            self._written[bucket] = gaps, ends = _written_out(runs)
             assert ends[-1] == self._ends[bucket] - start, f"bucket {bucket} has {ends[-1]} gaps"
         gaps, ends = self._written[bucket]
         return gaps[bisect_right(ends, rank - start)]
 
-    def _write_out(self, bucket: int) -> tuple[list[int], list[int]]:
-        """Return the different gaps of a bucket in order, and how many gaps there are up to each."""
+    def _runs_in(self, bucket: int) -> list[_Run]:
+        """Return the gaps of a bucket as arithmetic progressions, of which a single gap is one."""
         start = self._lowest + (bucket << self._shift)
         end = start + (1 << self._shift)
-        counts = defaultdict(int, {gap: count for gap, count in self._counts.items() if start <= gap < end})
+        runs = [(gap, gap, 1, count) for gap, count in self._counts.items() if start <= gap < end]
         for first, last, growth, _, count in self._progressions:
             if first < end and last >= start:
                 first_inside = first + max(0, -(-(start - first) // growth)) * growth
-                for gap in range(first_inside, min(last + 1, end), growth):
-                    counts[gap] += count
-        gaps = sorted(counts)
-        return gaps, list(accumulate([counts[gap] for gap in gaps]))
+                last_inside = min(last, last - -(-(last - end + 1) // growth) * growth)
+                if first_inside <= last_inside:
+                    runs.append((first_inside, last_inside, growth, count))
+        return runs
+
+
+def _written_out(runs: Sequence[_Run]) -> tuple[list[int], list[int]]:
+    """Return the different gaps of progressions in order, and how many gaps there are up to each."""
+    counts: dict[int, int] = defaultdict(int)
+    for first, last, growth, count in runs:
+        for gap in range(first, last + 1, growth):
+            counts[gap] += count
+    gaps = sorted(counts)
+    return gaps, list(accumulate([counts[gap] for gap in gaps]))
+
+
+def _selected(runs: Sequence[_Run], rank: int) -> int:
+    """Return the gap of a rank, from 0, of progressions that are too long to write out: by bisection."""
+    low, high = min(run[0] for run in runs), max(run[1] for run in runs)
+    while low < high:
+        middle = (low + high) // 2
+        num_up_to = sum(
+            ((min(middle, last) - first) // growth + 1) * count
+            for first, last, growth, count in runs
+            if first <= middle
+        )
+        if num_up_to > rank:
+            high = middle
+        else:
+            low = middle + 1
+    return low

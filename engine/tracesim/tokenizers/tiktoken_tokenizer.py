@@ -25,6 +25,8 @@ _LONGEST_RUN: Final = 65_536
 """Characters without white space, or of nothing else, that go to a regex at once: tiktoken's own patterns
 exhaust its stack at some 700,000 blanks, and byte-pair merging takes longest in the longest run."""
 
+_WORD_BORDER: Final = re.compile(r"[^\W_](?= \S)")
+
 _SHORT: Final = 512
 _REMEMBERED: Final = 4096
 """Of so many texts, none longer than that, the token ids are remembered: traces repeat their prompts."""
@@ -85,9 +87,17 @@ class TiktokenTokenizer:
 def _cut_long_runs(text: str) -> Iterator[str]:
     start = 0
     for run in re.finditer(rf"\s{{{_LONGEST_RUN}}}|\S{{{_LONGEST_RUN}}}", text):
-        yield text[start : run.end()]
+        yield from _cut_between_words(text, start, run.end())
         start = run.end()
-    yield text[start:]
+    yield from _cut_between_words(text, start, len(text))
+
+
+def _cut_between_words(text: str, start: int, end: int) -> Iterator[str]:
+    """Yield a part of a text in pieces that take little memory; no pattern has a token with such a border."""
+    while border := _WORD_BORDER.search(text, start + _LONGEST_RUN, end):
+        yield text[start : border.end()]
+        start = border.end()
+    yield text[start:end]
 
 
 def encoding_by_name(name: str) -> tiktoken.Encoding:

@@ -229,7 +229,7 @@ def test_invalid_records_can_be_skipped() -> None:
 def test_a_record_that_cannot_run_is_reported_before_problems_of_a_later_batch(
     skip_invalid: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracesim_cli.commands.replay_loading._BATCH_RECORDS", 2)
+    monkeypatch.setattr("tracesim.trace.batches._MAX_RECORDS", 2)
     fits, too_long = '{"prompt": "a", "response": "b"}', '{"prompt": "aaaaaaaaa", "response": "b"}'
     lines = [fits, too_long, "nonsense", fits, too_long, fits, "nonsense"]
     options = ["--tokenizer", "char", "--engine", "vllm-v1", "--max-model-len", "8"]
