@@ -10,12 +10,18 @@ EXTRAS := .[hf,html,parquet,zst]
 install = $(PIP) --upgrade 'pip>=25.1' && \
     $(if $(LOCKED),$(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps -e .,$(PIP) $(1))
 
-.PHONY: help demo test bench docs svg lock clean
+SECONDS ?= 60
+SEED ?= 1
+RUNS ?= 20
+
+.PHONY: help demo test bench fuzz fuzz-signals docs svg lock clean
 
 help:
 	@echo "make demo   replay a small trace and show its table"
 	@echo "make test   ruff, mypy and pytest"
 	@echo "make bench  speed and memory; TRACESIM_TRACES=DIR names real traces"
+	@echo "make fuzz   random inputs, command lines, engines and screens; SECONDS=600 SEED=2"
+	@echo "make fuzz-signals  kill runs at random moments while they save files; RUNS=200"
 	@echo "make docs   build the documentation into site/, and open site/index.html to read it"
 	@echo "make svg    draw docs/replay.svg again, from a real run"
 	@echo "make lock   write requirements.lock again, with the newest versions that fit pyproject.toml"
@@ -32,6 +38,12 @@ test: $(VENV)/.development
 
 bench: $(VENV)/.development
 	@$(BIN)/pytest --quiet --benchmark-quiet tests/benchmarks/bench_speed.py
+
+fuzz: $(VENV)/.development
+	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) --seed $(SEED)
+
+fuzz-signals: $(VENV)/.development
+	@$(BIN)/python tests/fuzz/fuzz_signals.py --runs $(RUNS)
 
 docs: $(VENV)/.documentation
 	@$(BIN)/python tools/make_cli_reference.py docs/reference/command-line.md

@@ -8,12 +8,13 @@ import random
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from fuzz_values import FLOATS, INTEGERS, TEXTS, changed, changed_bytes, changed_table, compressed, to_json
 from typer.main import get_command
 
-from fuzz_values import FLOATS, INTEGERS, TEXTS, changed, changed_bytes, changed_table, compressed, to_json
 from paths import ROOT
 from tracesim_cli.main import app
 
@@ -33,8 +34,24 @@ _KNOWN: Final = {
         "constant:1e296s",
         "clock.toml",
     ),
-    "arrivals": ("trace", "asap", "poisson:2", "constant:1e-300", "closed:3", "closed:999999999", "poisson:1e308"),
-    "tokenizer": ("char", "byte", "char", "embedded", "tokenizer.json", "vocabulary.tiktoken", "nothing.json"),
+    "arrivals": (
+        "trace",
+        "asap",
+        "poisson:2",
+        "constant:1e-300",
+        "closed:3",
+        "closed:999999999",
+        "poisson:1e308",
+    ),
+    "tokenizer": (
+        "char",
+        "byte",
+        "char",
+        "embedded",
+        "tokenizer.json",
+        "vocabulary.tiktoken",
+        "nothing.json",
+    ),
     "slo": ("ttft=500ms,tpot=50ms", "ttft=0.5", "e2e=1e400", "x=1"),
     "stop": ("a", "", "\udcff", "\n", "the"),
     "case": ("a", "x"),
@@ -81,7 +98,9 @@ def _value(rng: random.Random, option: Any) -> str:
         return rng.choice(_FILES)
     if "int" in option.type.name or "float" in option.type.name:
         small = (1, 2, 3, 4, 8, 16, 100, 2048, 0.5, 0.01)
-        return str(rng.choice(small if rng.random() < 0.7 else (*INTEGERS, *FLOATS, "x", "9" * 5000, "nan", "inf")))
+        return str(
+            rng.choice(small if rng.random() < 0.7 else (*INTEGERS, *FLOATS, "x", "9" * 5000, "nan", "inf"))
+        )
     return rng.choice(TEXTS).replace("\0", "")
 
 
@@ -92,7 +111,9 @@ def draw_trace(rng: random.Random, folder: Path, name: str) -> tuple[str, str | 
     changes = rng.choice((0, 1, 1, 2, 3))
     if sample.suffix == ".csv":
         lines = text.splitlines()[:_MOST_LINES]
-        data = (changed_table(rng, "\n".join(lines)) if changes else "\n".join(lines)).encode("utf-8", "replace")
+        data = (changed_table(rng, "\n".join(lines)) if changes else "\n".join(lines)).encode(
+            "utf-8", "replace"
+        )
     elif sample.suffix == ".json":
         value = json.loads(text)
         for _ in range(changes):
@@ -116,13 +137,17 @@ def draw_trace(rng: random.Random, folder: Path, name: str) -> tuple[str, str | 
     path.write_bytes(data)
     named = sample.stem.partition(".")[0].replace("_", "-") if sample.parent.name == "formats" else "tracesim"
     formats = next(each.type.choices for each in options_of("validate") if each.name == "trace_format")
-    return path.name, named if named in formats and rng.random() < 0.5 else rng.choice((None, None, rng.choice(list(formats))))
+    return path.name, named if named in formats and rng.random() < 0.5 else rng.choice(
+        (None, None, rng.choice(list(formats)))
+    )
 
 
 def draw_log(rng: random.Random, path: Path) -> None:
     """Write a changed step log, or a changed golden case."""
     if path.name.startswith("golden"):
-        with gzip.open(ROOT / "tests" / "golden" / rng.choice(("v0", "v1", "v1_async"))[:].__add__(".jsonl.gz")) as lines:
+        with gzip.open(
+            ROOT / "tests" / "golden" / f"{rng.choice(('v0', 'v1', 'v1_async'))}.jsonl.gz"
+        ) as lines:
             records: list[Any] = [json.loads(next(lines))]
         records[0]["steps"] = records[0]["steps"][:_MOST_LINES]
     else:
@@ -140,6 +165,7 @@ def draw_case(rng: random.Random, folder: Path) -> Case:
     for each in folder.iterdir():
         shutil.rmtree(each) if each.is_dir() else each.unlink()
     command = rng.choice(("replay", "replay", "replay", "validate", "inspect", "convert", "diff"))
+    options = list(draw_options(rng, command, 5))
     stdin = b""
     if command == "diff":
         for name in ("steps.log", "golden.log", "other.log"):
@@ -147,36 +173,46 @@ def draw_case(rng: random.Random, folder: Path) -> Case:
         a = rng.choice(("steps.log", "golden.log"))
         files = [a, rng.choice((a, "other.log", "golden.log", "none.log", "-"))]
     else:
-        files = []
-        for number in range(rng.choice((1, 1, 1, 2))):
-            name, trace_format = draw_trace(rng, folder, rng.choice((f"t{number}", f"t{number}", _odd_name(rng))))
-            files.append(name)
+        files, trace_format = _draw_traces(rng, folder)
+        if trace_format and "--trace-format" not in options:
+            options += ["--trace-format", trace_format]
         if rng.random() < 0.1:
             stdin = (folder / files[0]).read_bytes()
             files[0] = "-"
-        if rng.random() < 0.03:
-            files.append(rng.choice(("none.jsonl", ".", "", "no/folder")))
-    options = list(draw_options(rng, command, 5))
-    if command != "diff" and trace_format and "--trace-format" not in options:
-        options += ["--trace-format", trace_format]
     if command == "convert":
         files.append(rng.choice((*_FILES, "-", "-", "out", "out")))
     if command == "replay":
         _write_side_files(rng, folder)
-        if "--tokenizer" not in options:
-            options += ["--tokenizer", "char"]
-        if "--max-steps" not in options and ("--format" not in options or rng.random() < 0.7):
-            options += ["--max-steps", "200"]
-        if not {"table", "jsonl", "--expect"}.isdisjoint(options) or any(each.startswith("--save") for each in options):
-            options += ["--max-steps", "200"]
-    shown = "json" if _prints_json(options) or (command == "convert" and files[-1] == "-") else "text"
-    return Case([command, *files, *options], stdin, shown)
+        options += _usual_options(rng, options)
+    is_json = _prints_json(options) or (command == "convert" and files[-1] == "-")
+    return Case([command, *files, *options], stdin, "json" if is_json else "text")
+
+
+def _draw_traces(rng: random.Random, folder: Path) -> tuple[list[str], str | None]:
+    """Write one or two traces; return the names of their files, and sometimes a format to name."""
+    files = []
+    trace_format = None
+    for number in range(rng.choice((1, 1, 1, 2))):
+        name = rng.choice((f"t{number}", f"t{number}", _odd_name(rng)))
+        name, trace_format = draw_trace(rng, folder, name)
+        files.append(name)
+    if rng.random() < 0.03:
+        files.append(rng.choice(("none.jsonl", ".", "", "no/folder")))
+    return files, trace_format
+
+
+def _usual_options(rng: random.Random, options: Sequence[str]) -> list[str]:
+    """Return options without which most replays take long: a small tokenizer, and an end."""
+    usual = [] if "--tokenizer" in options else ["--tokenizer", "char"]
+    records_steps = not {"table", "jsonl", "--expect"}.isdisjoint(options) or "--format" not in options
+    if records_steps or any(each.startswith("--save") for each in options) or rng.random() < 0.5:
+        usual += ["--max-steps", "200"]
+    return usual
 
 
 def _prints_json(options: Sequence[str]) -> bool:
     return any(
-        name == "--format" and value not in ("table", "summary", "text")
-        for name, value in zip(options, options[1:], strict=False)
+        name == "--format" and value not in ("table", "summary", "text") for name, value in pairwise(options)
     )
 
 
@@ -190,10 +226,22 @@ def _write_side_files(rng: random.Random, folder: Path) -> None:
     for name in ("steps.log", "golden.log"):
         draw_log(rng, folder / name)
     toml = '[clock]\nbase = "5ms"\nprefill = "50us"\n[engine]\nmax_num_seqs = 4\n'
-    values = (*map(str, INTEGERS), "9" * 5000, "[" * 3000, "nan", "-inf", '"1e300s"', "true", "0x" + "f" * 9000, "{}")
+    values = (
+        *map(str, INTEGERS),
+        "9" * 5000,
+        "[" * 3000,
+        "nan",
+        "-inf",
+        '"1e300s"',
+        "true",
+        "0x" + "f" * 9000,
+        "{}",
+    )
     if rng.random() < 0.7:
         toml = toml.replace(rng.choice(('"5ms"', '"50us"', "4")), rng.choice(values))
-    (folder / "clock.toml").write_bytes(toml.encode() if rng.random() < 0.8 else changed_bytes(rng, toml.encode()))
+    (folder / "clock.toml").write_bytes(
+        toml.encode() if rng.random() < 0.8 else changed_bytes(rng, toml.encode())
+    )
     vocabulary = "".join(f"{value} {rank}\n" for rank, value in enumerate(_single_bytes()))
     data = vocabulary.encode()
     (folder / "vocabulary.tiktoken").write_bytes(data if rng.random() < 0.3 else changed_bytes(rng, data))
@@ -221,7 +269,12 @@ def _tokenizer() -> Any:
         "padding": None,
         "added_tokens": [],
         "normalizer": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "pre_tokenizer": {
+            "type": "ByteLevel",
+            "add_prefix_space": False,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
         "post_processor": None,
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
         "model": {"type": "BPE", "dropout": None, "unk_token": None, "vocab": vocabulary, "merges": ["t h"]},

@@ -39,7 +39,11 @@ class Outcome(NamedTuple):
 
 
 def run_here(
-    arguments: Sequence[str], stdin: bytes = b"", *, on_terminal: bool = False, environ: dict[str, str] | None = None
+    arguments: Sequence[str],
+    stdin: bytes = b"",
+    *,
+    on_terminal: bool = False,
+    environ: dict[str, str] | None = None,
 ) -> Outcome:
     """Run `tracesim` with these arguments in this process, with its streams in memory or on a terminal."""
     from tracesim_cli.main import main
@@ -85,15 +89,18 @@ def faults_of(outcome: Outcome, *, shown: str) -> list[str]:
         if bad := _CONTROLS.search(text):
             faults.append(f"{bad[0]!r} on the screen: {text[max(0, bad.start() - 40) : bad.end() + 20]!r}")
         return faults
-    for name, data in (("stderr", outcome.stderr), ("stdout", b"" if shown == "json" else outcome.stdout)):
-        try:
-            bad = _CONTROLS.search(data.decode())
-        except UnicodeDecodeError as error:
-            faults.append(f"{name} is not UTF-8: {error}")
-        else:
-            if bad:
-                faults.append(f"{bad[0]!r} in {name}: {data.decode()[max(0, bad.start() - 40) : bad.end() + 20]!r}")
-    return faults
+    faults += _faults_of_text("stderr", outcome.stderr)
+    return faults if shown == "json" else faults + _faults_of_text("stdout", outcome.stdout)
+
+
+def _faults_of_text(name: str, data: bytes) -> list[str]:
+    """Return what is wrong with text for people: it is not UTF-8, or has control characters."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        return [f"{name} is not UTF-8: {error}"]
+    bad = _CONTROLS.search(text)
+    return [f"{bad[0]!r} in {name}: {text[max(0, bad.start() - 40) : bad.end() + 20]!r}"] if bad else []
 
 
 def _last_line(text: bytes) -> str:
@@ -144,7 +151,10 @@ def _terminal_streams() -> Iterator[tuple[list[Any], Any]]:
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
-    streams = [io.TextIOWrapper(io.FileIO(os.dup(writer), "w"), encoding="utf-8", write_through=True) for _ in range(2)]
+    streams = [
+        io.TextIOWrapper(io.FileIO(os.dup(writer), "w"), encoding="utf-8", write_through=True)
+        for _ in range(2)
+    ]
 
     def collect() -> list[bytes]:
         for stream in streams:

@@ -13,7 +13,21 @@ from typing import Any, Final
 
 import zstandard
 
-INTEGERS: Final = (0, -1, 1, 2, 2**31, 2**32 - 1, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30)
+INTEGERS: Final = (
+    0,
+    -1,
+    1,
+    2,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**53 + 1,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+    2**64,
+    10**30,
+)
 FLOATS: Final = (0.0, -0.0, 5e-324, 1e-12, 0.5, 1.0, 18.0, 1e10, 1e15, 1e300, -1.5)
 TEXTS: Final = (
     "",
@@ -48,7 +62,19 @@ TEXTS: Final = (
     "::error::x",
     "%0Aforged",
 )
-_RAW: Final = ("NaN", "Infinity", "-Infinity", "1" * 400, "9" * 5000, "1e400", "-0", "1E5", "tru", "\\ud800", "[" * 300)
+_RAW: Final = (
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1" * 400,
+    "9" * 5000,
+    "1e400",
+    "-0",
+    "1E5",
+    "tru",
+    "\\ud800",
+    "[" * 300,
+)
 _MARK: Final = "\ue000RAW"
 _MOST_NODES: Final = 60
 
@@ -93,7 +119,15 @@ def changed(rng: random.Random, value: Any) -> Any:
         if rng.random() < 0.7:
             return [*value[:at], changed(rng, value[at]), *value[at + 1 :]]
         return rng.choice(
-            (value[:at], value[at:], [*value, value[at]], [*value, any_value(rng)], value[::-1], any_value(rng), {})
+            (
+                value[:at],
+                value[at:],
+                [*value, value[at]],
+                [*value, any_value(rng)],
+                value[::-1],
+                any_value(rng),
+                {},
+            )
         )
     return any_value(rng)
 
@@ -113,7 +147,17 @@ def changed_table(rng: random.Random, text: str) -> str:
     for _ in range(rng.randrange(1, 5)):
         row = rng.choice(rows)
         at = rng.randrange(len(row) or 1)
-        cells = (*map(str, INTEGERS), *map(str, FLOATS), *TEXTS, "nan", "inf", "1e400", "9" * 5000, '"', "2023-99-99")
+        cells = (
+            *map(str, INTEGERS),
+            *map(str, FLOATS),
+            *TEXTS,
+            "nan",
+            "inf",
+            "1e400",
+            "9" * 5000,
+            '"',
+            "2023-99-99",
+        )
         change = rng.randrange(5)
         if change < 3 and row:
             row[at] = rng.choice(cells)
@@ -121,7 +165,9 @@ def changed_table(rng: random.Random, text: str) -> str:
             rows.append(list(row))
         else:
             row[at:at] = [rng.choice(cells)]
-    return rng.choice(("\n", "\r\n", "\n\n")).join(map(rng.choice((",", ";", "\t", ",", ",")).join, rows)) + "\n"
+    return (
+        rng.choice(("\n", "\r\n", "\n\n")).join(map(rng.choice((",", ";", "\t", ",", ",")).join, rows)) + "\n"
+    )
 
 
 def changed_bytes(rng: random.Random, data: bytes) -> bytes:
@@ -142,7 +188,9 @@ def changed_bytes(rng: random.Random, data: bytes) -> bytes:
         elif change == 4:
             found[at:] = b""
         else:
-            found[at:at] = rng.choice((b"\n", b'"', b"{", b"[", b"]", b"}", b",", b"\\", b"\0", b"\xff", b"\xef\xbb\xbf"))
+            found[at:at] = rng.choice(
+                (b"\n", b'"', b"{", b"[", b"]", b"}", b",", b"\\", b"\0", b"\xff", b"\xef\xbb\xbf")
+            )
     return bytes(found)
 
 

@@ -267,7 +267,12 @@ class _LimitedExpansion(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        size: int = self._expanded.readinto(buffer)
+        try:
+            size: int = self._expanded.readinto(buffer)
+        except _FAILURES:
+            raise
+        except Exception as error:  # damaged data makes the libraries raise anything
+            raise _BrokenStreamError(f"{type(error).__name__}: {error}") from None
         self._size += size
         if self._size > EXPANDED_BYTES and self._size > MAX_EXPANSION * self._compressed.num_read:
             raise _ExpandsTooMuchError
