@@ -8,11 +8,14 @@ import os
 import sys
 from contextlib import suppress
 
+from tracesim_cli.terminal.signals import end_on_signals
+
 
 def main() -> None:
     """Run the command line and end the process."""
     gc.disable()  # objects live until the command ends, and none of them are in cycles
     try:
+        end_on_signals()
         from tracesim_cli.main import main as run
 
         run()

@@ -11,7 +11,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tracesim import __version__
-from tracesim_cli.terminal.exit_codes import exit_on_sigterm, report_bugs, report_closed_stdout
+from tracesim_cli.terminal.exit_codes import (
+    TRACEBACK_VARIABLE,
+    report_bugs,
+    report_closed_stdout,
+)
+from tracesim_cli.terminal.signals import end_on_signals
 from tracesim_cli.terminal.streams import prepare_streams
 from tracesim_cli.terminal.usage_errors import reporting_usage_errors
 
@@ -111,6 +116,8 @@ def root(
 def main() -> None:
     """Run the command line."""
     prepare_streams()
-    exit_on_sigterm()
+    end_on_signals()
+    if os.environ.get(TRACEBACK_VARIABLE) != "1":
+        os.environ["RUST_BACKTRACE"] = "0"  # a panic in a library's Rust is an error like others
     with report_bugs(), report_closed_stdout():
         app()

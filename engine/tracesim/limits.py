@@ -11,6 +11,9 @@ from typing import Final
 MAX_TOKENS: Final = 10**9
 """A length in tokens, a limit of one, and every other setting that counts tokens, blocks or requests."""
 
+MAX_HASHED_TOKENS: Final = 2**24
+"""A prompt for which a format makes `hash_ids` of its length."""
+
 MAX_TOKEN_ID: Final = 2**32 - 1
 """Token ids are kept in four bytes each."""
 

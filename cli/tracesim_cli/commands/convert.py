@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +15,7 @@ from tracesim.trace.reader import read_trace
 from tracesim.trace.writer import record_to_json
 from tracesim_cli.commands.arguments import Force, SkipInvalid, TraceFormat, named
 from tracesim_cli.terminal.exit_codes import ExitCode, fail, print_message, with_exit_codes
+from tracesim_cli.terminal.json_output import stdout_for_json
 from tracesim_cli.terminal.output_files import atomic_writer, refuse_existing
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.status import with_status
@@ -67,10 +67,10 @@ def convert(
 def _convert(traces: Sequence[str], trace_format: FormatName | None, out: str, *, skip_invalid: bool) -> int:
     """Write the records of `traces` to `out` and return how many; ends the command if they are invalid."""
     num_written, errors, warnings = 0, ProblemList(), ProblemList()
-    with _opened(out) as file:
+    with _opened(out) as write:
         for item in with_status(read_trace(traces, trace_format=trace_format), "converting"):
             if not isinstance(item, TraceProblem):
-                file.write(record_to_json(item))
+                write(record_to_json(item))
                 num_written += 1
             else:
                 (errors if item.severity == "error" else warnings).add(item)
@@ -90,18 +90,18 @@ def _convert(traces: Sequence[str], trace_format: FormatName | None, out: str, *
 
 
 @contextmanager
-def _opened(out: str) -> Iterator[BinaryIO]:
+def _opened(out: str) -> Iterator[Callable[[bytes], object]]:
     """Open the file to write to, compressed if its name says so; nothing is left of it if the block fails.
 
-    Raises ConfigError where the package for the compression is missing.
+    Yields the function that writes. Raises ConfigError if the package for the compression is missing.
     """
     if out == "-":
-        yield sys.stdout.buffer
+        yield stdout_for_json()
         return
     with atomic_writer(out) as file:
         if out.endswith(".gz"):
             with gzip.GzipFile("", "wb", 6, file, mtime=0) as compressed:
-                yield cast("BinaryIO", compressed)
+                yield compressed.write
         elif out.endswith(".zst"):
             try:
                 import zstandard
@@ -109,6 +109,6 @@ def _opened(out: str) -> Iterator[BinaryIO]:
                 message = "zstd needs the package zstandard; install it with: pip install zstandard"
                 raise ConfigError(message) from None
             with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as compressed_zst:
-                yield cast("BinaryIO", compressed_zst)
+                yield compressed_zst.write
         else:
-            yield file
+            yield file.write

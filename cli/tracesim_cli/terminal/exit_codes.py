@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from inspect import signature
-from types import FrameType
 from typing import NoReturn, ParamSpec
 
 import typer
@@ -122,15 +120,6 @@ def report_closed_stdout() -> Iterator[None]:
         close_stdout()
         print_message(f"error: {describe_os_error(error)}")
         sys.exit(ExitCode.USAGE)
-
-
-def exit_on_sigterm() -> None:
-    """Make SIGTERM end the command as an exception does, so that no temporary file is left behind."""
-
-    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
-        sys.exit(ExitCode.TERMINATED)
-
-    signal.signal(signal.SIGTERM, end)
 
 
 @contextmanager

@@ -24,6 +24,11 @@ def json_document(document: Any) -> bytes:
         return orjson.dumps(_without_surrogates(document), option=options)
 
 
+def ascii_document(document: Any) -> str:
+    """Return a document as indented JSON in ASCII, without a newline at its end."""
+    return to_ascii(json_document(document)).decode().rstrip("\n")
+
+
 def stdout_for_json() -> Callable[[bytes], object]:
     """Return the function that writes JSON to standard output.
 

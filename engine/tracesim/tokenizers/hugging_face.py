@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tracesim.errors import TokenizerError
 from tracesim.tokenizers.byte_level import read_bytes, spell_bytes
 
 if TYPE_CHECKING:
     import tokenizers
+
+
+_STDERR: Final = 2
 
 
 class HuggingFaceTokenizer:
@@ -50,7 +54,7 @@ class HuggingFaceTokenizer:
             ) from error
         if not path.is_file():
             raise TokenizerError(f"tokenizer {name!r}: there is no file {path}")
-        with _library_errors(name, f"{path} is not a tokenizer.json: "):
+        with _library_errors(name, f"{path} is not a tokenizer.json: "), _without_panic_message():
             return cls(name, tokenizers.Tokenizer.from_file(str(path)))
 
     def encode(self, text: str) -> Sequence[int]:
@@ -120,6 +124,24 @@ def _library_errors(name: str, what: str = "") -> Iterator[None]:
         ):
             raise
         raise TokenizerError(f"tokenizer {name!r}: {what}{error}") from error
+
+
+@contextmanager
+def _without_panic_message() -> Iterator[None]:
+    """Discard what is written to standard error: a panic in Rust prints there what its exception has too."""
+    try:
+        stderr = os.dup(_STDERR)
+    except OSError:  # it is closed
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, _STDERR)
+    os.close(null)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, _STDERR)
+        os.close(stderr)
 
 
 def _spells_every_text(tokenizer: tokenizers.Tokenizer) -> bool:

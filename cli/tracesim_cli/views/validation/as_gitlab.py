@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from tracesim_cli.terminal.json_output import ascii_document
 from tracesim_cli.views.problem_text import sentence
 from tracesim_cli.views.validation.places import fingerprint, with_fingerprints, workspace_path
 from tracesim_cli.views.validation.report import ValidationReport
@@ -15,7 +15,7 @@ _SEVERITIES = {"error": "major", "warning": "minor"}
 
 def format_report(report: ValidationReport) -> Iterator[str]:
     """Yield one JSON document, in ASCII."""
-    yield json.dumps([*_issues(report)], indent=2)
+    yield ascii_document([*_issues(report)])
 
 
 def _issues(report: ValidationReport) -> Iterator[dict[str, Any]]:

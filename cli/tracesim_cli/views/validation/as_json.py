@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from tracesim_cli.terminal.json_output import ascii_document
 from tracesim_cli.views.validation.report import ValidationReport
 
 VALIDATE_SCHEMA = "tracesim.validate/1"
@@ -27,4 +27,4 @@ def format_report(report: ValidationReport) -> Iterator[str]:
         "omitted": problems.omitted.total(),
         "problems": [problem._asdict() for problem in problems.kept],
     }
-    yield json.dumps(document, indent=2)
+    yield ascii_document(document)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +10,7 @@ from tracesim import __version__
 from tracesim.errors import TraceProblem
 from tracesim.trace.problems import DOCUMENTATION, ERRORS, WARNINGS, help_page
 from tracesim_cli.terminal.exit_codes import ExitCode
+from tracesim_cli.terminal.json_output import ascii_document
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.views.problem_text import sentence
 from tracesim_cli.views.validation.places import artifact_uri, with_fingerprints
@@ -24,7 +24,7 @@ FINGERPRINT_NAME = "tracesimProblem/v1"
 def format_report(report: ValidationReport) -> Iterator[str]:
     """Yield one JSON document, in ASCII."""
     document = {"$schema": SARIF_SCHEMA, "version": SARIF_VERSION, "runs": [_run(report)]}
-    yield json.dumps(document, indent=2)
+    yield ascii_document(document)
 
 
 def _run(report: ValidationReport) -> dict[str, Any]:

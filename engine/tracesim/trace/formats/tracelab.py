@@ -8,6 +8,7 @@ from itertools import count
 from typing import ClassVar, NamedTuple
 
 from tracesim.errors import TraceProblem
+from tracesim.limits import MAX_HASHED_TOKENS
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.json_objects import json_objects
 from tracesim.trace.formats.times import nanoseconds
@@ -87,7 +88,12 @@ class TraceLab:
         for entry, prefix_tokens, start, end in rounds:
             fields = entry.fields or {}
             session, length = fields.get("session_id"), fields.get("input_length")
-            if isinstance(session, str) and type(length) is int:
+            if type(length) is int and length > MAX_HASHED_TOKENS:
+                message = f"is {length}; must be at most {MAX_HASHED_TOKENS:,}, to have hash_ids"
+                entry = entry._replace(
+                    findings=[*entry.findings, Finding("bad-value", "input_length", message)]
+                )
+            elif isinstance(session, str) and type(length) is int:
                 shared = last_ids.get(session, [])[: max(0, prefix_tokens) // _BLOCK_SIZE]
                 num_new = max(0, -(-length // _BLOCK_SIZE) - len(shared))
                 last_ids[session] = fields["hash_ids"] = [*shared, *(new_id() for _ in range(num_new))]
@@ -100,3 +106,4 @@ class TraceLab:
             if isinstance(session, str):
                 last_ends[session] = end
             yield entry
+            fields.pop("hash_ids", None)  # a trace may have far more of them than fit in memory
