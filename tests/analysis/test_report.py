@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -94,3 +97,26 @@ def test_a_step_without_rejected_requests_does_not_mention_them() -> None:
     step, *_ = steps_of(an_engine([a_record()]))
 
     assert b"rejected" not in step_to_json(step)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@A1", "'@A1"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("a\r=1+1", "a\r=1+1"),
+        ('say "a", b\n', 'say "a", b\n'),
+        ("1=1", "1=1"),
+    ],
+)
+def test_a_text_is_one_cell_of_csv_that_no_spreadsheet_runs(name: str, cell: str) -> None:
+    table = requests_to_csv(report_requests(an_engine([a_record(name)]))).decode()
+    rows = list(csv.reader(io.StringIO(table, newline="")))
+
+    assert [row[0] for row in rows] == ["id", cell]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert not {"\r", "\n"}.intersection(re.sub('"[^"]*"', "", table).replace("\n", "", 2))

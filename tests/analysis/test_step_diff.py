@@ -169,3 +169,12 @@ def test_aligned_entries_are_those_of_both_sides_in_order(
     assert left == [a for a, _ in aligned if a is not None]
     assert right == [b for _, b in aligned if b is not None]
     assert all(a[0] == b[0] for a, b in aligned if a and b)
+
+
+def test_thousands_of_equal_ids_are_aligned_at_once() -> None:
+    """So are thousands that are in reverse order; both took a time that is quadratic."""
+    same = [("r1", number) for number in range(50_000)]
+    others = [(f"r{number}", 0) for number in range(50_000)]
+
+    assert list(align(same, same[1:])) == [*zip(same[:-1], same[1:], strict=True), (same[-1], None)]
+    assert sum(a is not None and b is not None for a, b in align(others, others[::-1])) == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from paths import MILESTONE, SAMPLES
+from steps import a_step, write_lines
 
 REPLAY = f"replay {MILESTONE} --tokenizer char"
 
@@ -60,6 +61,31 @@ def test_a_closed_stream_is_not_an_error_and_errors_stay_off_standard_output(com
     assert done.returncode == code
     assert b"Traceback" not in done.stderr
     assert code == 0 or done.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("validate BAD", 1),
+        ("validate BAD --format json", 1),
+        ("inspect BAD --tokenizer char", 1),
+        ("diff A B", 1),
+        ("--help", 0),
+        ("replay --help", 0),
+        ("--version", 0),
+    ],
+)
+def test_the_verdict_is_the_exit_code_over_a_closed_pipe(command: str, code: int, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt":"a","response":"b"}\n{}\n')
+    files = {"BAD": bad, "A": tmp_path / "a.jsonl", "B": tmp_path / "b.jsonl"}
+    write_lines(files["A"], a_step(0))
+    write_lines(files["B"], a_step(0, running=2))
+    words = [str(files.get(word, word)) for word in command.split()]
+    done = shell(f"tracesim {' '.join(words)} | true; echo ${{PIPESTATUS[0]}}")
+
+    assert int(done.stdout) == code
+    assert b"Traceback" not in done.stderr
 
 
 def test_all_output_reaches_a_pipe_before_the_process_ends() -> None:

@@ -116,15 +116,15 @@ def _limited_time() -> Iterator[None]:
     def end(*_: object) -> None:
         raise TimeUpError
 
-    before = signal.signal(signal.SIGALRM, end)
-    terminated = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, 2 * SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        signal.signal(signal.SIGTERM, terminated)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

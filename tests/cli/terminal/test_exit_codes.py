@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from command_line import run
 from paths import MILESTONE
 from tracesim import ConfigError
-from tracesim_cli.terminal.exit_codes import name_option
+from tracesim_cli.main import main
+from tracesim_cli.terminal.exit_codes import ExitCode, name_option, print_message
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,54 @@ def test_a_file_that_exists_is_not_taken_for_an_option(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert result.stderr.startswith(f"tracesim: error: OUT is {target}, ")
+
+
+class PanicException(BaseException):
+    """As a library in Rust raises it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (
+            KeyError("x"),
+            ExitCode.BUG,
+            "error: this is a defect of tracesim, not of your input: KeyError",
+        ),
+        (RecursionError("deep\n\x1b[31m"), ExitCode.BUG, "RecursionError: deep \\x1b[31m"),
+        (PanicException("p" * 999), ExitCode.BUG, "PanicException: ppp"),
+        (MemoryError(), ExitCode.OUT_OF_MEMORY, "error: the memory is used up; replay fewer records"),
+    ],
+)
+@pytest.mark.parametrize("with_traceback", [False, True])
+def test_any_exception_ends_in_a_sentence(
+    error: BaseException,
+    code: ExitCode,
+    message: str,
+    with_traceback: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("tracesim_cli.commands.replay.LLMEngine", fail)
+    monkeypatch.setattr("tracesim_cli.main.end_on_signals", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["tracesim", "replay", str(MILESTONE)])
+    monkeypatch.setenv("TRACESIM_TRACEBACK", "1" if with_traceback else "")
+    with pytest.raises(SystemExit) as end:
+        main()
+    shown = capsys.readouterr().err
+
+    assert end.value.code == code
+    assert message in shown
+    assert ("Traceback" in shown) == with_traceback
+    assert with_traceback or len(shown.splitlines()) <= 2
+
+
+def test_a_line_break_in_a_name_begins_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_message("error: a\nb: no such file", "a\r\x1b[2K\u202e\\n")
+
+    assert (
+        capsys.readouterr().err == "tracesim: error: a\\nb: no such file\ntracesim: a\\r\\x1b[2K\\u202e\\n\n"
+    )

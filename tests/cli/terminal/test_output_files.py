@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tracesim_cli.terminal.output_files import atomic_writer
+from tracesim_cli.terminal import output_files
+from tracesim_cli.terminal.output_files import atomic_writer, lock_temporary
 
 
 def write(path: Path, content: bytes, error: type[BaseException] | None = None) -> None:
@@ -138,3 +139,40 @@ def test_a_file_under_dev_is_written_directly(tmp_path: Path) -> None:
     assert target.read_bytes() == b"new"
     assert target.stat().st_ino == before
     write(Path("/dev/null"), b"gone")
+
+
+@pytest.fixture(params=["a file without a name", "a hidden file"])
+def _system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system with files that have no name, and one without."""
+    if request.param == "a hidden file":
+        monkeypatch.setattr(output_files, "_UNNAMED", None)
+
+
+@pytest.mark.usefixtures("_system")
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_file_is_whole_on_every_system(tmp_path: Path, exists: bool) -> None:
+    target = tmp_path / "report.json"
+    if exists:
+        target.write_bytes(b"old")
+        target.chmod(0o640)
+    write(target, b"new" * 99_999)
+
+    assert target.read_bytes() == b"new" * 99_999
+    assert not exists or permissions(target) == 0o640
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.usefixtures("_system")
+def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """What a process that lives has locked stays, and so does any other file."""
+    left, used, folder = (tmp_path / f".tracesim-{digit * 16}.tmp" for digit in "0ab")
+    other = tmp_path / ".tracesim-x.tmp"
+    folder.mkdir()
+    (folder / "tokenizer.json").touch()
+    for path in (left, used, other):
+        path.touch()
+    with used.open("rb") as file:
+        lock_temporary(file.fileno())
+        write(tmp_path / "report.json", b"new")
+
+    assert {*tmp_path.iterdir()} == {used, other, tmp_path / "report.json"}
