@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from typing import Any
 
 import pytest
@@ -176,5 +176,5 @@ def test_thousands_of_equal_ids_are_aligned_at_once() -> None:
     same = [("r1", number) for number in range(50_000)]
     others = [(f"r{number}", 0) for number in range(50_000)]
 
-    assert list(align(same, same[1:])) == [*zip(same[:-1], same[1:], strict=True), (same[-1], None)]
+    assert list(align(same, same[1:])) == [*pairwise(same), (same[-1], None)]
     assert sum(a is not None and b is not None for a, b in align(others, others[::-1])) == 1
