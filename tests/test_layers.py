@@ -29,6 +29,7 @@ LAYERS = {
         "requests",
         "config",
         "toml_file",
+        "documents",
         "errors",
         "limits",
     ],

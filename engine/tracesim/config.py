@@ -33,6 +33,7 @@ SchedulingPolicy = Literal["fcfs", "priority"]
 ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
 
 _TYPE_NAMES: Final = {int: "an integer", float: "a number", bool: "True or False", str: "a string, not empty"}
+_JSON_TYPES: Final = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
 
 class Setting(NamedTuple):
@@ -73,6 +74,25 @@ class Setting(NamedTuple):
         limits = {">=": self.at_least, ">": self.over, "<": self.below}
         words = [f"{sign} {written(limit)}" for sign, limit in limits.items() if math.isfinite(limit)]
         return f"{_TYPE_NAMES[self.type]} {' and '.join(words)}".rstrip()
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """A JSON Schema of the accepted values, and of null for a setting that may be None."""
+        kinds = [_JSON_TYPES[self.type]] if self.type in _JSON_TYPES else ["string"]
+        kinds += ["array"] if self.is_repeatable else []
+        kinds += ["null"] if self.is_optional else []
+        schema: dict[str, Any] = {"description": self.description, "type": kinds}
+        if self.choices:
+            schema["enum"] = [*self.choices, *([None] if self.is_optional else [])]
+        if self.is_repeatable:
+            schema["items"] = {"type": _JSON_TYPES[self.type]}
+        limits = {
+            "minimum": self.at_least,
+            "exclusiveMinimum": self.over,
+            "exclusiveMaximum": self.below,
+            "maximum": self.at_most,
+        }
+        return schema | {word: limit for word, limit in limits.items() if math.isfinite(limit)}
 
     def check(self, value: Any) -> None:
         """Raise ConfigError unless `value` is accepted. True and False are not numbers."""
@@ -133,6 +153,12 @@ def all_settings() -> Mapping[str, Setting]:
                 is_repeatable=len(types) > 1,
             )
     return settings
+
+
+def settings_schema() -> dict[str, Any]:
+    """Return a JSON Schema of an object with settings of any group."""
+    properties = {name: declared.json_schema for name, declared in all_settings().items()}
+    return {"type": "object", "properties": properties}
 
 
 @dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)

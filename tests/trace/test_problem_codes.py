@@ -16,13 +16,14 @@ from tracesim.trace.problems import ERRORS, WARNINGS
 
 PAGE = ROOT / "docs" / "reference" / "problems.md"
 CODES = {**ERRORS, **WARNINGS}
-MAKERS = {"Finding", "problem", "_new_problem"}
+MAKERS = {"Finding", "problem", "_new_problem", "TraceProblem"}
 
 
 def used_codes() -> set[str]:
-    """The codes in the source of the reader: of findings and problems, of faults, and of variables `code`."""
+    """The codes in the source of the reader and of commands: of findings, problems, faults, and `code`."""
     found: set[str] = set()
-    for path in sorted((ROOT / "engine" / "tracesim" / "trace").rglob("*.py")):
+    folders = [ROOT / "engine" / "tracesim" / "trace", ROOT / "cli" / "tracesim_cli" / "commands"]
+    for path in [path for folder in folders for path in folder.rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             found.update(_codes_of(node))
     return found

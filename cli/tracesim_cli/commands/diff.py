@@ -8,19 +8,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from tracesim.analysis.step_diff import Comparison, StepDiff, diff_steps
-from tracesim.analysis.step_log import LoggedStep, StepLog, open_step_log
+from tracesim.analysis.step_diff import Comparison, diff_steps
+from tracesim.analysis.step_log import open_step_log
 from tracesim.errors import ConfigError
 from tracesim_cli.commands.arguments import Case, Ignore
 from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.exit_codes import ExitCode, with_exit_codes
-from tracesim_cli.terminal.json_output import json_document, stdout_for_json
+from tracesim_cli.terminal.json_output import stdout_for_json
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.terminal.streams import ignoring_closed_pipe
+from tracesim_cli.views.diff_document import format_json
 from tracesim_cli.views.diff_view import format_equal, not_compared, print_diff
 from tracesim_cli.views.step_table import LEGEND
 
-DIFF_SCHEMA = "tracesim.diff/1"
 MAX_CONTEXT = 1000
 
 EPILOG = f"""\
@@ -80,33 +80,3 @@ def diff(
             sys.stdout.writelines(f"{line}\n" for line in [format_equal(found), *ignored])
     if found.differing:
         raise typer.Exit(ExitCode.DIFFERENT)
-
-
-def format_json(comparison: Comparison, found: StepDiff) -> bytes:
-    """Return the result of a comparison as a JSON document, `DIFF_SCHEMA`, with a newline at its end."""
-    first = found.first
-    document = {
-        "schema": DIFF_SCHEMA,
-        "equal": not found.differing,
-        "a": _source(comparison.left),
-        "b": _source(comparison.right),
-        "steps": found.steps,
-        "differing": found.differing,
-        "only_in_a": found.only_left,
-        "only_in_b": found.only_right,
-        "fields": {name: found.by_field[name] for name in comparison.fields},
-        "not_compared": comparison.not_compared,
-        "first": None,
-    }
-    if first:
-        sides = {"a": _fields(first.left), "b": _fields(first.right)}
-        document["first"] = {"step": first.number, "fields": first.fields, **sides}
-    return json_document(document)
-
-
-def _source(log: StepLog) -> dict[str, str | None]:
-    return {"file": log.name, "case": log.case}
-
-
-def _fields(step: LoggedStep | None) -> object:
-    return None if step is None else step.fields

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from tracesim.analysis.trace_statistics import LengthStatistics, TraceStatistics
+from tracesim.analysis.trace_statistics import TraceStatistics
 from tracesim.errors import TraceProblem
 from tracesim.tokenizers.loading import LazyTokenizer
 from tracesim.trace.batches import next_batch
@@ -19,15 +18,12 @@ from tracesim.trace.record import TraceRecord
 from tracesim_cli.commands.arguments import TokenizerName, TraceFormat, Traces
 from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.exit_codes import fail, with_exit_codes
-from tracesim_cli.terminal.json_output import json_document, stdout_for_json
+from tracesim_cli.terminal.json_output import stdout_for_json
 from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.streams import ignoring_closed_pipe
-from tracesim_cli.views.inspect_view import COLUMNS, Inspected, print_inspected
+from tracesim_cli.views.inspect_document import format_json
+from tracesim_cli.views.inspect_view import Inspected, print_inspected
 from tracesim_cli.views.problem_text import ProblemList
-
-INSPECT_SCHEMA = "tracesim.inspect/1"
-RATE_BUCKETS = 60
-"""Parts of the duration for which the JSON document has the arrival rate."""
 
 EPILOG = """\
 Example:
@@ -77,41 +73,3 @@ def inspect(
             print_inspected(sys.stdout, choose_display(os.environ, sys.stdout), inspected)
     if errors.num_errors:
         fail(*errors.lines(), code=errors.exit_code)
-
-
-def format_json(inspected: Inspected) -> bytes:
-    """Return the figures as one JSON document, `INSPECT_SCHEMA`, with a newline at its end."""
-    stats = inspected.stats
-    prefixes, arrivals = stats.prefixes, stats.arrivals
-    document: dict[str, Any] = {
-        "schema": INSPECT_SCHEMA,
-        "files": [{"file": file, "format": name} for file, name in inspected.formats.items()],
-        "records": stats.records,
-        "kinds": stats.kinds,
-        "errors": inspected.problems["error"],
-        "warnings": inspected.problems["warning"],
-        "tokenizer": inspected.tokenizer if stats.has_tokenized else None,
-        "prompt_tokens": _lengths(stats.prompt_tokens),
-        "output_tokens": _lengths(stats.output_tokens),
-        "arrivals": None,
-        "sessions": None if stats.sessions is None else asdict(stats.sessions),
-        "prefixes": {**asdict(prefixes), "found_fraction": round(prefixes.found_fraction, 4)},
-    }
-    if arrivals:
-        document["arrivals"] = {
-            "unit": arrivals.unit,
-            "count": arrivals.count,
-            "first": arrivals.first,
-            "last": arrivals.last,
-            "rates": [round(rate, 6) for rate in arrivals.rates(RATE_BUCKETS)],
-        }
-    return json_document(document)
-
-
-def _lengths(lengths: LengthStatistics) -> dict[str, Any]:
-    return {
-        "total": lengths.total,
-        "mean": round(lengths.mean, 2),
-        **{name: round(lengths.percentile(percent), 2) for name, percent in COLUMNS.items()},
-        "histogram": [{"from": low, "to": high, "count": count} for low, high, count in lengths.histogram()],
-    }

@@ -39,6 +39,7 @@ ERRORS = {
     "unknown-format": "the file is of no format that can be read",
     "unsupported-request": "a request of a batch is for an endpoint that generates no text",
     "unmatched": "only one file of a batch is given, or a response has no request",
+    "cannot-run": "the engine of a replay could never run the request",
 }
 NO_RECORDS = frozenset({"missing-file", "is-a-directory", "unreadable-file"})
 """Problems of a whole file, of which no record can be read."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from tracesim.limits import (
     MAX_HASH_ID,
@@ -30,6 +30,17 @@ Fields = dict[str, Any]
 Fault = tuple[str, str]
 Check = Callable[[Any], Fault | None]
 Rule = Callable[[Fields], Finding | None]
+
+
+class FieldType(NamedTuple):
+    """The values that a field takes: the check of one, and a JSON Schema that accepts the same.
+
+    A JSON Schema cannot tell 18 from 18.0, nor a character from half of a surrogate pair.
+    """
+
+    check: Check
+    json_schema: Mapping[str, Any]
+
 
 _INTEGER_TYPE = frozenset([int])
 _STRING_TYPE = frozenset([str])
@@ -64,8 +75,11 @@ def _check_id(value: Any) -> Fault | None:
     return _check_text(value)
 
 
-def _integer(least: int, most: int) -> Check:
-    """Return a check for an integer from `least` to `most`."""
+_NAME = FieldType(_check_id, {"type": "string", "minLength": 1})
+
+
+def _integer(least: int, most: int) -> FieldType:
+    """Return the type of an integer from `least` to `most`."""
     accepted = "an integer" if least == MIN_INTEGER else f"an integer >= {least}"
 
     def check(value: Any) -> Fault | None:
@@ -77,7 +91,7 @@ def _integer(least: int, most: int) -> Check:
             return "bad-value", f"is {describe(value)}; must be an integer >= {written(least)}"
         return None
 
-    return check
+    return FieldType(check, {"type": "integer", "minimum": least, "maximum": most})
 
 
 def check_seconds(value: Any) -> Fault | None:
@@ -90,8 +104,11 @@ def check_seconds(value: Any) -> Fault | None:
     return code, f"is {describe(value)}; must be a number of seconds >= 0"
 
 
-def _integers(type_code: str, most: int) -> Check:
-    """Return a check for a list of integers from 0 to `most`, which is what an array of `type_code` has."""
+_SECONDS = FieldType(check_seconds, {"type": "number", "minimum": 0, "maximum": MAX_SECONDS})
+
+
+def _integers(type_code: str, most: int) -> FieldType:
+    """Return the type of a list of integers from 0 to `most`, which is what an array of `type_code` has."""
 
     def check(value: Any) -> Fault | None:
         if type(value) is not list:
@@ -103,24 +120,24 @@ def _integers(type_code: str, most: int) -> Check:
                 pass
             else:
                 return None
-        faults = ((at, check_item(item)) for at, item in enumerate(value, 1))
+        faults = ((at, item_type.check(item)) for at, item in enumerate(value, 1))
         return next((fault[0], f"item {at} {fault[1]}") for at, fault in faults if fault)
 
-    check_item = _integer(0, most)
-    return check
+    item_type = _integer(0, most)
+    return FieldType(check, {"type": "array", "items": item_type.json_schema})
 
 
-_check_token_ids = _integers("I", MAX_TOKEN_ID)
+_TOKEN_IDS = _integers("I", MAX_TOKEN_ID)
 
 
 def _check_prompt_ids(value: Any) -> Fault | None:
     if value == []:
         return "empty-prompt", "is empty; must have at least one token id"
-    return _check_token_ids(value)
+    return _TOKEN_IDS.check(value)
 
 
-def _strings(empty: Fault) -> Check:
-    """Return a check for a string or a list of strings, none of them empty; `empty` is the fault of one."""
+def _strings(empty: Fault) -> FieldType:
+    """Return the type of a string or a list of strings, none of them empty; `empty` is the fault of one."""
 
     def check(value: Any) -> Fault | None:
         items = value if type(value) is list else [value]
@@ -134,15 +151,15 @@ def _strings(empty: Fault) -> Check:
         accepted = "a string" if place else "a string or a list of strings"
         return code, f"{place}is {describe(item)}; must be {accepted}"
 
-    return check
+    return FieldType(check, {"type": ["string", "array"], "minLength": 1, "items": _NAME.json_schema})
 
 
-CHECKS: dict[str, Check] = {
-    "id": _check_id,
-    "prompt": _check_prompt,
-    "response": _check_text,
-    "prompt_token_ids": _check_prompt_ids,
-    "response_token_ids": _check_token_ids,
+FIELDS: dict[str, FieldType] = {
+    "id": _NAME,
+    "prompt": FieldType(_check_prompt, {"type": "string", "minLength": 1}),
+    "response": FieldType(_check_text, {"type": "string"}),
+    "prompt_token_ids": FieldType(_check_prompt_ids, {**_TOKEN_IDS.json_schema, "minItems": 1}),
+    "response_token_ids": _TOKEN_IDS,
     "input_length": _integer(1, MAX_TOKENS),
     "output_length": _integer(0, MAX_TOKENS),
     "hash_ids": _integers("Q", MAX_HASH_ID),
@@ -152,19 +169,21 @@ CHECKS: dict[str, Check] = {
     "stop": _strings(("empty-stop", "a stop string must have at least one character")),
     "priority": _integer(MIN_INTEGER, MAX_INTEGER),
     "arrival_step": _integer(0, MAX_STEP),
-    "arrival_time": check_seconds,
-    "session_id": _check_id,
+    "arrival_time": _SECONDS,
+    "session_id": _NAME,
     "after": _strings(("bad-value", "an id must have at least one character")),
-    "delay": check_seconds,
+    "delay": _SECONDS,
 }
 """The known fields, in the order of `TraceRecord`."""
 
+CHECKS: dict[str, Check] = {name: kind.check for name, kind in FIELDS.items()}
+
 LENGTHS = ("input_length", "output_length")
 _LISTS = ("prompt_token_ids", "response_token_ids", "hash_ids", "stop", "after")
-_SECONDS = ("arrival_time", "delay")
-_SIDES = (("prompt", "prompt_token_ids"), ("response", "response_token_ids"))
+_TIMES = ("arrival_time", "delay")
+SIDES = (("prompt", "prompt_token_ids"), ("response", "response_token_ids"))
 
-_NEEDS = {
+NEEDS = {
     "hash_ids": ({*LENGTHS}, "needs input_length and output_length beside it"),
     "hash_block_size": ({"hash_ids"}, "needs hash_ids beside it"),
     "delay": ({"session_id", "after"}, "needs session_id or after beside it, from which it counts"),
@@ -175,19 +194,19 @@ _NEEDS = {
 def _name_findings(names: tuple[str, ...]) -> Iterator[Finding]:
     """Yield what the names alone show: a part is missing, or two ways of giving it are mixed."""
     lengths = [name for name in LENGTHS if name in names]
-    contents = [name for side in _SIDES for name in side if name in names]
+    contents = [name for side in SIDES for name in side if name in names]
     if lengths and contents:
         message = f"cannot stand together with {contents[0]}; give lengths, or text and token ids, not both"
         yield Finding("mixed-fields", lengths[0], message)
     elif len(lengths) == 1:
         (other,) = {*LENGTHS} - {*lengths}
         yield Finding("missing-field", other, f"is missing; {lengths[0]} needs it beside it")
-    absent = [] if lengths else [side for side in _SIDES if not {*side} & {*names}]
+    absent = [] if lengths else [side for side in SIDES if not {*side} & {*names}]
     for text, ids in absent:
         yield Finding("missing-field", text, f"is missing; give it as text, or give {ids}")
     if "arrival_time" in names and "arrival_step" in names:
         yield Finding("mixed-fields", "arrival_time", "cannot stand together with arrival_step; give one")
-    for name, (needed, message) in _NEEDS.items():
+    for name, (needed, message) in NEEDS.items():
         if name in names and needed.isdisjoint(names):
             yield Finding("mixed-fields", name, message)
 
@@ -254,9 +273,9 @@ class Shape:
         self.likely_typos = tuple(
             (name, known) for name in self.unknown if (known := similar_field(name)) and known not in names
         )
-        self.prompt = next((name for name in _SIDES[0] if name in names), None)
+        self.prompt = next((name for name in SIDES[0] if name in names), None)
         self.lists = tuple(name for name in names if name in _LISTS)
-        self.seconds = tuple(name for name in names if name in _SECONDS)
+        self.seconds = tuple(name for name in names if name in _TIMES)
         self._checks = tuple((name, CHECKS[name]) for name in names if name in CHECKS)
         self._rules = tuple(_rules(names))
         # The values that `in_order` picks from: None, 0, id, file and line, then those of the record.

@@ -72,6 +72,8 @@ def test_arrivals_are_seconds_or_else_steps() -> None:
     assert (timed.unit, timed.first, timed.last, timed.rates(2)) == ("seconds", 1.0, 3.0, [2.0, 2.0])
     assert stepped is not None
     assert (stepped.unit, stepped.rates(60)) == ("steps", [1.0, 0.0, 0.0, 1.0])
+    assert stats_of(a_record()).arrivals is None
+    assert stats_of(a_record(), a_record(), a_record(arrival_time=5.0)).arrivals is not None
 
 
 def test_arrivals_within_a_nanosecond_have_no_rate() -> None:
@@ -79,8 +81,6 @@ def test_arrivals_within_a_nanosecond_have_no_rate() -> None:
 
     assert arrivals
     assert arrivals.rates(60) == []
-    assert stats_of(a_record()).arrivals is None
-    assert stats_of(a_record(), a_record(), a_record(arrival_time=5.0)).arrivals is not None
 
 
 def test_an_unlimited_cache_finds_every_prefix_seen_before() -> None:
