@@ -56,6 +56,7 @@ class Setting(NamedTuple):
     below: float = math.inf
     metavar: str | None = None
     alias: str | None = None
+    suggestions: tuple[str, ...] = ()
     name: str = ""
     type: Any = None
     is_optional: bool = False
@@ -193,6 +194,7 @@ class InputSettings(SettingsGroup):
         "file, of a tokenizer.json, or of its folder.",
         "embedded",
         metavar="NAME",
+        suggestions=("embedded", "char", "byte"),
     )
 
 
@@ -307,12 +309,14 @@ class TimeSettings(SettingsGroup):
         "(prefill= and context= too), or a .toml file that has them.",
         "steps",
         metavar="CLOCK",
+        suggestions=("steps", "constant:", "linear:"),
     )
     arrivals: str = setting(
         "Arrival of the requests: trace, asap (all at once), poisson:RATE or constant:RATE (per second; per "
         "step without a clock), or closed:USERS.",
         "trace",
         metavar="ARRIVALS",
+        suggestions=("trace", "asap", "poisson:", "constant:", "closed:"),
     )
     speedup: float = setting(
         "Factor by which requests arrive faster.", 1.0, over=0, at_most=MAX_FACTOR, metavar="FACTOR"

@@ -8,6 +8,9 @@ import typer
 
 from tracesim.config import InputSettings, settings_of
 from tracesim.trace.formats import FormatName
+from tracesim_cli.commands.completion import offering, step_fields
+
+_TOKENIZER = settings_of(InputSettings)["tokenizer"]
 
 
 def named(name: str) -> str:
@@ -52,14 +55,16 @@ Ignore = Annotated[
         help="Ignore a field of the steps, such as free_blocks or emitted.text; may be repeated.",
         metavar="FIELD",
         callback=_check_fields,
+        autocompletion=offering(step_fields),
     ),
 ]
 Case = Annotated[str | None, typer.Option(help="Case of a golden file that has several.", metavar="NAME")]
 TokenizerName = Annotated[
     str,
     typer.Option(
-        help=settings_of(InputSettings)["tokenizer"].description,
+        help=_TOKENIZER.description,
         metavar="NAME",
         callback=named,
+        autocompletion=offering(_TOKENIZER.suggestions),
     ),
 ]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, get_args, get_type_hints
 import typer
 
 from tracesim.config import ENGINES, GROUPS, EngineSettings, Setting, settings_of
+from tracesim_cli.commands.completion import offering, profile_names
 
 _PROFILE_HELP: Final = (
     "Take the settings of a profile: one that `tracesim profiles` lists, or a TOML file. May be repeated; "
@@ -56,7 +57,12 @@ class GivenSettings(dict[str, Any]):
         found = []
         for group in GROUPS:
             if group is EngineSettings:
-                option = typer.Option(help=_PROFILE_HELP, metavar="NAME|FILE", rich_help_panel=group.title)
+                option = typer.Option(
+                    help=_PROFILE_HELP,
+                    metavar="NAME|FILE",
+                    rich_help_panel=group.title,
+                    autocompletion=offering(profile_names),
+                )
                 found.append(_parameter("profile", Annotated[list[str] | None, option], None))
             for setting in settings_of(group).values():
                 kind = list[str] if setting.is_repeatable else setting.type
@@ -66,6 +72,7 @@ class GivenSettings(dict[str, Any]):
                     help=f"{setting.description} {describe_default(setting)}".rstrip(),
                     metavar=setting.metavar,
                     rich_help_panel=group.title,
+                    autocompletion=offering(setting.suggestions) if setting.suggestions else None,
                 )
                 found.append(_parameter(setting.name, Annotated[kind | None, option], None))
         return found

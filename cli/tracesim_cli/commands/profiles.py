@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tracesim.profiles.profile import built_in_profiles, load_profile
+from tracesim_cli.commands.completion import offering
 from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.exit_codes import with_exit_codes
 from tracesim_cli.terminal.safe_text import visible_message
@@ -27,7 +28,11 @@ Exit codes:
 def profiles(
     profile: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME|FILE]", help="Profile to show: a built-in one, or a TOML file."),
+        typer.Argument(
+            metavar="[NAME|FILE]",
+            help="Profile to show: a built-in one, or a TOML file.",
+            autocompletion=offering(built_in_profiles),
+        ),
     ] = None,
 ) -> None:
     """List the profiles that are built in, or check a profile and show its file.

@@ -13,6 +13,7 @@ from tracesim.limits import MAX_STEP as MAX_COUNT
 from tracesim.trace.problems import ERRORS, WARNINGS
 from tracesim.trace.reader import TraceReader, read_with
 from tracesim_cli.commands.arguments import TraceFormat, Traces
+from tracesim_cli.commands.completion import offering
 from tracesim_cli.terminal.exit_codes import with_exit_codes
 from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.streams import ignoring_closed_pipe
@@ -57,6 +58,7 @@ def validate(
             metavar="CODE",
             help="Ignore problems of this code, such as duplicate-prompt; may be repeated.",
             callback=_check_codes,
+            autocompletion=offering([*ERRORS, *WARNINGS]),
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
