@@ -530,12 +530,11 @@ class PlainRun:
         if self.clock is not None:
             decodes = [batch.entries[request] for request in batch.decoded]
             others = [entry for request, entry in batch.entries.items() if request not in batch.decoded]
-            is_empty = not batch.entries
             duration = self.clock(
                 sum(entry.tokens for entry in others), len(decodes), sum(entry.computed for entry in decodes)
             )
             batch.start = max(self.now, self.ends[-1])
-            batch.duration = 0 if is_empty and self.is_async else duration
+            batch.duration = duration if batch.entries else 0
             self.ends = [self.ends[-1], batch.start + batch.duration]
             self.now = max(self.now, self.ends[-2 if self.is_async else -1])
         return batch

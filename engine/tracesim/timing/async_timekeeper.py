@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tracesim.requests.batch import Batch
 from tracesim.requests.request import RequestState
-from tracesim.scheduler import Scheduler, StepPlan, Stride
+from tracesim.scheduler import StepPlan, Stride
 from tracesim.timing.clock import Clock
 from tracesim.timing.timekeeper import Timekeeper
 
@@ -26,14 +26,11 @@ class AsyncTimekeeper(Timekeeper):
 
     def steps_before(self, time: int, batch: Batch, limit: int) -> int:
         """Return how many steps of this batch, up to the limit, are planned before `time`."""
-        start = max(self.now, self._batch_end)
-        return min(limit, 1 + self.clock.steps_before(time - start, batch, limit))
+        return min(limit, 1 + self.clock.steps_before(time - self._next_start(), batch, limit))
 
-    def start_step(self, plan: StepPlan, scheduler: Scheduler) -> None:
-        """Find out when the batch of `plan` starts and how long it takes."""
-        is_empty = not plan.prefill and not plan.num_decodes
-        duration = 0 if is_empty else self.clock.duration(scheduler.batch_of(plan))
-        self.last_step = max(self.now, self._batch_end), duration
+    def _next_start(self) -> int:
+        """Return when the next batch starts: when the one before it ends, or at once after an idle time."""
+        return max(self.now, self._batch_end)
 
     def end_step(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
         """Launch the batch of `plan`; `finished` are those that finished with the batch before."""
@@ -45,7 +42,7 @@ class AsyncTimekeeper(Timekeeper):
     def pass_stride(self, stride: Stride) -> None:
         """Launch the batches of a stride; requests may have finished with the batch before it."""
         self._finish(stride.finished, self._batch_end)
-        start = max(self.now, self._batch_end)
+        start = self._next_start()
         self._batch_end = self._note_stride(stride, start)
         batch = stride.batch
         context = batch.context_tokens + batch.num_decodes * (stride.steps - 1)

@@ -115,8 +115,17 @@ class Timekeeper:
             times.is_decoding = False
 
     def start_step(self, plan: StepPlan, scheduler: Scheduler) -> None:
-        """Find out how long the step of `plan` takes; before the scheduler updates its counters."""
-        self.last_step = self.now, self.clock.duration(scheduler.batch_of(plan))
+        """Find out when the batch of `plan` starts and how long it takes; before the scheduler's `update`.
+
+        An empty batch takes no time.
+        """
+        is_empty = not plan.prefill and not plan.num_decodes
+        duration = 0 if is_empty else self.clock.duration(scheduler.batch_of(plan))
+        self.last_step = self._next_start(), duration
+
+    def _next_start(self) -> int:
+        """Return when the next batch starts."""
+        return self.now
 
     def end_step(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
         """Let the step of `plan` pass, and note the times of its requests."""
