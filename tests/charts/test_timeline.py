@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -94,6 +95,33 @@ def test_a_request_that_is_ignored_was_only_queued() -> None:
     timeline = a_timeline(a_step(4, finished=["a"]), a=2)
 
     assert spans_of(timeline, "a") == [("queued", 2, 5)]
+
+
+def test_a_request_that_is_computed_in_vain_is_discarded_after_its_end() -> None:
+    """Under asynchronous scheduling `a` ends by a token and is computed once more, in vain."""
+    engine = an_engine(
+        [a_record("a", prompt="pp", response="xy"), a_record("b", prompt="pp", response="xyz")],
+        engine="vllm-v1",
+        async_scheduling=True,
+    )
+    timeline = a_timeline(*steps_of(engine))
+
+    assert spans_of(timeline, "a") == [("prefill", 0, 1), ("decode", 1, 2), ("discarded", 2, 3)]
+    assert list(timeline.steps.discarded_decodes) == [0, 0, 1, 1]
+    assert timeline.phases == list(Phase)
+
+
+def test_nothing_but_discarded_steps_follows_the_end_of_a_request() -> None:
+    """It is preempted after its end, and its prompt is computed again before its abort comes."""
+    timeline = a_timeline(
+        a_step(0, prefill=[("a", 8)], emitted=["a"]),
+        a_step(1, decode=["a"], emitted=["a"], finished=["a"]),
+        a_step(2, decode=["b"], preempted=["a"]),
+        replace(a_step(3, prefill=[("a", 9)]), discarded=["a"]),
+    )
+
+    assert spans_of(timeline, "a") == [("prefill", 0, 1), ("decode", 1, 2), ("discarded", 3, 4)]
+    assert timeline.requests["a"].preemptions == 1
 
 
 def test_what_has_not_ended_ends_with_the_last_step() -> None:

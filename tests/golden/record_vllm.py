@@ -24,6 +24,7 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,13 +207,24 @@ def vllm_scheduler(config: Json, model: Path) -> Any:
     attention = FullAttentionSpec(block_size=block_size, num_kv_heads=1, head_size=8, dtype=torch.float32)
     groups = [KVCacheGroupSpec(["layer"], attention)]
     scheduler = AsyncScheduler if scheduling["async_scheduling"] else Scheduler
+    sizes = {"block_size": block_size, "hash_block_size": block_size}  # before vLLM 0.20 only the first
+    known = signature(Scheduler.__init__).parameters
     return scheduler(
         vllm_config=settings,
         kv_cache_config=KVCacheConfig(num_blocks=num_blocks, kv_cache_tensors=[], kv_cache_groups=groups),
         structured_output_manager=StructuredOutputManager(settings),
-        block_size=block_size,
-        hash_block_size=block_size,
+        **{name: size for name, size in sizes.items() if name in known},
     )
+
+
+def remove_unknown_settings(config: Json) -> None:
+    """Remove from a random case what this vLLM has no setting for: a watermark, before 0.23."""
+    from dataclasses import fields
+
+    from vllm.config import SchedulerConfig
+
+    if "watermark" not in {field.name for field in fields(SchedulerConfig)}:
+        config.pop("watermark", None)
 
 
 def vllm_request(request: Json, order: int, hasher: Any) -> Any:
@@ -453,6 +465,7 @@ def random_cases(
     """Record random cases, with asynchronous scheduling and stop strings or without."""
     for number in range(count):
         case = random_case(seed, number, scale)
+        remove_unknown_settings(case["config"])
         if is_async:
             case["name"] += "-async"
             case["config"]["async_scheduling"] = True

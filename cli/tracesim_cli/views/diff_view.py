@@ -237,5 +237,6 @@ def _record(step: LoggedStep) -> StepRecord:
         running=fields["running"],
         waiting=fields["waiting"],
         free_blocks=fields["free_blocks"],
+        discarded=fields.get("discarded"),
         cached=None if cached is None else [CachedTokens(e["id"], e["tokens"]) for e in cached],
     )

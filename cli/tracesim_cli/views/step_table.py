@@ -137,15 +137,16 @@ def _choose_columns(width: int, finite_blocks: bool) -> list[Column]:
 
 def _items(record: StepRecord, field: str, preempted: str = "") -> Iterator[Item]:
     """Yield the entries of a field as `LEGEND` says, with `preempted` after the id of a preempted request."""
+    discarded = record.discarded or ()
     if field == "prefill":
         cached = {entry.id for entry in record.cached or ()}
         for prefill in record.prefill:
             before = f"{'~' if prefill.id in cached else '@'}{prefill.computed}" if prefill.computed else ""
-            yield _item(prefill.id, "", f":{prefill.tokens}{before}", "cyan")
+            after = "!" if prefill.id in discarded else ""
+            yield _item(prefill.id, "", f":{prefill.tokens}{before}{after}", "cyan")
     elif field == "decode":
         for decode in record.decode:
-            is_discarded = record.discarded and decode.id in record.discarded
-            yield _item(decode.id, "dim", "!" if is_discarded else "", "yellow")
+            yield _item(decode.id, "dim", "!" if decode.id in discarded else "", "yellow")
     elif field == "emitted":
         for token in record.emitted:
             text = quoted(token.text) if token.text is not None else token.token_id

@@ -69,7 +69,7 @@ class BatchSizes:
 class Summary:
     """The main figures of a run. `steps` counts the steps that did something, without idle ones.
 
-    `discarded_tokens` were computed in vain by asynchronous scheduling; None without it.
+    `discarded_tokens` were computed in vain; None without asynchronous scheduling and `stop_delay`.
     `finished` counts requests by their reason, `rejected` those that could never run, whose tokens are not
     counted.
 
@@ -179,7 +179,7 @@ def summarize(engine: LLMEngine) -> Summary:
         decode_batch=_batch(counts.decode_requests, counts.decode_steps, counts.largest_decode),
         preemptions=sum(request.state.num_preemptions for request in requests),
         peak_kv_cache_usage=None if peak is None else round(peak, 4),
-        discarded_tokens=counts.discarded_tokens if engine.config.async_scheduling else None,
+        discarded_tokens=counts.discarded_tokens if engine.scheduler.discards else None,
         cached_tokens=cached,
         prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
     )

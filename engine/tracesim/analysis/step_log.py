@@ -45,7 +45,7 @@ STEP_FIELDS: dict[str, tuple[str, ...]] = {
     **{name: tuple(entry) for name, entry in _ENTRIES.items()},
     **dict.fromkeys([*_IDS, *_NUMBERS], ()),
 }
-"""The fields of a step record; `cached` needs prefix caching, `discarded` asynchronous scheduling."""
+"""The fields of a step record; `cached` needs prefix caching, `discarded` requests that end late."""
 
 GOLDEN_FIELDS: dict[str, tuple[str, ...]] = {
     "prefill": tuple(_BATCH),
@@ -121,7 +121,10 @@ def open_step_log(path: str | os.PathLike[str], case: str | None = None) -> Step
 
 def run_log(config: EngineConfig) -> StepLog:
     """Return the log of a run that is still to happen: its steps come from `to_logged_step`, one by one."""
-    optional = {"cached": config.enable_prefix_caching, "discarded": config.async_scheduling}
+    optional = {
+        "cached": config.enable_prefix_caching,
+        "discarded": config.async_scheduling or config.stop_delay,
+    }
     fields = {field: parts for field, parts in STEP_FIELDS.items() if optional.get(field, True)}
     return StepLog("this run", fields, iter(()))
 
@@ -285,7 +288,7 @@ def _golden_fields(step: dict[str, Any], prompts: Mapping[str, int], emitted: Co
             decodes = index >= num_prefill
         else:
             outputs = emitted[request_id]
-            decodes = tokens == 1 and outputs > 0 and computed + 1 == prompts[request_id] + outputs
+            decodes = tokens == 1 and outputs > 0 and computed + 1 >= prompts[request_id] + outputs
         batches["decode" if decodes else "prefill"].append(
             {"id": request_id, "computed": computed, "tokens": tokens}
         )

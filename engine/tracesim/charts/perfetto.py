@@ -29,8 +29,8 @@ _UNIT_NOTES: Final = {
 def perfetto_trace(data: ChartData) -> Iterator[bytes]:
     """Yield the pieces of one JSON document, one event per line.
 
-    A request has one slot, a track of its own, from its admission to its end, also while it is preempted;
-    then another request can take the slot. Times are in microseconds.
+    A request has one slot, a track of its own, from its admission to its end, also while it is preempted, and
+    until it is no more computed in vain; then another request can take the slot. Times are in microseconds.
     """
     head = {
         "title": visible(data.title),
@@ -81,8 +81,9 @@ def _steps(steps: StepColumns, clock: _Clock) -> Iterator[Event]:
         steps.prefill_requests,
         steps.prefill_tokens,
         steps.decode_requests,
+        steps.discarded_decodes,
     )
-    for number, start, duration, prefills, tokens, decodes in zip(*columns, strict=True):
+    for number, start, duration, prefills, tokens, decodes, discarded in zip(*columns, strict=True):
         kinds = [kind for kind, count in (("prefill", prefills), ("decode", decodes)) if count]
         yield {
             "ph": "X",
@@ -97,6 +98,7 @@ def _steps(steps: StepColumns, clock: _Clock) -> Iterator[Event]:
                 "prefill requests": prefills,
                 "prefill tokens": tokens,
                 "decode requests": decodes,
+                **({"discarded decodes": discarded} if discarded else {}),
             },
         }
 

@@ -80,7 +80,8 @@ def time_in(spans: Sequence[Span], phase: Phase) -> float:
 
 def time_of(spans: Sequence[Span]) -> float:
     """Return how long a request took from its arrival to its end."""
-    return spans[-1].end - spans[0].start if spans else 0.0
+    ends = [span.end for span in spans if span.phase is not Phase.DISCARDED]
+    return ends[-1] - spans[0].start if ends else 0.0
 
 
 def _greatest(requests: list[TimelineRequest], measures: list[float]) -> list[TimelineRequest]:

@@ -12,7 +12,7 @@ from tracesim.charts.chart_data import ChartData
 from tracesim.charts.distribution import Distribution
 from tracesim.charts.labels import format_amount, format_number, format_time, visible
 from tracesim.charts.request_chart import Spans, time_in, time_of
-from tracesim.charts.timeline import Phase, Timeline, Unit
+from tracesim.charts.timeline import Timeline, Unit
 
 MOST_ROWS: Final = 25
 
@@ -43,7 +43,10 @@ def tables(data: ChartData, spans: Spans) -> list[Table]:
 
 def _percentiles(data: ChartData, spans: Spans) -> Table:
     unit = data.timeline.unit
-    phases = {f"time {phase.name.lower()}": [time_in(each, phase) for each in spans] for phase in Phase}
+    phases = {
+        f"time {phase.name.lower()}": [time_in(each, phase) for each in spans]
+        for phase in data.timeline.phases
+    }
     measures: dict[str, Mapping[float, int]] = {
         **data.latencies,
         **{name: Counter(value for value in values if value > 0) for name, values in phases.items()},
@@ -66,12 +69,12 @@ def _slowest(timeline: Timeline, spans: Spans) -> Table:
     note = "Every request, the slowest first."
     if len(requests) > MOST_ROWS:
         note = f"The {MOST_ROWS} of {len(requests):,} that took longest from their arrival to their end."
-    head = ("request", "arrival", "total", *(phase.name.lower() for phase in Phase))
+    head = ("request", "arrival", "total", *(phase.name.lower() for phase in timeline.phases))
     head += ("prompt tokens", "output tokens", "preemptions", "finish")
     rows = []
     for request in requests[:MOST_ROWS]:
         stays = spans[request.index]
-        times = [time_of(stays), *(time_in(stays, phase) for phase in Phase)]
+        times = [time_of(stays), *(time_in(stays, phase) for phase in timeline.phases)]
         row = (
             visible(request.id, 48),
             format_number(request.arrival) if unit == "steps" else format_time(request.arrival, unit),

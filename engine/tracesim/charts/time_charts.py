@@ -102,7 +102,7 @@ def phases_chart(timeline: Timeline) -> Chart:
             span_counts([span for span in spans if span.phase is phase], edges),
             "phases",
         )
-        for phase in (Phase.DECODE, Phase.PREFILL, Phase.PREEMPTED, Phase.QUEUED)
+        for phase in (Phase.DECODE, Phase.PREFILL, Phase.DISCARDED, Phase.PREEMPTED, Phase.QUEUED)
         if any(span.phase is phase for span in spans)
     }
     admitted = [layer for phase, layer in layers.items() if phase is not Phase.QUEUED]
@@ -147,14 +147,18 @@ def line(name: str, edges: Sequence[float], values: Sequence[float]) -> Trace:
 def _in_batch(bins: _Bins, prefill: Sequence[int]) -> tuple[list[Trace], list[int]]:
     """Return decodes and, above them, prefills, counted in one way, and their sum in each step.
 
+    Decodes that are discarded are a layer of their own, if there are any.
+
     Where bins have several steps, a thin line is at the maximum of each bin.
     """
-    decode = bins.timeline.steps.decode_requests
-    both = [p + d for p, d in zip(prefill, decode, strict=True)]
-    traces = [
-        area("decode", bins.edges, bins.of(decode).mean, "batch"),
-        area("prefill", bins.edges, bins.of(prefill).mean, "batch"),
-    ]
+    steps = bins.timeline.steps
+    discarded = steps.discarded_decodes
+    both = [p + d for p, d in zip(prefill, steps.decode_requests, strict=True)]
+    emitting = [d - x for d, x in zip(steps.decode_requests, discarded, strict=True)]
+    layers = {"decode": emitting, "prefill": prefill}
+    if any(discarded):
+        layers["discarded"] = discarded
+    traces = [area(name, bins.edges, bins.of(layer).mean, "batch") for name, layer in layers.items()]
     if not bins.exact:
         largest = line("largest", bins.edges, bins.of(both).high)
         traces.append({**largest, "line": {"shape": "hv", "width": 0.7}})

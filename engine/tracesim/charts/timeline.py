@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal, NamedTuple
@@ -21,12 +21,14 @@ class Phase(IntEnum):
 
     QUEUED until its first tokens are computed, PREFILL until its prompt is computed, DECODE while it emits
     tokens, PREEMPTED from the loss of its KV cache until it is computed again, which is PREFILL once more.
+    DISCARDED after its end, in steps that compute it in vain.
     """
 
     QUEUED = 0
     PREFILL = 1
     DECODE = 2
     PREEMPTED = 3
+    DISCARDED = 4
 
 
 class Span(NamedTuple):
@@ -39,10 +41,10 @@ class Span(NamedTuple):
 
 
 class StepColumns:
-    """The steps as columns with one entry per step, 72 bytes per step in total, whatever the batch.
+    """The steps as columns with one entry per step, 80 bytes per step in total, whatever the batch.
 
     `start` and `duration` are in the timeline's unit; `running`, `waiting` and `free_blocks` hold after the
-    step.
+    step. `discarded_decodes` of the `decode_requests` are computed in vain.
     """
 
     def __init__(self) -> None:
@@ -52,6 +54,7 @@ class StepColumns:
         self.prefill_requests = array("q")
         self.prefill_tokens = array("q")
         self.decode_requests = array("q")
+        self.discarded_decodes = array("q")
         self.running = array("q")
         self.waiting = array("q")
         self.free_blocks = array("q")
@@ -67,6 +70,10 @@ class StepColumns:
         self.prefill_requests.append(len(record.prefill))
         self.prefill_tokens.append(sum([entry.tokens for entry in record.prefill]))
         self.decode_requests.append(len(record.decode))
+        discarded = record.discarded
+        self.discarded_decodes.append(
+            sum([entry.id in discarded for entry in record.decode]) if discarded else 0
+        )
         self.running.append(record.running)
         self.waiting.append(record.waiting)
         self.free_blocks.append(UNLIMITED if record.free_blocks is None else record.free_blocks)
@@ -134,8 +141,11 @@ class Timeline:
         for request_id in record.preempted:
             request = self._request(request_id, start)
             request.preemptions += 1
-            self._enter(request, Phase.PREEMPTED, start)
-        for entry in record.prefill:
+            if request.finish_reason is None:
+                self._enter(request, Phase.PREEMPTED, start)
+        discarded = record.discarded or ()
+        self._discard(discarded, start, end)
+        for entry in [entry for entry in record.prefill if entry.id not in discarded]:
             request = self._request(entry.id, start)
             if request.phase is not Phase.PREFILL:
                 self._enter(request, Phase.PREFILL, start)
@@ -152,6 +162,18 @@ class Timeline:
             is_rejected = finished.id in record.rejected
             request.finish_reason = "rejected" if is_rejected else finished.finish_reason
             self._enter(request, request.phase, end)
+
+    def _discard(self, discarded: Sequence[str], start: float, end: float) -> None:
+        """Add the spans of requests that a step computes in vain."""
+        for request_id in discarded:
+            request = self._request(request_id, start)
+            request.phase, request._since = Phase.DISCARDED, start
+            self._enter(request, Phase.DISCARDED, end)
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The phases of a request; DISCARDED only if there is any."""
+        return [phase for phase in Phase if phase is not Phase.DISCARDED or phase in self._phases]
 
     def spans(self) -> Iterator[Span]:
         """Yield the time of every request in every phase, those of one request in order.

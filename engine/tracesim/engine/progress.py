@@ -67,7 +67,7 @@ class RunCounts:
     """Counts over the steps in which something happened; idle steps are not among them.
 
     `prefill_requests` and `decode_requests` are sums over steps, `largest_prefill` and `largest_decode` the
-    most requests in one step. `discarded_tokens` were computed in vain by asynchronous scheduling.
+    most requests in one step. `discarded_tokens` were computed in vain, after the end of their requests.
     """
 
     steps: int = 0
