@@ -14,7 +14,7 @@ SECONDS ?= 60
 SEED ?= 1
 RUNS ?= 20
 
-.PHONY: help demo test bench fuzz fuzz-signals docs svg lock clean
+.PHONY: help demo test bench fidelity fuzz fuzz-signals docs svg lock clean
 
 help:
 	@echo "make demo   replay a small trace and show its table"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench  speed and memory; TRACESIM_TRACES=DIR names real traces"
 	@echo "make fuzz   random inputs, command lines, engines and screens; SECONDS=600 SEED=2"
 	@echo "make fuzz-signals  kill runs at random moments while they save files; RUNS=200"
+	@echo "make fidelity VLLM=0.31.0  compare with that version of vLLM; CASES=N random cases of each scheduler"
 	@echo "make docs   build the documentation into site/, and open site/index.html to read it"
 	@echo "make svg    draw docs/replay.svg again, from a real run"
 	@echo "make lock   write requirements.lock again, with the newest versions that fit pyproject.toml"
@@ -44,6 +45,9 @@ fuzz: $(VENV)/.development
 
 fuzz-signals: $(VENV)/.development
 	@$(BIN)/python tests/fuzz/fuzz_signals.py --runs $(RUNS)
+
+fidelity: $(VENV)/.development
+	@$(BIN)/python tools/check_fidelity.py $(or $(VLLM),0.32.0) $(if $(CASES),--cases $(CASES))
 
 docs: $(VENV)/.documentation
 	@$(BIN)/python tools/make_cli_reference.py docs/reference/command-line.md

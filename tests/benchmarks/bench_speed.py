@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -115,6 +116,14 @@ def in_bare_loops(name: str, taken: Times, tokens: int, bare: Times, least: floa
     return Figure(name, taken, yardstick, bare_token.over(token), "at least", least)
 
 
+def seconds_of_loop(workload: Workload) -> float:
+    """Return how long the engine's loop takes for a workload, without the time to add its requests."""
+    engine = workload.engine()
+    started = time.perf_counter()
+    engine.run()
+    return time.perf_counter() - started
+
+
 def engine_loop(benchmark: BenchmarkFixture, table: Table, workload: Workload, least: float) -> None:
     tokens = workload.output_tokens
     rounds = 7 if tokens > 1_000_000 else 25
@@ -145,20 +154,44 @@ def test_growth(
     benchmark: BenchmarkFixture, table: Table, workload: Callable[[], Workload], blocks: int
 ) -> None:
     """`blocks` are allocated, 48,000 in W1; those of a preempted request are allocated again."""
-    small, large = w1(), workload()
-
-    def seconds_of_small() -> float:
-        engine = small.engine()
-        started = time.perf_counter()
-        engine.run()
-        return time.perf_counter() - started
-
+    large = workload()
     taken, of_small = in_turns(
-        benchmark, LLMEngine.run, seconds_of_small, prepare=large.engine, check=large.check
+        benchmark, LLMEngine.run, partial(seconds_of_loop, w1()), prepare=large.engine, check=large.check
     )
     taken, of_small = taken.each(blocks), of_small.each(48_000)
     name = f"a block of {large.name}"
     table.append(Figure(name, taken, f"a block of W1: {of_small}", taken.over(of_small), wanted=1.3))
+
+
+def asynchronous_run(benchmark: BenchmarkFixture, table: Table, workload: Workload) -> None:
+    """Compare a run with asynchronous scheduling with one without."""
+
+    other = replace(workload, settings={**workload.settings, "async_scheduling": True})
+    rounds = 7 if workload.output_tokens > 1_000_000 else 25
+    taken, bare = in_turns(
+        benchmark,
+        LLMEngine.run,
+        partial(seconds_of_loop, workload),
+        prepare=other.engine,
+        check=other.check_outputs,
+        rounds=rounds,
+    )
+    name = f"{workload.name}, asynchronous"
+    table.append(Figure(name, taken, f"synchronous: {bare}", taken.over(bare), wanted=1.3))
+
+
+@pytest.mark.parametrize("workload", [w1, w2])
+def test_asynchronous_loop(
+    benchmark: BenchmarkFixture, table: Table, workload: Callable[[], Workload]
+) -> None:
+    asynchronous_run(benchmark, table, workload())
+
+
+@pytest.mark.parametrize("workload", [w3, w3_cached])
+def test_asynchronous_loop_of_a_real_trace(
+    benchmark: BenchmarkFixture, table: Table, traces: Path, workload: Callable[[Path], Workload]
+) -> None:
+    asynchronous_run(benchmark, table, workload(traces))
 
 
 CLOCK = "linear:base=5ms,prefill=30us,decode=60us,context=2ns"
@@ -172,14 +205,9 @@ def run_timed(engine: LLMEngine) -> None:
 def timed_run(benchmark: BenchmarkFixture, table: Table, workload: Workload) -> None:
     """Compare a run with a clock, and its metrics, with one without."""
 
-    def seconds_without() -> float:
-        engine = workload.engine()
-        started = time.perf_counter()
-        engine.run()
-        return time.perf_counter() - started
-
     prepare = partial(workload.engine, clock=parse_clock(CLOCK))
-    taken, bare = in_turns(benchmark, run_timed, seconds_without, prepare=prepare, check=workload.check)
+    without = partial(seconds_of_loop, workload)
+    taken, bare = in_turns(benchmark, run_timed, without, prepare=prepare, check=workload.check)
     name = f"{workload.name}, clock and metrics"
     table.append(Figure(name, taken, f"without: {bare}", taken.over(bare), wanted=1.5))
 

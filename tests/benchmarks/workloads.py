@@ -40,6 +40,12 @@ class Workload:
 
         assert (0, self.output_tokens, self.steps, self.preemptions) == found
 
+    def check_outputs(self, engine: LLMEngine) -> None:
+        """Assert that `engine` emitted all tokens, in any number of steps."""
+        summary = summarize(engine)
+
+        assert (0, self.output_tokens) == (summary.unfinished, summary.output_tokens)
+
     def options(self) -> list[str]:
         """Return the settings as options of `tracesim replay`."""
         options = [[f"--{name.replace('_', '-')}", str(value)] for name, value in self.settings.items()]

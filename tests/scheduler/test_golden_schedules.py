@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from golden_cases import ALL, ASYNC, busy_steps, run_as_golden, run_as_golden_async, with_batches
+from golden_cases import ALL, ASYNC, busy_steps, run_as_golden, run_as_recorded, with_batches
 
 
 @pytest.mark.parametrize("case", ALL)
@@ -16,4 +16,4 @@ def test_golden_schedule(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", ASYNC)
 def test_golden_asynchronous_schedule(case: dict[str, Any]) -> None:
-    assert run_as_golden_async(case) == busy_steps(case)
+    assert run_as_recorded(case) == busy_steps(case)

@@ -66,8 +66,8 @@ def _tokens_of(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run_as_golden_async(case: dict[str, Any]) -> list[dict[str, Any]]:
-    """Run a case with asynchronous scheduling and return its steps in the form of the golden file."""
+def run_as_recorded(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run a case of `vllm-v1` and return its steps in the form in which the recorder writes them."""
     engine = engine_of(case)
     steps: list[dict[str, Any]] = []
 
