@@ -26,7 +26,7 @@ from tracesim.requests.request import (
 from tracesim.responses.record_tokenizer import TokenizedRecord
 from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.simulator import SimulatedToken, TraceSimulator
-from tracesim.scheduler import StepPlan, make_scheduler
+from tracesim.scheduler import StepPlan, Stride, make_scheduler
 from tracesim.timing.arrival_process import ArrivalProcess, ArrivalTimes, parse_arrivals
 from tracesim.timing.async_timekeeper import AsyncTimekeeper
 from tracesim.timing.clock import Clock, parse_clock
@@ -270,13 +270,22 @@ class LLMEngine:
             stride = self.scheduler.stride(limit, partial(self._time.steps_before, arrival))
         if stride is None:
             return True
-        self._time.pass_stride(stride)
-        self.counts.discarded_tokens += stride.num_discarded
-        self._count(stride.steps, stride.num_prefills, stride.batch.num_decodes, stride.finished)
+        self._pass_stride(stride)
+        steps = stride.steps
+        if stride.then is not None:
+            stride = stride.then
+            self._pass_stride(stride)
+            steps += stride.steps
         arrival = self._arrivals.next_time
         has_arrival = arrival is not None and arrival <= self._time.now
         has_ended = stride.ends_requests or stride.num_discarded
-        return stride.steps < limit and not has_ended and not has_arrival
+        return steps < limit and not has_ended and not has_arrival
+
+    def _pass_stride(self, stride: Stride) -> None:
+        """Let the steps of a stride happen."""
+        self._time.pass_stride(stride)
+        self.counts.discarded_tokens += stride.num_discarded
+        self._count(stride.steps, stride.num_prefills, stride.batch.num_decodes, stride.finished)
 
     def _simulate(self, plan: StepPlan) -> list[SimulatedToken]:
         """Let the simulator book the prefill of a plan and emit its tokens."""

@@ -7,7 +7,7 @@ counts ticks, and a request's own counters follow from the tick.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 
 from tracesim.requests.request import RequestState
@@ -129,6 +129,10 @@ class DecodeCalendar:
                 return min(limit, first + 1 - self.tick)
             self._finishing.pop(heapq.heappop(self._finish_ticks), None)
         return limit
+
+    def finishing_in(self, ticks: int) -> Collection[RequestState]:
+        """Return the requests that emit their last token in the last of the next `ticks` ticks."""
+        return self._finishing.get(self.tick + ticks - 1, ())
 
     def ticks_within(self, num_blocks: int) -> int:
         """Return for how many ticks `num_blocks` blocks suffice; there must be a request."""

@@ -84,7 +84,7 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
     def stride(self, limit: int, steps_before_arrival: StepsBeforeArrival | None = None) -> Stride | None:
         """Take steps at once as `TokenBudgetScheduler` does, while the counters of all requests agree.
 
-        The step that some requests decode in vain is a stride by itself.
+        The step in which requests decode in vain is the last one, and a stride of its own.
         """
         if self._skipped:
             return None
@@ -95,13 +95,26 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
                     return None
         return super().stride(limit, steps_before_arrival)
 
+    def _longest_stride(self, limit: int) -> int:
+        """Return after how many steps the batch changes: one more, where requests that end decode in vain."""
+        steps = super()._longest_stride(limit)
+        if steps < limit and all(state.ends_late for state in self._decoding.finishing_in(steps)):
+            return steps + 1
+        return steps
+
     def _take_stride(self, steps: int, batch: Batch) -> Stride:
+        """Let all decoding requests emit `steps` tokens; if some end before the last step, that is in vain."""
         num_discarded = len(self._ending)
         finished = self._end(self._ending)
-        self._ending = self._decoding.advance(steps)
+        first = self._decoding.ticks_to_finish(steps)
+        self._ending = self._decoding.advance(first)
         if len(self._ending) > 1:
             self._ending.sort(key=by_admission)
-        return Stride(steps, batch, finished, num_discarded, ends_requests=bool(self._ending))
+        in_vain = None
+        if first < steps:
+            context_tokens = batch.context_tokens + first * batch.num_decodes
+            in_vain = self._take_stride(1, batch._replace(context_tokens=context_tokens))
+        return Stride(first, batch, finished, num_discarded, bool(self._ending), in_vain)
 
     def _finish(self, state: RequestState) -> None:
         """Let a request leave whose last token has come; the next plan was made already."""

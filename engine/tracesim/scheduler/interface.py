@@ -66,7 +66,8 @@ class Stride:
 
     `batch` is that of the first step. In each step after it every decode has one more context token.
     `num_discarded` of the decodes are in vain; then it is a single step. `ends_requests` is true if the last
-    step emitted the last token of a request; with asynchronous scheduling that finishes one step later.
+    step emitted the last token of a request. With asynchronous scheduling that finishes one step later: where
+    this step was taken at once, too, it is the stride `then`.
     """
 
     steps: int
@@ -74,6 +75,7 @@ class Stride:
     finished: Sequence[RequestState]
     num_discarded: int = 0
     ends_requests: bool = False
+    then: Stride | None = None
 
     @property
     def num_prefills(self) -> int:

@@ -159,13 +159,17 @@ class TokenBudgetScheduler(BaseScheduler):
         batch = Batch(budget_left if prefilling else 0, decoding.num_requests, decoding.context_tokens)
         if steps_before_arrival is not None:
             limit = steps_before_arrival(batch, limit)
-        limit = decoding.ticks_to_finish(limit)
+        limit = self._longest_stride(limit)
         steps = self._cache.allocate_ticks(decoding, limit, prefilling, budget_left)
         if not steps:
             return None
         if prefilling is not None:
             prefilling.num_computed_tokens += steps * budget_left
         return self._take_stride(steps, batch)
+
+    def _longest_stride(self, limit: int) -> int:
+        """Return after how many steps, at most `limit`, the batch changes because requests end."""
+        return self._decoding.ticks_to_finish(limit)
 
     def _end(self, ended: list[RequestState]) -> list[RequestState]:
         """Let requests leave that the engine core ends, then those that are aborted; return who finished.
