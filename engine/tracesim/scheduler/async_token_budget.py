@@ -98,23 +98,30 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
     def _longest_stride(self, limit: int) -> int:
         """Return after how many steps the batch changes: one more, where requests that end decode in vain."""
         steps = super()._longest_stride(limit)
-        if steps < limit and all(state.ends_late for state in self._decoding.finishing_in(steps)):
-            return steps + 1
-        return steps
+        if steps == limit:
+            return steps
+        for state in self._decoding.finishing_in(steps):
+            if not state.ends_late:
+                return steps
+        return steps + 1
 
     def _take_stride(self, steps: int, batch: Batch) -> Stride:
         """Let all decoding requests emit `steps` tokens; if some end before the last step, that is in vain."""
-        num_discarded = len(self._ending)
-        finished = self._end(self._ending)
-        first = self._decoding.ticks_to_finish(steps)
-        self._ending = self._decoding.advance(first)
-        if len(self._ending) > 1:
-            self._ending.sort(key=by_admission)
-        in_vain = None
+        first = steps if steps == 1 else self._decoding.ticks_to_finish(steps)
+        stride = self._emit(first, batch)
         if first < steps:
             context_tokens = batch.context_tokens + first * batch.num_decodes
-            in_vain = self._take_stride(1, batch._replace(context_tokens=context_tokens))
-        return Stride(first, batch, finished, num_discarded, bool(self._ending), in_vain)
+            stride.then = self._emit(1, Batch(batch.prefill_tokens, batch.num_decodes, context_tokens))
+        return stride
+
+    def _emit(self, steps: int, batch: Batch) -> Stride:
+        """Let the requests leave that are ending, then let all that decode emit `steps` tokens."""
+        ending = self._ending
+        finished = self._end(ending) if ending else ending
+        self._ending = ended = self._decoding.advance(steps)
+        if len(ended) > 1:
+            ended.sort(key=by_admission)
+        return Stride(steps, batch, finished, len(ending), bool(ended))
 
     def _finish(self, state: RequestState) -> None:
         """Let a request leave whose last token has come; the next plan was made already."""
