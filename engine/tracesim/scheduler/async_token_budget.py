@@ -106,7 +106,7 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
         return steps + 1
 
     def _take_stride(self, steps: int, batch: Batch) -> Stride:
-        """Let all decoding requests emit `steps` tokens; if some end before the last step, that is in vain."""
+        """Let all decoding requests emit `steps` tokens; if some end before the last one, that is in vain."""
         first = steps if steps == 1 else self._decoding.ticks_to_finish(steps)
         stride = self._emit(first, batch)
         if first < steps:
