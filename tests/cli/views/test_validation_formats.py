@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import xml.etree.ElementTree as ET
@@ -179,7 +180,7 @@ one_problem = st.builds(
     TraceProblem,
     code=st.just("bad-value"),
     severity=st.sampled_from(["error", "warning"]),
-    file=anything.filter(lambda name: "\0" not in name),
+    file=st.binary(min_size=1).filter(lambda name: b"\0" not in name).map(os.fsdecode),
     line=st.none() | st.integers(1, 9),
     field=st.none() | anything,
     message=anything,
