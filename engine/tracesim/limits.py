@@ -44,6 +44,9 @@ MAX_ITEM_BYTES: Final = 32 * 1024 * 1024
 MAX_VALUE_MEMORY: Final = 128 * 1024 * 1024
 """The bytes of memory that the values of a line or an item may take, by an estimate."""
 
+MAX_COLUMNS: Final = 10_000
+"""The columns of a CSV file."""
+
 MAX_PIPED_TABLE: Final = 128 * 1024 * 1024
 """The bytes of a Parquet file that comes compressed or through a pipe, and is kept in memory."""
 

@@ -124,6 +124,26 @@ def test_compressed_data_is_read_up_to_a_limit(
     assert peak < 40 * MEGABYTE
 
 
+def test_a_parquet_file_is_not_read_if_it_expands_too_much(tmp_path: Path, monkeypatch: Any) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("tracesim.trace.formats.parquet.EXPANDED_BYTES", MEGABYTE)
+    path = tmp_path / "trace.parquet"
+    column = pyarrow.array(["x" * MEGABYTE + str(at) for at in range(9)])
+    table = pyarrow.table({"prompt": column, "response": column})
+    parquet.write_table(table, path, compression="zstd", use_dictionary=False)
+
+    assert places(read(path)[1]) == [("expands-too-much", None, None)]
+
+
+def test_a_row_of_csv_has_a_limit() -> None:
+    header = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+
+    _, problems = read_text(header + "," * 20_000 + "\n", trace_format="azure")
+
+    assert places(problems) == [("invalid-csv", 2, None)]
+    assert problems[0].message == "has more than 10,000 columns, the limit of a row"
+
+
 def test_lines_are_counted_over_blank_lines() -> None:
     record = '{"input_length":1,"output_length":1}\n'
 

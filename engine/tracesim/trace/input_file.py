@@ -165,11 +165,7 @@ class InputFile:
     def _problem_of(self, error: Exception) -> TraceProblem:
         """Return the problem that an exception means."""
         if isinstance(error, _ExpandsTooMuchError):
-            message = (
-                f"expands to over {EXPANDED_BYTES:,} bytes and {MAX_EXPANSION} times its size, the limit of "
-                "compressed data; the rest is not read. If it is a trace, decompress it first"
-            )
-            return problem("expands-too-much", self.name, self.line_number + 1, None, message)
+            return expands_too_much(self.name, self.line_number + 1)
         # bz2 reports damaged data as an OSError that has no number.
         is_unnumbered = type(error) is OSError and error.errno is None and "standard input" not in str(error)
         if is_unnumbered or isinstance(error, _BrokenStreamError | EOFError | lzma.LZMAError | zlib.error):
@@ -184,6 +180,15 @@ class InputFile:
             return problem("is-a-directory", self.name, None, None, "is a directory; name the files in it")
         message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         return problem("unreadable-file", self.name, None, None, message)
+
+
+def expands_too_much(file: str, line: int | None) -> TraceProblem:
+    """Return the problem of compressed data that is far larger than it should be."""
+    message = (
+        f"expands to over {EXPANDED_BYTES:,} bytes and {MAX_EXPANSION} times its size, the limit of "
+        "compressed data; the rest is not read. If it is a trace, decompress it first"
+    )
+    return problem("expands-too-much", file, line, None, message)
 
 
 def _opened(path: str) -> AbstractContextManager[IO[bytes]]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tracesim.errors import TraceProblem
-from tracesim.limits import MAX_SECONDS, written
+from tracesim.limits import MAX_COLUMNS, MAX_SECONDS, written
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.parquet import is_parquet, parquet_columns, parquet_rows
 from tracesim.trace.input_file import InputFile
@@ -91,6 +91,8 @@ def row_of(line: bytes, delimiter: str, columns: Sequence[str]) -> Row | Finding
 
 def split_cells(line: bytes, delimiter: str) -> list[str] | Finding:
     """Return the cells of a line, or what is wrong with it."""
+    if line.count(delimiter.encode()) > MAX_COLUMNS:
+        return Finding("invalid-csv", None, f"has more than {MAX_COLUMNS:,} columns, the limit of a row")
     try:
         text = line.decode().rstrip("\r\n")
         if '"' not in text:

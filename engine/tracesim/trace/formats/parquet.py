@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from tracesim.errors import TraceProblem
-from tracesim.trace.input_file import InputFile
+from tracesim.limits import EXPANDED_BYTES, MAX_EXPANSION
+from tracesim.trace.input_file import InputFile, expands_too_much
 from tracesim.trace.problems import problem
 
 _MAGIC = b"PAR1"
@@ -51,9 +53,16 @@ def _open(file: InputFile) -> Any:
         message = "Parquet needs the package pyarrow; install it with: pip install pyarrow"
         return problem("unreadable-file", file.name, None, None, message)
     try:
-        return ParquetFile(file.random_access())
+        content = file.random_access()
+        table = ParquetFile(content)
+        groups = map(table.metadata.row_group, range(table.metadata.num_row_groups))
+        expanded = sum(group.total_byte_size for group in groups)
+        size = content.seek(0, os.SEEK_END)
     except (OSError, ValueError) as error:
         return _damaged(file, error)
+    if expanded > EXPANDED_BYTES and expanded > MAX_EXPANSION * size:
+        return expands_too_much(file.name, None)
+    return table
 
 
 def _damaged(file: InputFile, error: Exception) -> TraceProblem:
