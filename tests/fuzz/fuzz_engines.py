@@ -48,7 +48,7 @@ class Run(NamedTuple):
 def draw_run(rng: random.Random) -> Run:
     """Return random requests and settings; caches are small, so that requests wait and are preempted."""
     engine = rng.choice(("simple", "vllm-v0", "vllm-v1", "vllm-v1", "vllm-v1"))
-    block_size = rng.choice((1, 2, 4, 16, 1000))
+    block_size = rng.choice((1, 2, 4, 16, 1000, 5000))
     settings: dict[str, Any] = {
         "engine": engine,
         "block_size": block_size,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracesim.requests.decode_calendar import DecodeCalendar
+from tracesim.requests.decode_calendar import DecodeCalendar, SparseDecodeCalendar, decode_calendar
 from tracesim.requests.request import Request, RequestState
 
 BLOCK_SIZE = 4
+KINDS = (DecodeCalendar, SparseDecodeCalendar)
 
 
 def a_decoding_request(name: str, num_tokens: int, num_left: int = 9) -> RequestState:
@@ -16,9 +18,10 @@ def a_decoding_request(name: str, num_tokens: int, num_left: int = 9) -> Request
     return RequestState(Request(name, num_tokens, num_left))
 
 
-def test_requests_begin_blocks_at_their_ticks() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_requests_begin_blocks_at_their_ticks(kind: type[DecodeCalendar]) -> None:
     """This is the example in the docstring of `DecodeCalendar`, with ticks from 0."""
-    calendar = DecodeCalendar(BLOCK_SIZE)
+    calendar = kind(BLOCK_SIZE)
     for name, num_tokens in (("a", 13), ("b", 11), ("c", 7)):
         calendar.join(a_decoding_request(name, num_tokens))
 
@@ -28,13 +31,16 @@ def test_requests_begin_blocks_at_their_ticks() -> None:
     assert [calendar.ticks_within(num_blocks) for num_blocks in range(4)] == [0, 2, 2, 4]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @given(
-    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 12)), min_size=1, max_size=6),
-    st.lists(st.integers(1, 5)),
+    lengths=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 12)), min_size=1, max_size=6),
+    strides=st.lists(st.integers(1, 5)),
 )
-def test_counters_follow_from_the_tick(lengths: list[tuple[int, int]], strides: list[int]) -> None:
+def test_counters_follow_from_the_tick(
+    kind: type[DecodeCalendar], lengths: list[tuple[int, int]], strides: list[int]
+) -> None:
     """Requests finish when all tokens are emitted; before each stride the first one leaves and rejoins."""
-    calendar = DecodeCalendar(BLOCK_SIZE)
+    calendar = kind(BLOCK_SIZE)
     states = [a_decoding_request(f"r{number}", *each) for number, each in enumerate(lengths)]
     expected = {state: state.num_tokens for state in states}
     for state in states:
@@ -50,9 +56,20 @@ def test_counters_follow_from_the_tick(lengths: list[tuple[int, int]], strides: 
         begun = sum((num + tick - 1) % BLOCK_SIZE == 0 for num in expected.values() for tick in range(ticks))
 
         assert calendar.num_blocks_needed(ticks) == begun
+        assert calendar.ticks_without_block(0) == 0
+        free = calendar.ticks_without_block(BLOCK_SIZE)
+        assert not any(calendar.requests_needing_block(ahead) for ahead in range(free))
+        assert free == BLOCK_SIZE or calendar.requests_needing_block(free)
+        within = calendar.ticks_within(begun)
+        assert calendar.num_blocks_needed(within) <= begun < calendar.num_blocks_needed(within + 1)
         finished = set(calendar.advance(ticks))
         expected = {state: num + ticks for state, num in expected.items()}
         assert finished == {state for state, num in expected.items() if num == state.total_tokens}
         expected = {state: num for state, num in expected.items() if state not in finished}
         assert {state: state.current_num_tokens for state in expected} == expected
         assert calendar.context_tokens == sum(num - 1 for num in expected.values())
+
+
+def test_the_memory_of_a_calendar_does_not_grow_with_its_blocks() -> None:
+    assert type(decode_calendar(16)) is DecodeCalendar
+    assert type(decode_calendar(10**9)) is SparseDecodeCalendar

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from tracesim.config import EngineConfig
 from tracesim.kv_cache.block_accounting import KVCache
 from tracesim.requests.batch import Batch
-from tracesim.requests.decode_calendar import DecodeCalendar, by_admission
+from tracesim.requests.decode_calendar import by_admission, decode_calendar
 from tracesim.requests.request import FINISHED, PREEMPTED, RUNNING, WAITING, RequestState
 from tracesim.requests.waiting_queue import WaitingQueue
 from tracesim.scheduler.interface import BatchEntry, StepPlan, Stride
@@ -29,7 +29,7 @@ class BaseScheduler:
         self._waiting = waiting
         self._running: dict[RequestState, None] = {}
         self._prefilling: dict[RequestState, None] = {}
-        self._decoding = DecodeCalendar(config.block_size)
+        self._decoding = decode_calendar(config.block_size)
         self._watermark = int((config.watermark or 0) * (config.num_gpu_blocks or 0))
         self._num_admissions = 0
 
