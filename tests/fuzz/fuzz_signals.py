@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +65,11 @@ def normal(content: bytes) -> bytes:
     return re.sub(rb"div-[0-9a-f-]+|[0-9a-f]{8}-[0-9a-f-]{27}|sha256-[^']*", b"", content)
 
 
+def _accept_interrupts() -> None:
+    """Undo that a shell lets its background jobs ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Results:
     """What the runs have shown: how many of each kind, and what was wrong."""
 
@@ -89,7 +94,9 @@ def run_with_signal(
     file.unlink(missing_ok=True)
     if existing:
         file.write_bytes(OLD)
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_accept_interrupts
+    )
     time.sleep(delay)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
@@ -109,7 +116,9 @@ def run_with_signal(
     return process.returncode, faults
 
 
-def run_all(folder: Path, runs: int, rng: random.Random, results: Results) -> None:
+def run_all(
+    folder: Path, runs: int, rng: random.Random, results: Results, signals: Collection[signal.Signals]
+) -> None:
     """Run every kind with every signal, `runs` times each."""
     for kind in _COMMANDS:
         command, name = command_of(kind, existing=False)
@@ -117,7 +126,7 @@ def run_all(folder: Path, runs: int, rng: random.Random, results: Results) -> No
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         seconds = time.monotonic() - started
         whole = (folder / name).read_bytes()
-        for number in _SIGNALS:
+        for number in signals:
             # Each kind of file is killed so often; the other signals come so often in all.
             for at in range(runs if number == signal.SIGKILL else -(-runs // len(_COMMANDS))):
                 code, faults = run_with_signal(
@@ -195,12 +204,14 @@ def main() -> int:
         "--runs", type=int, default=20, help="kills for each kind of file, and each other signal in all"
     )
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--signal", choices=[each.name for each in _SIGNALS], help="only this signal")
     options = parser.parse_args()
     results = Results()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_trace(folder / "trace.jsonl")
-        run_all(folder, options.runs, random.Random(options.seed), results)
+        signals = [each for each in _SIGNALS if options.signal in (None, each.name)]
+        run_all(folder, options.runs, random.Random(options.seed), results, signals)
         results.faults += [*faults_of_full_disks(folder), *faults_of_closed_streams(folder)]
     for fault in results.faults[:50]:
         print(ascii(fault)[1:-1])  # noqa: T201
