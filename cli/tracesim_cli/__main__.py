@@ -1,20 +1,20 @@
 """The entry point of `tracesim`, `python -m tracesim` and `python -m tracesim_cli`.
 
-It imports nothing but the standard library before it can handle an interrupt.
+It imports nothing that Python has not loaded itself before it can handle an interrupt.
 """
 
-import gc
 import os
 import sys
-from contextlib import suppress
-
-from tracesim_cli.terminal.signals import end_on_signals
 
 
 def main() -> None:
     """Run the command line and end the process."""
-    gc.disable()  # objects live until the command ends, and none of them are in cycles
     try:
+        import gc
+
+        from tracesim_cli.terminal.signals import end_on_signals
+
+        gc.disable()  # objects live until the command ends, and none of them are in cycles
         end_on_signals()
         from tracesim_cli.main import main as run
 
@@ -32,10 +32,12 @@ def _exit_now(code: int) -> None:
 
     Return if a stream cannot be flushed, so that Python itself ends the process and reports that.
     """
-    with suppress(OSError, ValueError):
+    try:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+    except (OSError, ValueError):
+        return
+    os._exit(code)
 
 
 if __name__ == "__main__":

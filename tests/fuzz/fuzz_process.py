@@ -54,6 +54,7 @@ def run_here(
     with (
         _terminal_streams() if on_terminal else _memory_streams() as (streams, collect),
         mock.patch.object(sys, "argv", ["tracesim", *arguments]),
+        mock.patch.object(sys, "unraisablehook", sys.unraisablehook),
         mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
         mock.patch.object(sys, "stdout", streams[0]),
         mock.patch.object(sys, "stderr", streams[1]),

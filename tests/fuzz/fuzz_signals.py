@@ -34,7 +34,8 @@ _COMMANDS: Final = {
     "convert": ["convert", "trace.jsonl", "FILE"],
     "compressed": ["convert", "trace.jsonl", "FILE.gz"],
 }
-_SIGNALS: Final = {signal.SIGKILL: {-9}, signal.SIGINT: {130, 0, -2}, signal.SIGTERM: {143, 0, -15}}
+_OWN_FRAME: Final = re.compile(rb'File "[^"]*/(tracesim|tracesim_cli)/')
+_SIGNALS: Final = {signal.SIGKILL: {-9, 0}, signal.SIGINT: {130, 0, -2}, signal.SIGTERM: {143, 0, -15}}
 """Exit codes of a run that gets a signal: its own, of a run that was over, or before Python has begun."""
 
 
@@ -101,10 +102,11 @@ def run_with_signal(
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     faults = []
-    if process.returncode not in _SIGNALS[number] | {0}:
-        faults.append(f"exit code {process.returncode}")
-    # A signal that comes while Python itself starts or imports its own modules is not for tracesim.
-    if b"Traceback" in stderr and b"tracesim" in stderr:
+    # An interrupt that comes while Python itself starts ends with its traceback and code 1.
+    is_in_start = b"Traceback" in stderr and not _OWN_FRAME.search(stderr)
+    if process.returncode not in _SIGNALS[number] and not (is_in_start and process.returncode == 1):
+        faults.append(f"exit code {process.returncode}: {stderr.decode(errors='replace')[-400:]}")
+    elif b"Traceback" in stderr and not is_in_start:
         faults.append(f"a traceback: {stderr.decode(errors='replace')[-400:]}")
     content = file.read_bytes() if file.exists() else None
     if content not in (OLD if existing else None, None if not existing else OLD) and normal(

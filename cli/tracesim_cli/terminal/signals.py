@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -14,12 +14,14 @@ EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 143}
 def end_on_signals() -> None:
     """Make SIGINT and SIGTERM end the command as an exception does, so that it can clear up.
 
-    While a module is imported the process ends at once: an exception there could leave a module of an
-    extension half made, and then crash. Signals that are ignored, as in a background job, stay ignored.
+    Where an exception is not safe or would be lost the process ends at once: while a module is imported, as
+    one of an extension could stay half made and then crash, and in a callback of Python's memory management.
+    Signals that are ignored, as in a background job, stay ignored.
     """
     for number in EXIT_CODES:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)
+    sys.unraisablehook = _end_after_callback
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
@@ -30,3 +32,12 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(EXIT_CODES[signal.SIGTERM])
+
+
+def _end_after_callback(lost: Any) -> None:
+    """End the process if the exception of a callback, which nobody handles, is that of a signal."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        os._exit(EXIT_CODES[signal.SIGINT])
+    if isinstance(lost.exc_value, SystemExit):
+        os._exit(EXIT_CODES[signal.SIGTERM])
+    sys.__unraisablehook__(lost)
