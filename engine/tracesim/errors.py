@@ -44,6 +44,11 @@ class TraceProblem(NamedTuple):
         return f"{place}:{field} {self.message} [{self.code}]"
 
 
+def needs_package(what: str, package: str) -> str:
+    """Return the message that something needs a package that is not installed."""
+    return f"{what} needs the package {package}; install it with: pip install {package}"
+
+
 class TracesimError(Exception):
     """The base of all errors that tracesim raises on purpose."""
 

@@ -88,7 +88,7 @@ def a_response(custom_id: object, *contents: object, **more: object) -> str:
         (
             a_request("x", messages=[{"role": "user", "content": [{"type": "image_url"}]}]),
             a_response("x", "b"),
-            [("wrong-type", "1", 1, "body.messages", 'item 1 has a part of type "image_url"; only text can')],
+            [("not-text", "1", 1, "body.messages", 'item 1 has a part of type "image_url"; only text can')],
         ),
         (
             a_request("x", messages=[{"role": "user"}]),

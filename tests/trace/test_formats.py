@@ -122,21 +122,33 @@ def test_a_delay_without_a_session_is_ignored_with_a_warning() -> None:
     assert places(problems) == [("no-arrival-time", 1, "delay")]
 
 
-def test_the_text_of_a_prompt_is_ignored_beside_the_length_of_its_response() -> None:
-    text = '{"timestamp": 0, "text_input": "Hi", "input_length": 3, "output_length": 5}\n'
-    messages = '{"timestamp": 0, "messages": [{"role": "user"}], "output_length": 5}\n'
+def test_the_prompt_of_mooncake_may_be_text_or_messages_beside_an_output_length() -> None:
+    """The text is ignored where its length is known as well."""
+    lines = [
+        '{"timestamp": 0, "text_input": "Hi", "input_length": 3, "output_length": 5}',
+        '{"text_input": "Hi", "output_tokens": 6, "session_id": 7}',
+        '{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], '
+        '"output_length": 5}',
+        '{"timestamp": 0, "messages": [{"role": "user"}], "output_length": 5}',
+        '{"timestamp": 0, "text_input": "Hi"}',
+    ]
 
-    records, problems = read_text(text + messages)
+    records, problems = read_text("".join([f"{line}\n" for line in lines]))
 
-    assert lengths(records) == [(3, 5, 0.0)]
-    assert places(problems) == [("missing-field", 2, "input_length")]
+    assert lengths(records) == [(3, 5, 0.0), (None, 6, None), (None, 5, None)]
+    assert [record.prompt for record in records] == [None, "Hi", "s\nu"]
+    assert [record.session_id for record in records] == [None, "7", None]
+    assert places(problems) == [
+        ("missing-field", 4, "messages"),
+        ("missing-field", 5, "response"),
+    ]
 
 
 def test_a_replay_reports_what_it_ignores() -> None:
     result = run("replay", *(SAMPLES / name for name in ("mooncake.jsonl", "burstgpt.csv")))
 
     assert result.exit_code == 0
-    assert "session_id, after and delay of 3 records are ignored" in result.stderr
+    assert "session_id, after and delay of 2 records are ignored" in result.stderr
     assert "skipped 1 request that failed when recorded" in result.stderr
 
 
@@ -334,7 +346,7 @@ MOON = '{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
         (chat(ASK, turn("gpt", 5)), [("wrong-type", 1, "value", "of turn 2 is 5; must be a string")]),
         (
             chat(turn("alien", "a")),
-            [("bad-value", 1, "from", 'of turn 1 is "alien"; must be one of assistant')],
+            [("bad-value", 1, "from", 'of turn 1 is "alien"; must be one of ai, assistant')],
         ),
         (chat(ASK, 5), [("wrong-type", 1, "conversations", "turn 2 is 5; must be an object")]),
         (chat({"from": "gpt"}), [("missing-field", 1, "value", "is missing in turn 1")]),
@@ -479,7 +491,7 @@ def test_whole_decimals_are_lengths_with_a_warning(text: str) -> None:
     assert [problem.code for problem in problems if problem.code != "failed-request"] == [
         "decimal-length"
     ] * 2
-    assert "is 472.0; lengths are integers" in problems[0].message
+    assert "is 472.0; must be an integer, and is read as 472" in problems[0].message
 
 
 def test_the_format_is_detected_from_several_records() -> None:
@@ -528,7 +540,7 @@ def test_records_of_tracesim_are_read_from_a_document(text: str) -> None:
         (
             "arrived,prefill_tokens,decode_tokens\n0.0,374,44\n4.3,396,109\n",
             'looks like CSV with the columns "arrived", "prefill_tokens", "decode_tokens", which no known '
-            "format has; the nearest: vidur (num_prefill_tokens, num_decode_tokens, arrived_at) and",
+            "format has; the nearest: vidur (num_prefill_tokens, num_decode_tokens, arrived_at), ",
         ),
         (
             '{"question": "a", "answer": "b"}\n' * 3,

@@ -375,7 +375,7 @@ def test_a_bomb_is_unpacked_in_bounded_memory(trace: Path, pack: Any, suffix: st
     path.write_bytes(pack(b"x" * 200_000_000))
     tracemalloc.start()
 
-    _, problems = read(path, max_line_bytes=1_000_000)
+    _, problems = read(path, trace_format="tracesim", max_line_bytes=1_000_000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tracesim.errors import ConfigError, TraceProblem
+from tracesim.errors import ConfigError, TraceProblem, needs_package
 from tracesim.trace.formats import FormatName
 from tracesim.trace.reader import read_trace
 from tracesim.trace.writer import record_to_json
@@ -106,8 +106,7 @@ def _opened(out: str) -> Iterator[Callable[[bytes], object]]:
             try:
                 import zstandard
             except ImportError:
-                message = "zstd needs the package zstandard; install it with: pip install zstandard"
-                raise ConfigError(message) from None
+                raise ConfigError(needs_package("zstd", "zstandard")) from None
             with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as compressed_zst:
                 yield compressed_zst.write
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tracesim.responses.recorded_response import RecordedResponse
 from tracesim.timing.arrival_process import ArrivalProcess
@@ -13,19 +13,30 @@ from tracesim_cli.terminal.text import counted
 
 @dataclass(slots=True)
 class RecordCounts:
-    """How many records have something about which the user is informed."""
+    """How many records have something about which the user is informed.
+
+    `waiting` counts those that would wait for others: later turns of `sessions`, and records with `after` or
+    `delay`; `waiting_untimed` counts those of them that have no arrival time.
+    """
 
     timed: int = 0
     stepped: int = 0
-    in_sessions: int = 0
     without_text: int = 0
     not_spelled: int = 0
+    waiting: int = 0
+    waiting_untimed: int = 0
+    sessions: set[str] = field(default_factory=set)
 
     def add(self, record: TraceRecord, response: RecordedResponse | None) -> None:
         """Count a record; `response` is None if it was not added to the engine."""
         self.timed += bool(record.arrival_time)
         self.stepped += bool(record.arrival_step)
-        self.in_sessions += (record.session_id, record.after, record.delay) != (None, None, None)
+        is_later_turn = record.session_id in self.sessions
+        if record.after is not None or record.delay is not None or is_later_turn:
+            self.waiting += 1
+            self.waiting_untimed += record.arrival_time is None
+        if record.session_id is not None:
+            self.sessions.add(record.session_id)
         if response and record.response is not None:
             self.without_text += not response.has_text
             self.not_spelled += response.has_text and not response.is_spelled
@@ -44,9 +55,12 @@ def notes_on(counts: RecordCounts, arrivals: ArrivalProcess, *, has_clock: bool)
         yield "--speedup is ignored: no request has an arrival that it could change"
     if arrivals.seed and arrivals.kind != "poisson":
         yield "--seed is ignored: no arrivals are random; --arrivals poisson:RATE makes them so"
-    if counts.in_sessions:
-        records = counted(counts.in_sessions, "record")
-        yield f"session_id, after and delay of {records} are ignored: each request arrives by itself"
+    if counts.waiting:
+        records = counted(counts.waiting, "record")
+        note = f"session_id, after and delay of {records} are ignored: each request arrives by itself"
+        if arrivals.kind == "trace" and has_clock and counts.waiting_untimed:
+            note += f", and those without an arrival time ({counts.waiting_untimed:,}) at the start"
+        yield note
     if counts.without_text:
         yield (
             f"{counted(counts.without_text, 'record')} replayed without text: response_token_ids do not "

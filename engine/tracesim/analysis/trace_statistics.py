@@ -233,7 +233,7 @@ class TraceStatistics:
             self.kinds["token ids"] += (
                 record.prompt_token_ids is not None or record.response_token_ids is not None
             )
-            self.kinds["lengths"] += record.input_length is not None
+            self.kinds["lengths"] += record.output_length is not None
             self.kinds["hash_ids"] += record.hash_ids is not None
             num_prompt_tokens = (record.input_length or 0) if prompt is None else len(prompt)
             self.prompt_tokens.add(num_prompt_tokens)

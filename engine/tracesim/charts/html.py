@@ -18,7 +18,7 @@ from tracesim.charts.latency_charts import latency_charts
 from tracesim.charts.request_chart import MOST_ROWS, request_charts
 from tracesim.charts.tables import Table, tables
 from tracesim.charts.time_charts import Chart, charts_over_time, phases_chart
-from tracesim.errors import ConfigError
+from tracesim.errors import ConfigError, needs_package
 
 
 def plotly_javascript() -> str:
@@ -26,7 +26,7 @@ def plotly_javascript() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise ConfigError("an HTML page needs the package plotly: pip install plotly") from error
+        raise ConfigError(needs_package("an HTML page", "plotly")) from error
     javascript: str = get_plotlyjs()
     return javascript
 

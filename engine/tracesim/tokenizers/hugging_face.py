@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tracesim.errors import TokenizerError
+from tracesim.errors import TokenizerError, needs_package
 from tracesim.tokenizers.byte_level import read_bytes, spell_bytes
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ class HuggingFaceTokenizer:
         try:
             import tokenizers
         except ImportError as error:
-            raise TokenizerError(
-                f"tokenizer {name!r} needs the package tokenizers: pip install tokenizers"
-            ) from error
+            raise TokenizerError(needs_package(f"tokenizer {name!r}", "tokenizers")) from error
         if not path.is_file():
             raise TokenizerError(f"tokenizer {name!r}: there is no file {path}")
         with _library_errors(name, f"{path} is not a tokenizer.json: "), _without_panic_message():

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
-from tracesim.errors import TraceProblem
+from tracesim.errors import TraceProblem, needs_package
 from tracesim.limits import EXPANDED_BYTES, MAX_EXPANSION, MAX_LINE_BYTES, MAX_PIPED_TABLE
 from tracesim.trace.problems import problem
 
@@ -28,8 +28,9 @@ _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _BZIP2_MAGIC = b"BZh"
-_XZ_MAGIC = b"\xfd7zXZ\0"
+_LZMA_MAGICS = (b"\xfd7zXZ\0", b"]\0\0")  # of .xz, and of the older .lzma
 _ZIP_MAGIC = b"PK\x03\x04"
+_ZIP_METADATA = "__MACOSX/"  # what macOS adds to an archive
 # Compressed bytes that are expanded at a time: one becomes at most 1,032 bytes (gzip) or 32,768 (zstd).
 _GZIP_BITE = 16 * 1024
 _ZSTD_BITE = 1024
@@ -219,15 +220,14 @@ def _decompressed(path: str, file: IO[bytes]) -> io.BufferedReader[Any]:
         try:
             import zstandard
         except ImportError:
-            message = "zstd needs the package zstandard; install it with: pip install zstandard"
-            raise ImportError(message) from None
+            raise ImportError(needs_package("zstd", "zstandard")) from None
         new_zstd = zstandard.ZstdDecompressor().decompressobj
         expanded = _Decompressor(compressed, new_zstd, zstandard.ZstdError, _ZSTD_BITE)
     elif head.startswith(_BZIP2_MAGIC):
         import bz2
 
         expanded = bz2.BZ2File(compressed)
-    elif head.startswith(_XZ_MAGIC):
+    elif head.startswith(_LZMA_MAGICS):
         expanded = lzma.LZMAFile(compressed)  # noqa: SIM115 - it ends with the file
     elif head.startswith(_ZIP_MAGIC):
         expanded = _only_member(compressed)
@@ -294,7 +294,11 @@ def _only_member(stream: IO[bytes]) -> IO[bytes]:
         )
     try:
         archive = zipfile.ZipFile(stream)
-        members = [member for member in archive.infolist() if not member.is_dir()]
+        members = [
+            member
+            for member in archive.infolist()
+            if not member.is_dir() and not member.filename.startswith(_ZIP_METADATA)
+        ]
         if len(members) != 1:
             raise ValueError(
                 f"this zip archive has {len(members)} files; unpack it and name the traces in it"

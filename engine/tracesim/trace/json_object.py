@@ -27,6 +27,10 @@ _EXAMPLE = _OBJECT + ', such as {"prompt": "Hi", "response": " there"}'
 REPEATED = "is there more than once in this object; keep one"
 """What is wrong with a key that an object has twice."""
 _LONGEST_INTEGER = 20
+_LONG = 256
+_TEXTS = frozenset([str, int, bool, type(None)])  # floats may be written longer than they were
+_LEAST_ADDED = len('"":0,')
+_ANY_KEY = re.compile(rb'"[ \t\r\n]*:')
 
 LIGHT_BYTES = 1024 * 1024
 """JSON of so many bytes takes little memory, whatever its values are."""
@@ -51,17 +55,20 @@ def read_object(line: bytes) -> tuple[dict[str, Any] | None, list[Finding]]:
         return None, [finding]
     try:
         value = orjson.loads(line)
-        findings: list[Finding] = []
     except orjson.JSONDecodeError as error:
         line = line.strip(BLANKS)
         if not line:
             return None, []
         value, findings = read_invalid(line, error, _OBJECT)
+        may_repeat = not findings
+    else:
+        findings = []
+        may_repeat = isinstance(value, dict) and (
+            may_repeat_keys(line, value) or _may_repeat_inner_keys(line, value)
+        )
     if not isinstance(value, dict):
         return None, findings or [not_an_object(value, _OBJECT)]
-    if not findings and may_repeat_keys(line, value):
-        findings = repeated_keys(line)
-    return value, findings
+    return value, repeated_keys(line, inside=True) if may_repeat else findings
 
 
 def not_an_object(value: Any, accepted: str = _EXAMPLE) -> Finding:
@@ -87,25 +94,43 @@ def key_pattern(keys: tuple[str, ...]) -> re.Pattern[bytes]:
 
 
 def may_repeat_keys(line: bytes, value: dict[str, Any]) -> bool:
-    """Whether the text of the object `value` seems to have a key twice; `repeated_keys` makes sure."""
-    return bool(value) and len(key_pattern(tuple(value)).findall(line)) > len(value)
+    """Whether the text of the object `value` seems to have a key twice; `repeated_keys` makes sure.
+
+    A key that is there again makes the text longer than the object: by its quotation marks, a colon, a value
+    and a comma. So a text that is hardly longer than the object needs no search.
+    """
+    if not value:
+        return False
+    if len(line) > _LONG and _TEXTS.issuperset(map(type, value.values())):
+        added = len(line) - len(orjson.dumps(value))
+        if added < _LEAST_ADDED + min(map(len, value)):
+            return False
+    return len(key_pattern(tuple(value)).findall(line)) > len(value)
 
 
-def repeated_keys(line: bytes) -> list[Finding]:
-    """Return a finding for each key that an object has more than once at its outermost level."""
+def _may_repeat_inner_keys(line: bytes, value: dict[str, Any]) -> bool:
+    """Whether an object inside `value` seems to have a key twice."""
+    if line.count(b"{") < 2:
+        return False
+    return len(_ANY_KEY.findall(line)) > len(_ANY_KEY.findall(orjson.dumps(value)))
+
+
+def repeated_keys(line: bytes, *, inside: bool = False) -> list[Finding]:
+    """Return a finding for each key that an object, or also one inside it, has more than once."""
     repeated: list[str] = []
 
     def note_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        # The outermost object is the last to be complete, so its keys are those that stay.
         counts = Counter([key for key, _ in pairs])
-        repeated[:] = [key for key, count in counts.items() if count > 1]
+        if not inside:  # the outermost object is the last to be complete, so its keys are those that stay
+            repeated.clear()
+        repeated.extend([key for key, count in counts.items() if count > 1])
         return dict(pairs)
 
     try:
         json.loads(line, object_pairs_hook=note_repeated, parse_int=parse_integer)
     except RecursionError:
         return []
-    return [Finding("duplicate-key", key, REPEATED) for key in repeated]
+    return [Finding("duplicate-key", key, REPEATED) for key in dict.fromkeys(repeated)]
 
 
 def read_invalid(line: bytes, refusal: Exception, advice: str = _EXAMPLE) -> tuple[Any, list[Finding]]:
@@ -124,6 +149,8 @@ def read_invalid(line: bytes, refusal: Exception, advice: str = _EXAMPLE) -> tup
     except json.JSONDecodeError as error:
         value = None
         reason = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
+        if error.doc[error.pos :].strip() == ",":
+            reason = "a comma after the object"
         findings.append(
             Finding("invalid-json", None, f"is not JSON: {reason} at column {error.colno}; {advice}")
         )

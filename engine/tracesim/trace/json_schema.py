@@ -29,11 +29,17 @@ def record_schema(name: str) -> JsonSchema:
 
 def _rules() -> Iterator[JsonSchema]:
     """Yield what the fields of a record need, and what they exclude."""
-    contents = [field for side in SIDES for field in side]
+    input_length, output_length = LENGTHS
+    prompts, responses = SIDES
     yield {
-        "if": _any_given(LENGTHS),
-        "then": {"allOf": [*map(_given, LENGTHS), {"not": _any_given(contents)}]},
-        "else": {"allOf": [_any_given(side) for side in SIDES]},
+        "if": _given(input_length),
+        "then": {"allOf": [_given(output_length), {"not": _any_given(prompts)}]},
+        "else": _any_given(prompts),
+    }
+    yield {
+        "if": _given(output_length),
+        "then": {"not": _any_given(responses)},
+        "else": _any_given(responses),
     }
     yield {"not": {"allOf": [_given("arrival_time"), _given("arrival_step")]}}
     for field, (needed, _) in NEEDS.items():

@@ -27,9 +27,9 @@ from tracesim.trace.json_object import (
     too_many_values,
 )
 from tracesim.trace.places import Places
-from tracesim.trace.problems import WARNINGS, Finding, problem
+from tracesim.trace.problems import WARNINGS, Finding, describe, problem
 from tracesim.trace.record import TraceRecord
-from tracesim.trace.schema import LENGTHS, Fields, Shape
+from tracesim.trace.schema import LENGTHS, LIMITS, Fields, Shape, seconds_of_finer_unit, whole_number
 from tracesim.trace.sessions import AfterLinks
 
 _MAX_SHAPES = 1024
@@ -251,7 +251,7 @@ class RecordBuilder:
         """
         fields = {name: value for name, value in fields.items() if value is not None}
         shape = self._shapes.get(tuple(fields)) or self._add_shape(tuple(fields))
-        warnings = self._read_decimals(fields)
+        warnings = self._read_numbers(fields)
         findings = [*findings, *shape.faults(fields)]
         if not findings:
             return [*warnings, *self._accept(fields, shape)]
@@ -331,18 +331,26 @@ class RecordBuilder:
         findings += [Finding("other-format", name, message.format(FOREIGN_FIELDS[name])) for name in foreign]
         return [*map(self._problem, findings)]
 
-    def _read_decimals(self, fields: Fields) -> list[TraceRecord | TraceProblem]:
-        """Make integers of lengths such as 18.0; return a warning for each field that is new in this file."""
+    def _read_numbers(self, fields: Fields) -> list[TraceRecord | TraceProblem]:
+        """Make numbers of tokens such as 18.0 or "18" integers, and Unix times in other units seconds.
+
+        Return a warning for each field that is new in this file.
+        """
         found = []
-        for name in LENGTHS:
-            value = fields.get(name)
-            if type(value) is float and value.is_integer() and abs(value) < 2**53:
-                fields[name] = int(value)
-                if name not in self._reported_names:
-                    self._reported_names.add(name)
-                    message = f"is {value!r}; lengths are integers, and such values are read as {int(value)}"
-                    found.append(self._problem(Finding("decimal-length", name, message)))
-        return [*found]
+        for name in (*LENGTHS, *LIMITS):
+            number = whole_number(fields.get(name))
+            if number is not None:
+                message = f"is {describe(fields[name])}; must be an integer, and is read as {number}"
+                found.append(Finding("decimal-length", name, message))
+                fields[name] = number
+        seconds = seconds_of_finer_unit(fields.get("arrival_time"))
+        if seconds is not None:
+            message = f"is too great for seconds, and is read as Unix time in a finer unit: {seconds!r} s"
+            found.append(Finding("time-unit", "arrival_time", message))
+            fields["arrival_time"] = seconds
+        new = [finding for finding in found if finding.field not in self._reported_names]
+        self._reported_names.update([str(finding.field) for finding in new])
+        return [*map(self._problem, new)]
 
     def _problem(self, finding: Finding) -> TraceProblem:
         """Return a finding as a problem of the current line, with the field's name in the file."""

@@ -44,6 +44,7 @@ class FieldType(NamedTuple):
 
 _INTEGER_TYPE = frozenset([int])
 _STRING_TYPE = frozenset([str])
+_FIRST_UNIX_TIME = 10**9  # in 2001
 
 
 def _wrong_number(value: Any, accepted: str) -> Fault:
@@ -73,6 +74,23 @@ def _check_id(value: Any) -> Fault | None:
     if value == "":
         return "bad-value", "is empty; must be a string with at least one character, or be absent"
     return _check_text(value)
+
+
+def whole_number(value: Any) -> int | None:
+    """Return the integer that a float such as 18.0 is; None for anything else."""
+    is_whole = type(value) is float and value.is_integer() and abs(value) < 2**53
+    return int(value) if is_whole else None
+
+
+def seconds_of_finer_unit(value: Any) -> float | None:
+    """Return Unix time in milli-, micro- or nanoseconds in seconds; None for anything else.
+
+    Which unit it is shows by its size: no number of seconds may be as great.
+    """
+    if type(value) not in (int, float) or value <= MAX_SECONDS:
+        return None
+    times = [value / 1000**power for power in (1, 2, 3)]
+    return next((time for time in times if _FIRST_UNIX_TIME <= time <= MAX_SECONDS), None)
 
 
 _NAME = FieldType(_check_id, {"type": "string", "minLength": 1})
@@ -179,12 +197,13 @@ FIELDS: dict[str, FieldType] = {
 CHECKS: dict[str, Check] = {name: kind.check for name, kind in FIELDS.items()}
 
 LENGTHS = ("input_length", "output_length")
+LIMITS = ("max_tokens", "min_tokens")
 _LISTS = ("prompt_token_ids", "response_token_ids", "hash_ids", "stop", "after")
 _TIMES = ("arrival_time", "delay")
 SIDES = (("prompt", "prompt_token_ids"), ("response", "response_token_ids"))
 
 NEEDS = {
-    "hash_ids": ({*LENGTHS}, "needs input_length and output_length beside it"),
+    "hash_ids": ({"input_length"}, "needs input_length and output_length beside it"),
     "hash_block_size": ({"hash_ids"}, "needs hash_ids beside it"),
     "delay": ({"session_id", "after"}, "needs session_id or after beside it, from which it counts"),
 }
@@ -193,17 +212,23 @@ NEEDS = {
 
 def _name_findings(names: tuple[str, ...]) -> Iterator[Finding]:
     """Yield what the names alone show: a part is missing, or two ways of giving it are mixed."""
-    lengths = [name for name in LENGTHS if name in names]
-    contents = [name for side in SIDES for name in side if name in names]
-    if lengths and contents:
-        message = f"cannot stand together with {contents[0]}; give lengths, or text and token ids, not both"
-        yield Finding("mixed-fields", lengths[0], message)
-    elif len(lengths) == 1:
-        (other,) = {*LENGTHS} - {*lengths}
-        yield Finding("missing-field", other, f"is missing; {lengths[0]} needs it beside it")
-    absent = [] if lengths else [side for side in SIDES if not {*side} & {*names}]
-    for text, ids in absent:
-        yield Finding("missing-field", text, f"is missing; give it as text, or give {ids}")
+    prompts, responses = ([name for name in side if name in names] for side in SIDES)
+    excluded = {"input_length": [*prompts, *responses], "output_length": responses}
+    mixed = [name for name in LENGTHS if name in names and excluded[name]]
+    if mixed:
+        other = excluded[mixed[0]][0]
+        message = f"cannot stand together with {other}; give lengths, or text and token ids, not both"
+        yield Finding("mixed-fields", mixed[0], message)
+    elif "input_length" in names or (not prompts and "output_length" in names):
+        for name in {*LENGTHS} - {*names}:
+            other = "input_length" if name == "output_length" else "output_length"
+            yield Finding("missing-field", name, f"is missing; {other} needs it beside it")
+    else:
+        if not prompts:
+            yield Finding("missing-field", "prompt", "is missing; give it as text, or give prompt_token_ids")
+        if not responses and "output_length" not in names:
+            message = "is missing; give it as text, or give response_token_ids or output_length"
+            yield Finding("missing-field", "response", message)
     if "arrival_time" in names and "arrival_step" in names:
         yield Finding("mixed-fields", "arrival_time", "cannot stand together with arrival_step; give one")
     for name, (needed, message) in NEEDS.items():
@@ -218,6 +243,9 @@ def _check_hash_count(fields: Fields) -> Finding | None:
     if found == needed:
         return None
     message = f"has {found} ids; must have {needed} for input_length {length}, one for every {size} tokens"
+    fitting = [1 << power for power in range(15) if -(-length // (1 << power)) == found]
+    if fitting:
+        message += f"; if an id stands for {' or '.join(map(str, fitting))}, give hash_block_size"
     return Finding("hash-count", "hash_ids", message)
 
 

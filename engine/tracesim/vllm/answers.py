@@ -136,9 +136,9 @@ class RecordedAnswers:
     def _index(self, record: TraceRecord) -> None:
         own = None if record.prompt_token_ids is None else tuple(record.prompt_token_ids)
         prompt = own if record.prompt is None else record.prompt
-        if prompt is None:
+        if prompt is None or record.output_length is not None:
             place = f"{record.file}:{record.line}"
-            raise ConfigError(f"{place}: gives only lengths; a trace to serve needs prompts and responses")
+            raise ConfigError(f"{place}: gives lengths; a trace to serve needs prompts and responses")
         recordings = self._by_prompt.get(prompt)
         if recordings is None:
             recordings = self._by_prompt[prompt] = _Recordings([])

@@ -8,7 +8,10 @@ from typing import Any
 from tracesim.trace.problems import describe, quote
 from tracesim.trace.schema import Fault
 
-_TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+_TEXTS = ("content", *_REASONING, "refusal", "tool_calls", "function_call")
+_PART_TEXTS = ("text", "refusal", "thinking")
+_TOOL_PARTS = ("tool_use", "tool_result")
 
 
 def message_text(message: Any) -> str | Fault:
@@ -33,27 +36,47 @@ def message_text(message: Any) -> str | Fault:
 
 def reasoning_of(message: dict[str, Any]) -> str:
     """Return the reasoning in a message, "" if it has none."""
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    return reasoning if isinstance(reasoning, str) else ""
+    given = [message.get(name) for name in _REASONING]
+    return next((text for text in given if isinstance(text, str) and text), "")
 
 
 def content_text(content: Any) -> str | Fault:
-    """Return the text of a content, which is a string, a list of parts, or null; or what is wrong with it."""
+    """Return the text of a content, which is a string, a list of parts, or null; or what is wrong with it.
+
+    A call of a tool among the parts, or its result, is a line of its own.
+    """
     if content is None:
         return ""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         return "wrong-type", f"has content that is {describe(content)}; must be a string or a list of parts"
-    texts = []
+    lines = [""]
     for part in content:
-        text = part.get("text", part.get("refusal")) if isinstance(part, dict) else part
+        text = _part_text(part)
         if not isinstance(text, str):
-            kind = part.get("type") if isinstance(part, dict) else None
-            found = f"of type {quote(kind)}" if isinstance(kind, str) else f"that is {describe(part)}"
-            return "wrong-type", f"has a part {found}; only text can be replayed"
-        texts.append(text)
-    return "".join(texts)
+            return text
+        if isinstance(part, dict) and part.get("type") in _TOOL_PARTS:
+            lines += [text, ""]
+        else:
+            lines[-1] += text
+    return "\n".join([line for line in lines if line])
+
+
+def _part_text(part: Any) -> str | Fault:
+    """Return the text of a part of a content, or what is wrong with it."""
+    if isinstance(part, str):
+        return part
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "tool_use":
+        return call_text(part)
+    if kind == "tool_result":
+        return content_text(part.get("content"))
+    given = [part[name] for name in _PART_TEXTS if name in part] if isinstance(part, dict) else []
+    if given and isinstance(given[0], str):
+        return given[0]
+    found = f"of type {quote(kind)}" if isinstance(kind, str) else f"that is {describe(part)}"
+    return "not-text", f"has a part {found}; only text can be replayed"
 
 
 def call_text(call: Any) -> str:

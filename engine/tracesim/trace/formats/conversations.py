@@ -12,6 +12,9 @@ from tracesim.trace.formats.json_objects import json_objects
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
 
+ANSWERING = frozenset(["assistant", "model", "gpt", "chatgpt", "ai", "bot", "bing", "bard", "function_call"])
+"""The roles, in lower case, of what the model has generated."""
+
 
 class Turn(NamedTuple):
     """One turn of a conversation; an answer is what the model has generated."""

@@ -19,7 +19,7 @@ Row = dict[str, str]
 """The cells of a row by the names of the columns."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
-_WHOLE_FLOAT = re.compile(r"[+-]?[0-9]{1,15}\.0*")
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?")
 _DELIMITERS = ",;\t"
 
 
@@ -109,11 +109,11 @@ def split_cells(line: bytes, delimiter: str) -> list[str] | Finding:
 
 
 def integer(cell: str) -> int | float | str:
-    """Return the integer in a cell, or a float such as 18.0; other text is for its check to refuse."""
+    """Return the integer in a cell, or a float such as 18.0; its check refuses a fraction and other text."""
     cell = cell.strip()
     if _INTEGER.fullmatch(cell):
         return int(cell)
-    return float(cell) if _WHOLE_FLOAT.fullmatch(cell) else cell
+    return float(cell) if _DECIMAL.fullmatch(cell) else cell
 
 
 def seconds_or_fault(cell: str) -> float | Fault:

@@ -16,7 +16,7 @@ from tracesim.trace.formats.other_kinds import OtherKind, other_kind
 from tracesim.trace.formats.parquet import is_parquet, parquet_columns
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, problem, quote
-from tracesim.trace.schema import similar_field
+from tracesim.trace.schema import CHECKS, similar_field
 
 _COLUMNS: dict[FormatName, tuple[str, ...]] = {
     "azure": ("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
@@ -38,7 +38,9 @@ _KEYS: dict[FormatName, tuple[frozenset[str], ...]] = {
     "mooncake": (
         frozenset({"timestamp", "input_length"}),
         frozenset({"timestamp", "input_tokens"}),
-        frozenset({"timestamp", "text_input"}),
+        frozenset({"text_input"}),
+        frozenset({"messages", "output_length"}),
+        frozenset({"messages", "output_tokens"}),
         frozenset({"input_tokens", "output_tokens"}),
     ),
     "messages": (frozenset({"messages"}), frozenset({"prompt", "completion"})),
@@ -87,6 +89,10 @@ FOREIGN_FIELDS: dict[str, FormatName] = {
 }
 """Fields that one format reads and tracesim's own does not."""
 
+_NO_TRACE = (
+    "is neither JSON nor CSV with a header, and so no trace; a trace has one JSON object per line, such as "
+    '{"prompt": "Hi", "response": " there"}, or is a file of another format that --trace-format names'
+)
 _MOST_RECORDS = 50
 _MOST_NAMES = 8
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
@@ -108,7 +114,7 @@ def detect_format(file: InputFile) -> FormatName | TraceProblem:
         return name
     if any(name in contents for contents in _OWN_CONTENTS for name in columns):
         return OWN
-    found = _unknown("is a Parquet file with the columns", columns)
+    found = _unknown("is a Parquet file with the columns", columns, list(_READ))
     return problem(found.code, file.name, None, None, found.message)
 
 
@@ -120,20 +126,24 @@ def format_of_text(head: bytes) -> FormatName | Finding:
     head = head.lstrip()
     if kind := other_kind(head, []):
         return _of_other_kind(kind)
-    if head.startswith((b"{", b"[")):
+    if head.startswith(b"{") or is_document(head):
         return _format_of_objects(head)
     lines = [line for line in head.splitlines() if line.strip()]
-    if not lines or any(line.lstrip().startswith(b"{") for line in lines):
+    if not lines:
         return OWN
+    if any(line.lstrip().startswith(b"{") for line in lines):
+        return _format_of_objects(head)
     whole_lines = lines[:_MOST_RECORDS] if len(lines) == 1 else lines[:-1][:_MOST_RECORDS]
     rows = [split_cells(line, delimiter_of(lines[0])) for line in whole_lines]
     columns = [] if isinstance(rows[0], Finding) else [cell.strip() for cell in rows[0]]
     for name, needed in _COLUMNS.items():
         if {*needed[:2]} <= {*columns}:
             return name
-    if len(columns) < 2 or any(isinstance(row, Finding) or len(row) != len(columns) for row in rows):
-        return OWN
-    return _unknown("looks like CSV with the columns", columns)
+    is_row = [not isinstance(row, Finding) and len(row) == len(columns) for row in rows]
+    if len(columns) > 1 and sum(is_row) > len(rows) / 2:
+        formats = list(_COLUMNS) if _OWN_NAMES.isdisjoint(columns) else [OWN, *_COLUMNS]
+        return _unknown("looks like CSV with the columns", columns, formats, len(formats))
+    return OWN if _is_json(lines[0]) else Finding("unknown-format", None, _NO_TRACE)
 
 
 def kind_of_file(head: bytes) -> OtherKind | None:
@@ -173,9 +183,13 @@ def _format_of_objects(head: bytes) -> FormatName | Finding:
     if kind := other_kind(head, records):
         return _of_other_kind(kind)
     is_broken = len(names) < 2 and all(value is None for record in records for value in record.values())
-    if is_broken or any(name in _OWN_NAMES or similar_field(name) in _OWN_NAMES for name in names):
+    known = {name: similar_field(name) or name for name in names}
+    has_sides = [not contents.isdisjoint(known.values()) for contents in _OWN_CONTENTS]
+    if is_broken or all(has_sides) or (any(has_sides) and CHECKS.keys() >= {*known.values()}):
         return OWN
-    return _unknown("has the keys", list(names))
+    is_single = is_document(head) or len(head.splitlines()) == 1
+    wrapped = _wrapped(head, records[0]) if is_single and records else None
+    return wrapped or _unknown("has the keys", list(names), [name for name in _READ if name not in _COLUMNS])
 
 
 def _first_objects(head: bytes) -> Iterator[dict[str, object]]:
@@ -191,9 +205,17 @@ def _first_objects(head: bytes) -> Iterator[dict[str, object]]:
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError:
-            value = dict.fromkeys(top_level_names(line))
+            value = dict.fromkeys(top_level_names(line)) if line.lstrip().startswith(b"{") else None
         if isinstance(value, dict):
             yield value
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _objects_in(head: bytes) -> Iterator[tuple[int, int]]:
@@ -229,15 +251,49 @@ def _of_other_kind(kind: OtherKind) -> Finding:
     return Finding("unknown-format", None, f"is {kind.name}, not a trace; {kind.use}")
 
 
-def _unknown(found: str, names: Sequence[str]) -> Finding:
-    """Return the finding that a file is of no known format; it names the formats with similar names."""
+def _wrapped(head: bytes, record: dict[str, object]) -> Finding | None:
+    """Return the finding that the records of a known format are inside one object, `record`.
+
+    `head` begins with this object, which may be incomplete; its values are then None.
+    """
+    values = list(record.values())
+    if len(values) > 1 and all(isinstance(value, dict) and _is_record(value) for value in values):
+        message = "has its records as the fields of one object; write them one per line: jq -c '.[]'"
+        return Finding("unknown-format", None, message)
+    key, before, depth = b"", b"", 0
+    for token in _TOKENS.finditer(head):
+        mark = token[0]
+        if (
+            mark == b"{"
+            and depth == 2
+            and before == b"["
+            and _is_record(top_level_names(head[token.start() :]))
+        ):
+            field = quote(key[1:-1].decode(errors="replace"))
+            message = f"has its records in {field} of one object; write them one per line: jq -c '.{field}[]'"
+            return Finding("unknown-format", None, message)
+        depth += (mark in b"{[") - (mark in b"}]")
+        key = mark if depth == 1 and mark[:1] == b'"' else key
+        before = mark
+    return None
+
+
+def _is_record(names: Iterable[str]) -> bool:
+    """Whether an object with these names is a record of a known format."""
+    return format_of_names(names) is not None or not any(side.isdisjoint(names) for side in _OWN_CONTENTS)
+
+
+def _unknown(found: str, names: Sequence[str], formats: Sequence[FormatName], most: int = 2) -> Finding:
+    """Return the finding that a file is of no known format; it names the `most` nearest of `formats`."""
     shown = ", ".join(map(quote, names[:_MOST_NAMES]))
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     words = _words(names)
-    likeness = {name: len(words & _words(read)) / len(words | _words(read)) for name, read in _READ.items()}
-    similar = [name for name in sorted(likeness, key=likeness.__getitem__, reverse=True) if likeness[name]]
-    nearest = similar[:2] or [OWN]
-    described = " and ".join(f"{name} ({', '.join(_READ[name])})" for name in nearest)
+    read = {name: _words(_READ[name]) for name in formats}
+    likeness = {name: len(words & each) / len(words | each) for name, each in read.items()}
+    nearest = sorted(formats, key=likeness.__getitem__, reverse=True)
+    if most < len(formats):
+        nearest = [name for name in nearest if likeness[name]][:most] or [OWN]
+    described = ", ".join(f"{name} ({', '.join(_READ[name])})" for name in nearest)
     message = f"{found} {shown}{more}, which no known format has; the nearest: {described}"
     advice = "convert the file, or name its format with --trace-format"
     return Finding("unknown-format", None, f"{message}; {advice}")

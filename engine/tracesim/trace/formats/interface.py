@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 from tracesim.errors import TraceProblem
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import WARNINGS, Finding, describe, problem
-from tracesim.trace.schema import Fault, check_seconds
+from tracesim.trace.schema import Fault, check_seconds, seconds_of_finer_unit
 
 
 class Entry(NamedTuple):
@@ -96,9 +96,13 @@ def no_records(file: InputFile, num_skipped: int = 0) -> TraceProblem:
 
 
 def in_seconds(value: object, unit: Literal["seconds", "milliseconds"]) -> float | Fault:
-    """Return a number of seconds or milliseconds in seconds, or what is wrong with it."""
+    """Return a number of seconds or milliseconds in seconds, or what is wrong with it.
+
+    Unix time in a finer unit is returned as it is: the reader makes seconds of it, with a warning.
+    """
     if type(value) in (int, float) and 0 <= value < math.inf:  # type: ignore[operator]  # they are numbers
         seconds = value / 1000 if unit == "milliseconds" else value  # type: ignore[operator]
-        return check_seconds(seconds) or float(seconds)  # type: ignore[arg-type]
+        fault = None if seconds_of_finer_unit(seconds) else check_seconds(seconds)
+        return fault or float(seconds)  # type: ignore[arg-type]
     code = "bad-value" if isinstance(value, (int, float)) else "wrong-type"
     return code, f"is {describe(value)}; must be a number of {unit} >= 0"

@@ -29,9 +29,10 @@ def is_document(head: bytes) -> bool:
     if is_parquet(head):
         return True
     head = head.lstrip()
-    if head.startswith(b"["):
-        return head[1:].lstrip()[:1] in (b"{", b"")
     first, newline, rest = head.partition(b"\n")
+    if head.startswith(b"["):
+        is_of_objects = head[1:].lstrip()[:1] in (b"{", b"") or b"{" in first
+        return is_of_objects or first.strip() == b"[" or head[1:].strip() == b"]"
     is_incomplete = first.startswith(b"{") and not first.rstrip().endswith(b"}")
     return bool(newline) and is_incomplete and not rest.lstrip().startswith(b"{")
 

@@ -10,7 +10,7 @@ from tracesim.trace.formats.logged_calls import LoggedCalls, text_or_lengths
 from tracesim.trace.formats.openai_api import Answer, Usage, answer_of, prompt_of, usage_of
 from tracesim.trace.formats.times import nanoseconds
 from tracesim.trace.problems import Finding, describe, quote
-from tracesim.trace.schema import Fields
+from tracesim.trace.schema import Fields, seconds_of_finer_unit
 
 _GENERATING = ("completion", "responses", "messages", "generate_content")
 _REDACTED = "redacted-by-litellm"
@@ -84,5 +84,6 @@ def _time(value: Any) -> int | None:
     """Return a time in nanoseconds since 1970, from seconds or from text; None if it is none."""
     if isinstance(value, str):
         return nanoseconds(value)
+    value = seconds_of_finer_unit(value) or value
     is_number = type(value) in (int, float) and 0 <= value < math.inf
     return round(value * 10**6) * 1000 if is_number else None  # a float is exact to microseconds

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry, SeparateFiles, in_seconds
 from tracesim.trace.formats.json_objects import json_objects
+from tracesim.trace.formats.openai_api import joined_messages
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
 
@@ -20,32 +21,52 @@ _NO_SESSION = Finding(
     "is ignored: it counts from an earlier turn, and the record has no session_id that says of which session",
 )
 
+_IN_SECONDS = Finding(
+    "time-unit",
+    "timestamp",
+    "is read as milliseconds; it may be Unix time in seconds: multiply it by 1000 if it is",
+)
+
 
 class Mooncake(SeparateFiles):
-    """Lengths with `hash_ids`, one for each 512 prompt tokens.
+    """Lengths with `hash_ids`, one for each 512 prompt tokens, or the text of a prompt and an output length.
 
     `timestamp` and `delay` are in milliseconds: a turn of a session arrives at its `timestamp`, or `delay`
-    after the turn before it has finished. A prompt's text is ignored if only the length of its response is
-    known: it cannot stand beside a length.
+    after the turn before it has finished. The text of a prompt, `text_input` or `messages`, is ignored beside
+    its length.
     """
 
-    field_names: ClassVar = {"arrival_time": "timestamp"}
+    field_names: ClassVar = {"arrival_time": "timestamp", "prompt": "text_input"}
 
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """Yield an entry for each line."""
-        warned = False
+        has_warned, has_time = False, False
         for item in json_objects(file):
             if isinstance(item, TraceProblem):
                 yield item
                 continue
             line, fields, findings = item
             if fields is not None:
+                time, has_delay = fields.get("timestamp"), fields.get("delay") is not None
                 findings += _rename(fields)
-                if "delay" in fields and fields.get("session_id") is None and fields.get("after") is None:
-                    del fields["delay"]
-                    findings += [] if warned else [_NO_SESSION]
-                    warned = True
+                if unread := _read_prompt(fields):
+                    yield Entry(file.name, line, None, [*findings, *unread])
+                    continue
+                if type(fields.get("session_id")) is int:
+                    fields["session_id"] = str(fields["session_id"])
+                if time is not None and not has_time:
+                    has_time = True
+                    findings += [_IN_SECONDS] if _is_unix_seconds(time) else []
+                if has_delay and fields.get("session_id") is None and fields.get("after") is None:
+                    fields.pop("delay", None)
+                    findings += [] if has_warned else [_NO_SESSION]
+                    has_warned = True
             yield Entry(file.name, line, fields, findings)
+
+
+def _is_unix_seconds(time: Any) -> bool:
+    """Whether a first time in milliseconds would make more sense as seconds since 1970."""
+    return type(time) in (int, float) and 10**9 <= time < 10**10
 
 
 def _rename(fields: dict[str, Any]) -> Iterator[Finding]:
@@ -58,9 +79,6 @@ def _rename(fields: dict[str, Any]) -> Iterator[Finding]:
             yield Finding("mixed-fields", alias, f"cannot stand together with {name}; give one")
         else:
             fields[name] = value
-    if "output_length" in fields and fields.get("response") is None:
-        for name in ("prompt", "messages"):
-            fields.pop(name, None)
     for time, name in _TIMES.items():
         value = fields.pop(time, None)
         if value is None:
@@ -73,3 +91,15 @@ def _rename(fields: dict[str, Any]) -> Iterator[Finding]:
             fields[name] = seconds
         else:
             yield Finding(seconds[0], time, seconds[1])
+
+
+def _read_prompt(fields: dict[str, Any]) -> list[Finding]:
+    """Make one prompt of messages; drop a prompt whose length is known as well. Return what is wrong."""
+    messages = fields.pop("messages", None)
+    if fields.get("input_length") is not None and fields.get("output_length") is not None:
+        fields.pop("prompt", None)
+    elif messages is not None and fields.get("prompt") is None and fields.get("prompt_token_ids") is None:
+        prompt, findings = joined_messages(messages, "messages")
+        fields.update(prompt)
+        return findings
+    return []

@@ -11,6 +11,7 @@ from tracesim.trace.schema import Fault, Fields
 
 _MOST_EXTRA_TOKENS = 16
 """How many more output tokens than bytes a text may have: end tokens and marks of a message's parts."""
+_MOST_TOKENS_OF_NO_TEXT = 2
 
 
 class Answer(NamedTuple):
@@ -37,7 +38,7 @@ def prompt_of(body: Any) -> tuple[Fields, list[Finding]]:
     if not isinstance(body, dict):
         return {}, [Finding("wrong-type", "body", f"is {describe(body)}; must be an object")]
     if "messages" in body:
-        return _joined(body["messages"], "body.messages", message_text)
+        return joined_messages(body["messages"], "body.messages")
     if "prompt" in body or "input" not in body:
         return _completion_prompt(body.get("prompt"))
     instructions = body.get("instructions")
@@ -45,10 +46,13 @@ def prompt_of(body: Any) -> tuple[Fields, list[Finding]]:
     items = [{"content": given}] if isinstance(given, str) else given
     if isinstance(items, list) and isinstance(instructions, str):
         items = [{"content": instructions}, *items]
-    return _joined(items, "body.input", _item_text)
+    return joined_messages(items, "body.input", _item_text)
 
 
-def _joined(items: Any, field: str, text_of: Callable[[Any], str | Fault]) -> tuple[Fields, list[Finding]]:
+def joined_messages(
+    items: Any, field: str, text_of: Callable[[Any], str | Fault] = message_text
+) -> tuple[Fields, list[Finding]]:
+    """Return messages as a prompt, with line feeds between them, or what is wrong with one of them."""
     if not isinstance(items, list):
         return {}, [Finding("wrong-type", field, f"is {describe(items)}; must be a list of messages")]
     texts = []
@@ -141,6 +145,7 @@ def hidden_tokens(usage: Usage, answer: Answer) -> str | None:
     if usage.reasoning_tokens and not answer.has_reasoning:
         found = f"{usage.reasoning_tokens} of {output_tokens} output tokens"
         return f"counts {found} as reasoning, whose text is not recorded"
-    if not answer.findings and output_tokens > len(text.encode(errors="replace")) + _MOST_EXTRA_TOKENS:
+    extra_tokens = _MOST_EXTRA_TOKENS if text else _MOST_TOKENS_OF_NO_TEXT
+    if not answer.findings and output_tokens > len(text.encode(errors="replace")) + extra_tokens:
         return f"counts {output_tokens} output tokens, more than the recorded text can have"
     return None

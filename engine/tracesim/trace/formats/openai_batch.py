@@ -111,14 +111,18 @@ def _join(request: _Line, response: _Line) -> Iterator[Entry | TraceProblem]:
     answer, usage = answer_of(answer_body), usage_of(answer_body)
     prompt, findings = prompt_of(body)
     yield from map(response.problem, answer.findings)
-    if answer.text is None or not prompt:
+    has_lengths = usage.input_tokens is not None and usage.output_tokens is not None
+    lacks_text = has_lengths and any(finding.code == "not-text" for finding in findings)
+    if answer.text is None or not (prompt or lacks_text):
         yield skipped._replace(findings=findings)
         return
     fields = {"id": request.fields["custom_id"], **prompt, "response": answer.text}
     hidden = hidden_tokens(usage, answer)
+    if lacks_text:
+        hidden, findings = "counts prompt tokens that are not text", []
     if body.get("previous_response_id") or body.get("conversation"):
         hidden = "counts the messages of earlier responses, too, which are not in the request"
-    if hidden and usage.input_tokens is not None:
+    if hidden and has_lengths:
         lengths = {"input_length": usage.input_tokens, "output_length": usage.output_tokens}
         fields = {"id": fields["id"], **lengths}
     if hidden:

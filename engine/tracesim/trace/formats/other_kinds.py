@@ -17,6 +17,7 @@ class OtherKind(NamedTuple):
 _STEP_LOG_USE: Final = "tracesim diff and tracesim replay --expect read it"
 _NO_USE: Final = "no command reads it"
 _EXPORT: Final = "export what it has as JSONL or CSV"
+_UNPACK: Final = "unpack it, and name the traces in it"
 
 _SCHEMAS: Final = {
     "tracesim.step/": OtherKind("a log of steps", _STEP_LOG_USE, is_step_log=True),
@@ -42,9 +43,13 @@ _STARTS: Final = {
     b"%pdf-": OtherKind("a PDF file", _EXPORT),
     b"sqlite format 3": OtherKind("a SQLite database", _EXPORT),
     b"arrow1": OtherKind("an Arrow file", _EXPORT),
+    b"\x04\x22m\x18": OtherKind("a file compressed with LZ4", _UNPACK),
+    b"7z\xbc\xaf\x27\x1c": OtherKind("a 7-Zip archive", _UNPACK),
 }
 """By how the file begins, in lower case."""
 
+_TAR_MARK: Final = slice(257, 262)  # where a tar archive has "ustar"
+_TAR: Final = OtherKind("a tar archive", _UNPACK)
 _BINARY: Final = OtherKind("a binary file", _EXPORT)
 _LOOKED_AT: Final = 64  # bytes; no text has a null byte so early, but a damaged one may have some at its end
 
@@ -62,4 +67,6 @@ def other_kind(head: bytes, records: Sequence[Mapping[str, object]]) -> OtherKin
     for text, kind in _STARTS.items():
         if start.startswith(text):
             return kind
+    if head[_TAR_MARK] == b"ustar":
+        return _TAR
     return _BINARY if b"\0" in start else None

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from tracesim.errors import TraceProblem
+from tracesim.errors import TraceProblem, needs_package
 from tracesim.limits import EXPANDED_BYTES, MAX_EXPANSION
 from tracesim.trace.input_file import InputFile, expands_too_much
 from tracesim.trace.problems import problem
@@ -50,7 +50,7 @@ def _open(file: InputFile) -> Any:
     try:
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        message = "Parquet needs the package pyarrow; install it with: pip install pyarrow"
+        message = needs_package("Parquet", "pyarrow")
         return problem("unreadable-file", file.name, None, None, message)
     try:
         content = file.random_access()

@@ -1,14 +1,14 @@
-"""ShareGPT's JSON: an array of `conversations`, whose turns have `from` and `value`."""
+"""ShareGPT's JSON: an array of `conversations` of turns with `from` and `value`, or `role` and `content`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
-from tracesim.trace.formats.conversations import Conversations, Turn
+from tracesim.trace.formats.conversations import ANSWERING, Conversations, Turn
+from tracesim.trace.formats.messages import turn_of
 from tracesim.trace.problems import Finding, absent_or_wrong, describe, quote
 
-_ANSWERING = frozenset(["gpt", "chatgpt", "assistant", "model", "bing", "bard", "function_call"])
 _ASKING = frozenset(["human", "user", "system", "tool", "observation", "function_response"])
 
 
@@ -31,10 +31,12 @@ def _turns(fields: dict[str, Any]) -> Iterator[Turn | Finding]:
     if isinstance(fields.get("system"), str) and fields["system"]:
         yield Turn(False, fields["system"])
     for at, turn in enumerate(turns, 1):
-        if findings := list(_faults(turn, at)):
+        if isinstance(turn, dict) and "role" in turn and "from" not in turn:
+            yield turn_of(turn, at, "conversations")
+        elif findings := list(_faults(turn, at)):
             yield from findings
         else:
-            yield Turn(turn["from"] in _ANSWERING, turn["value"])
+            yield Turn(turn["from"].lower() in ANSWERING, turn["value"])
 
 
 def _faults(turn: Any, at: int) -> Iterator[Finding]:
@@ -49,6 +51,6 @@ def _faults(turn: Any, at: int) -> Iterator[Finding]:
         elif not isinstance(turn[name], str):
             yield Finding("wrong-type", name, f"of turn {at} is {describe(turn[name])}; must be a string")
     speaker = turn.get("from")
-    if isinstance(speaker, str) and speaker not in _ANSWERING and speaker not in _ASKING:
-        accepted = ", ".join(sorted(_ASKING | _ANSWERING))
+    if isinstance(speaker, str) and speaker.lower() not in ANSWERING | _ASKING:
+        accepted = ", ".join(sorted(_ASKING | ANSWERING))
         yield Finding("bad-value", "from", f"of turn {at} is {quote(speaker)}; must be one of {accepted}")

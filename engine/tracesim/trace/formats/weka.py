@@ -11,7 +11,7 @@ from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry, SeparateFiles, in_seconds
 from tracesim.trace.formats.json_objects import document_objects
 from tracesim.trace.input_file import InputFile
-from tracesim.trace.problems import Finding, describe
+from tracesim.trace.problems import Finding, absent_or_wrong, describe
 
 _ROUNDING_S = 1.0
 """Times are rounded to seconds, so that a request may seem to start before what it waits for has ended."""
@@ -45,11 +45,9 @@ class Weka(SeparateFiles):
             requests, block_size = session.get("requests"), session.get("block_size")
             findings = item.findings
             if not findings and not isinstance(requests, list):
-                found = "is missing" if requests is None else f"is {describe(requests)}"
-                findings = [Finding("wrong-type", "requests", f"{found}; must be a list of requests")]
+                findings = [absent_or_wrong("requests", requests, "a list of requests")]
             if not findings and (type(block_size) is not int or block_size < 1):
-                found = "is missing" if block_size is None else f"is {describe(block_size)}"
-                findings = [Finding("wrong-type", "block_size", f"{found}; must be an integer >= 1")]
+                findings = [absent_or_wrong("block_size", block_size, "an integer >= 1")]
             if findings:
                 line += 1
                 yield Entry(file.name, line, None, findings)
