@@ -227,7 +227,7 @@ def _name_findings(names: tuple[str, ...]) -> Iterator[Finding]:
         if not prompts:
             yield Finding("missing-field", "prompt", "is missing; give it as text, or give prompt_token_ids")
         if not responses and "output_length" not in names:
-            message = "is missing; give it as text, or give response_token_ids or output_length"
+            message = "is missing; give it as text, or give response_token_ids"
             yield Finding("missing-field", "response", message)
     if "arrival_time" in names and "arrival_step" in names:
         yield Finding("mixed-fields", "arrival_time", "cannot stand together with arrival_step; give one")

@@ -13,7 +13,7 @@ from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.parquet import is_parquet, parquet_columns, parquet_rows
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, problem, quote
-from tracesim.trace.schema import Fault
+from tracesim.trace.schema import Fault, seconds_of_finer_unit
 
 Row = dict[str, str]
 """The cells of a row by the names of the columns."""
@@ -122,7 +122,7 @@ def seconds_or_fault(cell: str) -> float | Fault:
         seconds = float(cell)
     except ValueError:
         seconds = math.nan
-    if 0 <= seconds <= MAX_SECONDS:
+    if 0 <= seconds <= MAX_SECONDS or seconds_of_finer_unit(seconds):
         return seconds
     accepted = f"at most {written(MAX_SECONDS)} seconds" if seconds > 0 else "a number of seconds >= 0"
     return "bad-value", f"is {quote(cell)}; must be {accepted}"
