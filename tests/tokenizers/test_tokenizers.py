@@ -220,7 +220,7 @@ def test_without_the_package_tokenizers_the_error_names_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
 
-    with pytest.raises(TokenizerError, match="needs the package tokenizers; install it with: pip install tokenizers"):
+    with pytest.raises(TokenizerError, match="tokenizers; install it with: pip install tokenizers"):
         load_tokenizer("tokenizer.json")
 
 

@@ -186,6 +186,15 @@ def test_every_record_that_can_never_run_is_found(tmp_path: Path) -> None:
     assert "tracesim validate" not in result.stderr
 
 
+def test_no_command_is_named_that_cannot_show_the_others(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text('{"input_length": 5000, "output_length": 2}\n' * 12)
+
+    result = run("replay", trace, *V1, "--max-model-len", "1000", COLUMNS="160")
+
+    assert "... and 7 more [cannot-run]\n" in result.stderr
+
+
 def test_the_recorded_text_counts_where_a_tokenizer_does_not_spell_it() -> None:
     tokenizer = ("--tokenizer", OUTSIDE / "lossy.tokenizer.json")
 

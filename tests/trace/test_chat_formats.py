@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paths import FORMATS as SAMPLES
-from trace_files import places, read, read_files, texts
+from trace_files import lengths, places, read, read_files, read_text, texts
 
 BATCH = ["openai_batch.requests.jsonl", "openai_batch.responses.jsonl"]
 
@@ -131,6 +131,8 @@ def test_a_batch_reports_what_is_wrong_with_a_request_or_its_response(
 
 
 CALL = {"id": "c", "type": "function", "function": {"name": "find", "arguments": '{"n": 1}'}}
+ASKED = {"role": "user", "content": "a"}
+USED = {"type": "tool_use", "name": "find", "input": {"n": 1}}
 CALL_TEXT = '{"name": "find", "arguments": {"n": 1}}'
 
 
@@ -287,3 +289,48 @@ def test_a_single_file_of_a_batch_names_the_missing_one(name: str) -> None:
 
     assert places(problems) == [("unmatched", None, None)]
     assert "; give the file of the re" in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ({"messages": [ASKED], "response": "b"}, ("a", "b")),
+        ({"messages": [ASKED], "response": {"choices": [{"message": {"content": "b"}}]}}, ("a", "b")),
+        ({"messages": [ASKED], "completion": {"role": "assistant", "content": "b"}}, ("a", "b")),
+        ({"messages": [ASKED, {"role": "AI", "content": "", "thinking": "b"}]}, ("a", "b")),
+        ({"messages": [ASKED, {"from": "gpt", "value": "b"}]}, ("a", "b")),
+        (
+            {
+                "messages": [{"role": "user", "content": [USED, {"type": "text", "text": "x"}]}],
+                "response": "b",
+            },
+            ('{"name": "find", "arguments": {"n": 1}}\nx', "b"),
+        ),
+        ({"conversations": [ASKED, {"role": "assistant", "content": "b"}]}, ("a", "b")),
+    ],
+)
+def test_other_ways_to_write_a_conversation_are_read(line: Any, expected: tuple[str, str]) -> None:
+    records, problems = read_text(json.dumps(line) + "\n")
+
+    assert [(record.prompt, record.response) for record in records] == [expected]
+    assert problems == []
+
+
+def test_a_request_with_an_image_is_replayed_by_its_numbers_of_tokens() -> None:
+    image = [{"role": "user", "content": [{"type": "image_url"}]}]
+    answer = json.loads(a_response("x", "b"))
+    answer["response"]["body"]["usage"] = {"prompt_tokens": 500, "completion_tokens": 3}
+
+    records, problems = read_files(a_request("x", messages=image), json.dumps(answer) + "\n")
+
+    assert lengths(records) == [(500, 3, None)]
+    assert [(each.code, each.line) for each in problems] == [("hidden-tokens", 1)]
+
+
+def test_an_inner_key_that_is_there_twice_is_an_error() -> None:
+    text = '{"messages": [{"role": "assistant", "content": "b", "content": "c"}]}\n'
+
+    records, problems = read_text(text)
+
+    assert records == []
+    assert places(problems) == [("duplicate-key", 1, "content")]

@@ -122,6 +122,36 @@ def test_a_delay_without_a_session_is_ignored_with_a_warning() -> None:
     assert places(problems) == [("no-arrival-time", 1, "delay")]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"timestamp": 1732000000250, "input_length": 3, "output_length": 4}\n', None),
+        ('{"timestamp": 1732000000250000, "input_length": 3, "output_length": 4}\n', "timestamp"),
+        ('{"arrival_time": 1732000000250, "input_length": 3, "output_length": 4}\n', "arrival_time"),
+        ('{"arrival_time": 1732000000250000000, "input_length": 3, "output_length": 4}\n', "arrival_time"),
+        ('{"chat_id": 1, "timestamp": 1732000000250, "input_length": 3, "output_length": 4}\n', "timestamp"),
+        ("arrived_at,num_prefill_tokens,num_decode_tokens\n1732000000250,3,4\n", "arrived_at"),
+    ],
+)
+def test_unix_times_of_any_unit_become_seconds(text: str, expected: str | None) -> None:
+    """A warning names the field where the format has another unit."""
+    records, problems = read_text(text)
+
+    assert lengths(records) == [(3, 4, 1732000000.25)]
+    assert [(problem.code, problem.field) for problem in problems] == (
+        [("time-unit", expected)] if expected else []
+    )
+
+
+def test_a_timestamp_of_mooncake_that_may_be_in_seconds_is_a_warning() -> None:
+    line = '{"timestamp": 1732000000.25, "input_length": 3, "output_length": 4}\n'
+
+    records, problems = read_text(line * 2)
+
+    assert [record.arrival_time for record in records] == [1732000.00025] * 2
+    assert places(problems) == [("time-unit", 1, "timestamp")]
+
+
 def test_the_prompt_of_mooncake_may_be_text_or_messages_beside_an_output_length() -> None:
     """The text is ignored where its length is known as well."""
     lines = [
@@ -547,6 +577,21 @@ def test_records_of_tracesim_are_read_from_a_document(text: str) -> None:
             'has the keys "question", "answer", which no known format has; the nearest: tracesim (pro',
         ),
         ('[{"question": "a"},\n {"answer": "b"}]\n', 'has the keys "question", "answer", which no known'),
+        ('{"prompt": "a", "answer": "b"}\n' * 3, 'has the keys "prompt", "answer", which no known'),
+        (
+            "input_length,output_length\n3,4\n",
+            "the nearest: tracesim (prompt, response, input_length,",
+        ),
+        ("# Notes\n\nSome text, and more.\n", "is neither JSON nor CSV with a header, and so no trace"),
+        ("[a]\nx = 1\n", "is neither JSON nor CSV with a header, and so no trace"),
+        (
+            '{"data": [{"prompt": "a", "response": "b"}]}',
+            """has its records in "data" of one object; write them one per line: jq -c '."data"[]'""",
+        ),
+        (
+            '{"x": {"timestamp": 1, "input_length": 2}, "y": {"messages": []}}',
+            "has its records as the fields of one object; write them one per line: jq -c '.[]'",
+        ),
         ('{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1}\n', '"g", "h" and 1 more, which no known'),
     ],
 )

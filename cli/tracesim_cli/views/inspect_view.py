@@ -197,7 +197,11 @@ def _sessions(sessions: SessionStatistics) -> Iterator[Figure]:
         note = f"mean {mean:,.1f} per session, longest {sessions.longest:,}"
         yield Figure("sessions", f"{sessions.sessions:,} with {counted(sessions.turns, 'turn')}", note)
     if sessions.after:
-        yield Figure("after", f"{counted(sessions.after, 'record')} wait for others by id")
+        yield Figure(
+            "after",
+            counted(sessions.after, "record"),
+            "with ids of others to wait for",
+        )
     if sessions.mean_delay is not None:
         note = f"of {counted(sessions.delays, 'record')} with a delay"
         yield Figure("think time", f"mean {_time(sessions.mean_delay, 'seconds')}", note)

@@ -98,7 +98,8 @@ class ProblemList:
                 yield format_problem(problem, color=color)
         for code, count in self.omitted.items():
             if code not in without:
-                yield f"... and {count:,} more [{code}] ({show_all} shows them)"
+                pointer = "" if code == "cannot-run" else f" ({show_all} shows them)"  # of a replay alone
+                yield f"... and {count:,} more [{code}]{pointer}"
 
 
 def notes_on_warnings(warnings: ProblemList) -> Iterator[str]:

@@ -14,6 +14,8 @@ STEPS_IGNORED = (
     "arrival_step of 1 record is ignored, as there is a --clock: these requests arrive at the start"
 )
 SPEEDUP_IGNORED = "--speedup is ignored: no request has an arrival that it could change"
+ALONE = "session_id, after and delay of 1 record are ignored: each request arrives by itself"
+EARLY = f"{ALONE}, and those without an arrival time (1) at the start"
 SEED_IGNORED = "--seed is ignored: no arrivals are random; --arrivals poisson:RATE makes them so"
 
 
@@ -45,3 +47,26 @@ def test_notes_on_arrivals_name_what_is_ignored(
     counts.add(a_record("r1", **fields), None)
 
     assert notes == list(notes_on(counts, arrivals, has_clock=has_clock))
+
+
+@pytest.mark.parametrize(
+    ("turns", "notes"),
+    [
+        ([{"session_id": "s"}, {"session_id": "t"}], []),
+        ([{"session_id": "s"}, {"session_id": "s", "arrival_time": 1.0}], [ALONE]),
+        (
+            [{"session_id": "s"}, {"session_id": "s"}],
+            [EARLY],
+        ),
+        ([{"session_id": "s", "delay": 1.0, "arrival_time": 1.0}], [ALONE]),
+        ([{}, {"after": ("r0",), "arrival_time": 1.0}], [ALONE]),
+    ],
+)
+def test_requests_that_would_wait_for_others_are_counted(
+    turns: list[dict[str, Any]], notes: list[str]
+) -> None:
+    counts = RecordCounts()
+    for at, fields in enumerate(turns):
+        counts.add(a_record(f"r{at}", **fields), None)
+
+    assert notes == list(notes_on(counts, parse_arrivals("trace"), has_clock=True))
