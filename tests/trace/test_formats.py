@@ -143,6 +143,19 @@ def test_unix_times_of_any_unit_become_seconds(text: str, expected: str | None) 
     )
 
 
+@pytest.mark.parametrize(
+    ("delay", "expected"), [("2000", [("time-unit", 2, "delay")]), ("2000.0", []), ("99", [])]
+)
+def test_a_delay_that_may_be_in_milliseconds_is_a_warning(delay: str, expected: list[Any]) -> None:
+    first = '{"session_id": "s", "input_length": 3, "output_length": 4}\n'
+    later = f'{{"session_id": "s", "input_length": 3, "output_length": 4, "delay": {delay}}}\n'
+
+    records, problems = read_text(first + later * 2)
+
+    assert [record.delay for record in records] == [None, float(delay), float(delay)]
+    assert places(problems) == expected
+
+
 def test_a_timestamp_of_mooncake_that_may_be_in_seconds_is_a_warning() -> None:
     line = '{"timestamp": 1732000000.25, "input_length": 3, "output_length": 4}\n'
 

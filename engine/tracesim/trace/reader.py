@@ -34,6 +34,13 @@ from tracesim.trace.sessions import AfterLinks
 
 _MAX_SHAPES = 1024
 _MAX_SHAPE_NAMES = 4096
+_DELAYED = frozenset({"delay", "session_id", "input_length"})
+_LONG_DELAYS = range(100, 10**9)  # 0.1 s to 11 days in milliseconds
+_MILLISECONDS = Finding(
+    "time-unit",
+    "delay",
+    "is read as seconds; a trace of Mooncake has milliseconds, and is read with --trace-format mooncake",
+)
 
 # What `_make` does, without a Python call for each line: a trace may repeat a prompt in every line.
 _new_record = partial(tuple.__new__, TraceRecord)
@@ -292,6 +299,8 @@ class RecordBuilder:
         for name in shape.lists:
             value = fields[name]
             fields[name] = (value,) if type(value) is str else tuple(value)
+        if _DELAYED.issubset(fields) and self._may_be_milliseconds(fields):
+            items.append(self._problem(_MILLISECONDS))
         for name in shape.seconds:
             fields[name] = float(fields[name])
         if shape.prompt is not None:
@@ -351,6 +360,14 @@ class RecordBuilder:
         new = [finding for finding in found if finding.field not in self._reported_names]
         self._reported_names.update([str(finding.field) for finding in new])
         return [*map(self._problem, new)]
+
+    def _may_be_milliseconds(self, fields: Fields) -> bool:
+        """Whether the first delay of a file looks like those of Mooncake, and other formats have floats."""
+        if "delay" in self._reported_names:
+            return False
+        self._reported_names.add("delay")
+        is_long = type(fields["delay"]) is int and fields["delay"] in _LONG_DELAYS
+        return is_long and "arrival_time" not in fields
 
     def _problem(self, finding: Finding) -> TraceProblem:
         """Return a finding as a problem of the current line, with the field's name in the file."""
