@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple
 
 import pytest
@@ -39,7 +40,7 @@ def timed_reports(engine: LLMEngine) -> list[TimedRequestReport]:
 
 
 def seconds(latency: Latency | None) -> tuple[float, ...]:
-    """Return mean, p50, p90 and p99."""
+    """Return mean, p50, p90, p95 and p99."""
     assert latency is not None
     return astuple(latency)
 
@@ -56,8 +57,9 @@ def test_case_by_hand() -> None:
 
     TTFT: a 14, b 25. E2E: a 50, b 35. TPOT: a (50 - 14) / 2 = 18, b 10. ITL: a 26 and 10, b 10. Queue time:
     a 0, b 14 - 5 = 9. There are 2 requests and 5 output tokens in 50 ms: 40 and 100 per second; with 10
-    prompt tokens, 300 per second. TTFT is within 20 ms only for a: goodput is 20 per second. Batches have 1,
-    1, 2 and 1 requests for 14, 16, 10 and 10 ms: 60 / 50 on average.
+    prompt tokens, 300 per second. TTFT is within 20 ms only for a, TPOT within 18 ms for both: goodput is
+    20 per second, attainment 1 / 2. Batches have 1, 1, 2 and 1 requests for 14, 16, 10 and 10 ms: 60 / 50 on
+    average.
     """
     records = [
         a_record("a", prompt="aaaa", response="xyz"),
@@ -65,7 +67,7 @@ def test_case_by_hand() -> None:
     ]
     engine = an_engine(records, clock=Clock(base=10 * MS, prefill=MS), engine="vllm-v0")
     engine.run()
-    metrics = metrics_of(engine, Slo(ttft=0.020))
+    metrics = metrics_of(engine, Slo(ttft=0.020, tpot=0.018))
 
     names = ("arrival_time", "queue_time", "ttft", "tpot", "e2e")
     assert [{name: getattr(report, name) for name in names} for report in timed_reports(engine)] == [
@@ -73,13 +75,14 @@ def test_case_by_hand() -> None:
         {"arrival_time": 0.005, "queue_time": 0.009, "ttft": 0.025, "tpot": 0.01, "e2e": 0.035},
     ]
     assert (metrics.duration, metrics.request_throughput, metrics.goodput) == (0.05, 40.0, 20.0)
+    assert (metrics.slo_attainment, metrics.slo_missed) == (0.5, {"ttft": 1, "tpot": 0})
     assert (metrics.output_token_throughput, metrics.total_token_throughput) == (100.0, 300.0)
     assert pytest.approx(1.2) == metrics.mean_batch
-    assert pytest.approx((0.0195, 0.0195, 0.0239, 0.02489)) == seconds(metrics.ttft)
-    assert pytest.approx((0.014, 0.014, 0.0172, 0.01792)) == seconds(metrics.tpot)
-    assert pytest.approx((0.046 / 3, 0.010, 0.0228, 0.02568)) == seconds(metrics.itl)
-    assert pytest.approx((0.0425, 0.0425, 0.0485, 0.04985)) == seconds(metrics.e2e)
-    assert pytest.approx((0.0045, 0.0045, 0.0081, 0.00891)) == seconds(metrics.queue_time)
+    assert pytest.approx((0.0195, 0.0195, 0.0239, 0.02445, 0.02489)) == seconds(metrics.ttft)
+    assert pytest.approx((0.014, 0.014, 0.0172, 0.0176, 0.01792)) == seconds(metrics.tpot)
+    assert pytest.approx((0.046 / 3, 0.010, 0.0228, 0.0244, 0.02568)) == seconds(metrics.itl)
+    assert pytest.approx((0.0425, 0.0425, 0.0485, 0.04925, 0.04985)) == seconds(metrics.e2e)
+    assert pytest.approx((0.0045, 0.0045, 0.0081, 0.00855, 0.00891)) == seconds(metrics.queue_time)
 
 
 def test_no_times_without_a_clock() -> None:
@@ -95,10 +98,39 @@ def test_request_without_output_has_only_a_queue_time() -> None:
     engine = an_engine([a_record("a", response="")], clock=Clock(base=MS))
     engine.run()
     (report,) = timed_reports(engine)
-    metrics = metrics_of(engine, Slo(ttft=1.0))
+    metrics = metrics_of(engine, Slo(ttft=1.0, e2e=1.0))
 
     assert (report.queue_time, report.ttft, report.tpot, report.e2e) == (0.0, None, None, None)
     assert (metrics.ttft, metrics.itl, metrics.goodput) == (None, None, 0.0)
+    assert (metrics.slo_attainment, metrics.slo_missed) == (0.0, {"ttft": 1, "e2e": 1})
+
+
+def test_a_single_token_keeps_a_limit_of_tpot() -> None:
+    engine = an_engine([a_record("a", response="x")], clock=Clock(base=MS))
+    engine.run()
+    metrics = metrics_of(engine, Slo(tpot=1e-9))
+
+    assert (metrics.tpot, metrics.slo_attainment, metrics.slo_missed) == (None, 1.0, {"tpot": 0})
+
+
+def test_there_is_no_attainment_without_requests_or_without_limits() -> None:
+    engine = an_engine([a_record("a")], clock=Clock(base=MS))
+    before = metrics_of(engine, Slo(ttft=1.0))
+    engine.run()
+    without = metrics_of(engine)
+
+    assert (before.goodput, before.slo_attainment, before.slo_missed) == (0.0, None, {"ttft": 0})
+    assert (without.goodput, without.slo_attainment, without.slo_missed) == (None, None, None)
+
+
+def test_the_report_has_attainment_and_missed_limits() -> None:
+    engine = an_engine([a_record("a")], clock=Clock(base=MS))
+    engine.run()
+    run_report = RunReport({}, summarize(engine), report_requests(engine), metrics_of(engine, Slo(e2e=1e-9)))
+    metrics = json.loads(report_to_json(run_report))["metrics"]
+
+    assert (metrics["slo_attainment"], metrics["slo_missed"]) == (0.0, {"e2e": 1})
+    assert list(metrics["ttft"]) == ["mean", "p50", "p90", "p95", "p99"]
 
 
 @pytest.mark.parametrize("closed", [False, True])

@@ -70,7 +70,7 @@ def test_latencies_are_those_of_the_metrics_and_spans_add_up_to_them(arrivals: s
         values = Distribution(data.latencies[name])
         assert latency is not None
         assert [values.mean, *map(values.percentile, PERCENTILES)] == pytest.approx(
-            [latency.mean, latency.p50, latency.p90, latency.p99]
+            [latency.mean, latency.p50, latency.p90, latency.p95, latency.p99]
         )
     whole = [spans[-1].end - spans[0].start for spans in data.timeline.spans_by_request()]
     assert sorted(whole) == pytest.approx(sorted(Counter(data.latencies["E2E"]).elements()))

@@ -10,7 +10,6 @@ from typing import NamedTuple, TextIO
 
 from rich.cells import cell_len
 
-from tracesim.analysis.percentiles import PERCENTILES
 from tracesim.analysis.trace_statistics import (
     ArrivalStatistics,
     LengthStatistics,
@@ -23,7 +22,7 @@ from tracesim_cli.terminal.lines import Fragment, clip_line, plain_text, print_l
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.text import counted
 
-COLUMNS = {**{f"p{percent}": percent for percent in PERCENTILES}, "max": 100}
+COLUMNS = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
 
 Line = list[Fragment]
 
@@ -219,7 +218,8 @@ def _prefixes(prefixes: PrefixStatistics, records: int) -> Iterator[Figure]:
 def _time(value: float, unit: str) -> str:
     """Return steps, or seconds as hours and minutes if there are enough, or as a date."""
     if unit == "steps":
-        return f"{value:,.3g} steps" if value < 100 else f"{value:,.0f} steps"
+        number = f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+        return f"{number} step" if number == "1" else f"{number} steps"
     if value < 120:
         return f"{value:,.3g} s"
     if _FIRST_UNIX_TIME <= value < _LAST_UNIX_TIME:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 from tracesim.engine.step_records import StepRecord
 from tracesim_cli.terminal.display import Display, open_console
 from tracesim_cli.terminal.lines import Fragment, print_lines, rich_text
-from tracesim_cli.terminal.text import clip
+from tracesim_cli.terminal.text import clip, counted
 from tracesim_cli.views.step_table import StepTable
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Footer:
 
     def lines(self, width: int) -> list[list[Fragment]]:
         """Return the footer for a terminal of `width` cells, in two lines if the terminal is narrow."""
-        progress = f" {self._finished:,}/{self._requests:,} requests"
+        progress = f" {self._finished:,}/{counted(self._requests, 'request')}"
         if width < _ONE_LINE_FROM:
             bar = self._bar(width - len(progress))
             return [[*bar, (clip(progress, width), "")], [(self._engine_state(width), "dim")]]
@@ -260,7 +260,7 @@ class Footer:
         if self.blocks is not None:
             free = self._last.free_blocks if self._last else None
             used = 0 if free is None else self.blocks - free
-            blocks, share = f"{used:,}/{self.blocks:,} blocks", f"{used / self.blocks:.0%}"
+            blocks, share = f"{used:,}/{counted(self.blocks, 'block')}", f"{used / self.blocks:.0%}"
         long = f"running {running:,}  waiting {waiting:,}  KV cache {blocks}  {speed}"
         short = f"run {running:,}  wait {waiting:,}  KV {share}  {speed}"
         return long if len(long) <= width else clip(short, width)

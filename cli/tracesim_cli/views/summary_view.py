@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import TextIO
 
 from rich.cells import cell_len
 
-from tracesim.analysis.metrics import Metrics
+from tracesim.analysis.metrics import Latency, Metrics
 from tracesim.analysis.report import BatchSizes, RequestReport, Summary
 from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import Fragment, clip_line, plain_text, print_lines
@@ -34,8 +35,9 @@ def format_summary(
 ) -> list[Line]:
     """Return what was run, its figures and, of at most 12 `requests`, the texts; no line exceeds `width`.
 
-    `elapsed` is the duration of the run in seconds, for its speed. `metrics` exist under a clock only. `run`
-    has titles, each with the words of its value, as `RunSettings.rows` returns them.
+    `elapsed` is the duration of the run in seconds, for its speed; without it equal runs have equal lines.
+    `metrics` exist under a clock only. `run` has titles, each with the words of its value, as
+    `RunSettings.rows` returns them.
     """
     figures = [*_figures(summary, elapsed)]
     if metrics:
@@ -132,11 +134,17 @@ def _throughput(metrics: Metrics) -> Iterator[tuple[str, Line]]:
     yield "mean concurrency", [(f"{metrics.mean_batch:,.1f} requests", "")]
     if metrics.goodput is not None:
         yield "goodput", [(f"{metrics.goodput:,.2f} requests/s", "")]
+    if metrics.slo_attainment is not None:
+        missed = sorted((metrics.slo_missed or {}).items(), key=lambda each: -each[1])
+        counts = ", ".join(f"{name} missed by {count:,}" for name, count in missed if count)
+        attainment = f"{metrics.slo_attainment:.1%} of requests"
+        yield "SLO attainment", [(f"{attainment}; {counts}" if counts else attainment, "")]
 
 
 def _latencies(metrics: Metrics) -> Iterator[tuple[str, Line]]:
-    """Yield the latencies of a run in seconds, under a line of column titles."""
-    yield "seconds", [("".join(f"{head:>11}" for head in ("mean", "p50", "p90", "p99")), "dim")]
+    """Yield the latencies of a run in milliseconds, under a line of column titles."""
+    columns = [field.name for field in fields(Latency)]
+    yield "latency (ms)", [("".join(f" {name:>10}" for name in columns), "dim")]
     for title, latency in (
         ("queue time", metrics.queue_time),
         ("TTFT", metrics.ttft),
@@ -145,8 +153,19 @@ def _latencies(metrics: Metrics) -> Iterator[tuple[str, Line]]:
         ("E2E", metrics.e2e),
     ):
         if latency is not None:
-            values = (latency.mean, latency.p50, latency.p90, latency.p99)
-            yield title, [("".join(f"{value:>11,.4f}" for value in values), "")]
+            values = [format_milliseconds(getattr(latency, name)) for name in columns]
+            yield title, [("".join(f" {value:>10}" for value in values), "")]
+
+
+def format_milliseconds(seconds: float) -> str:
+    """Return a time in milliseconds with three significant digits, and all digits before the point.
+
+    `1,047`, `22.0`, `0.150`; and `1.50e-06` below a microsecond.
+    """
+    value = seconds * 1000
+    rounded = f"{value:.2e}"
+    exponent = int(rounded.partition("e")[2])
+    return rounded if exponent < -3 else f"{value:,.{max(0, 2 - exponent)}f}"
 
 
 def _batch_sizes(batch: BatchSizes) -> str:

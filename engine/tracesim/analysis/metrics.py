@@ -10,7 +10,8 @@ nearest ranks, as NumPy does by default.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -27,6 +28,7 @@ class Latency:
     mean: float
     p50: float
     p90: float
+    p95: float
     p99: float
 
 
@@ -54,12 +56,31 @@ class Slo:
     e2e: float | None = None
 
     def is_met_by(self, latency: RequestLatency) -> bool:
-        """Whether a request kept every limit; a request that emitted nothing kept none."""
-        for field in fields(self):
-            limit, found = getattr(self, field.name), getattr(latency, field.name)
-            if limit is not None and found is not None and found > limit:
-                return False
-        return latency.e2e is not None
+        """Return whether a request kept every limit; a request that emitted nothing kept none."""
+        return latency.e2e is not None and not self.missed_by(latency)
+
+    def missed_by(self, latency: RequestLatency) -> list[str]:
+        """Return the names of the limits that a request did not keep.
+
+        A request that emitted nothing missed all of them. One that emitted a single token has no TPOT, and so
+        keeps a limit of it.
+        """
+        missed = []
+        for name, limit in self.limits().items():
+            found = getattr(latency, name)
+            if latency.e2e is None or (found is not None and found > limit):
+                missed.append(name)
+        return missed
+
+    def count_missed(self, latencies: Sequence[RequestLatency]) -> dict[str, int]:
+        """Return the number of requests that missed a limit, for each limit that there is."""
+        missed = Counter(name for latency in latencies for name in self.missed_by(latency))
+        return {name: missed[name] for name in self.limits()}
+
+    def limits(self) -> dict[str, float]:
+        """Return the limits that there are, in seconds, each by its name."""
+        limits = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +88,8 @@ class Metrics:
     """A run under a clock, in seconds. Throughputs are per second of `duration`, up to the last step's end.
 
     `mean_batch` is the mean number of requests in a batch over that time. `goodput` is requests a second that
-    kept the `Slo`; None without one.
+    kept the `Slo`, `slo_attainment` their fraction of the requests that finished (None if none did), and
+    `slo_missed` the number of requests that missed a limit, for each limit. They are None without an `Slo`.
     """
 
     duration: float
@@ -81,6 +103,8 @@ class Metrics:
     e2e: Latency | None
     queue_time: Latency | None
     goodput: float | None = None
+    slo_attainment: float | None = None
+    slo_missed: Mapping[str, int] | None = None
 
 
 def parse_slo(value: str) -> Slo:
@@ -149,6 +173,8 @@ def measure(
             e2e.append(last - arrived)
             if tokens > 1:
                 tpot.append((last - first) / (tokens - 1))
+    latencies = [] if slo is None else [latency_of(*each) for each in requests]
+    met = None if slo is None else sum(map(slo.is_met_by, latencies))
     gaps = timekeeper.gaps.ordered()
     num_gaps = len(gaps)
     return Metrics(
@@ -162,7 +188,9 @@ def measure(
         itl=_distribution(timekeeper.gaps.total() / num_gaps, gaps, num_gaps) if num_gaps else None,
         e2e=_latency(e2e),
         queue_time=_latency(queue_time),
-        goodput=None if slo is None else a_second(sum(slo.is_met_by(latency_of(*each)) for each in requests)),
+        goodput=None if met is None else a_second(met),
+        slo_attainment=None if met is None or not requests else met / len(requests),
+        slo_missed=None if slo is None else slo.count_missed(latencies),
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-PERCENTILES: Final = (50, 90, 99)
-"""Those that are shown."""
+PERCENTILES: Final = (50, 90, 95, 99)
+"""Those of latencies."""
 
 
 class Ordered(Protocol):

@@ -122,7 +122,7 @@ def report_requests(engine: LLMEngine) -> list[RequestReport]:
 
 
 def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
-    """Return the metrics of the run so far, with goodput under `slo`; None without a clock."""
+    """Return the metrics of the run so far, with goodput and attainment of `slo`; None without a clock."""
     timekeeper = engine.timekeeper
     if timekeeper is None:
         return None

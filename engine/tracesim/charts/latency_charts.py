@@ -59,7 +59,8 @@ def _chart(number: int, name: str, values: Distribution, unit: Unit) -> Chart:
     }
     figure = {"data": [_bars(values, scale, is_log)], "layout": layout}
     percentiles = ", ".join(f"p{percent} {format_duration(value, unit)}" for percent, value in marks.items())
-    note = f"{values.count:,} values: {percentiles}." + (" The axis is logarithmic." if is_log else "")
+    number_of = f"{values.count:,} value" if values.count == 1 else f"{values.count:,} values"
+    note = f"{number_of}: {percentiles}." + (" The axis is logarithmic." if is_log else "")
     return Chart(f"latency-{number}", name, note, {"": figure}, over_time=False, height=260, small=True)
 
 

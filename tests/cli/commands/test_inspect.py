@@ -63,6 +63,13 @@ def test_records_are_counted_by_what_they_have() -> None:
     assert (stats.prompt_tokens.total, stats.output_tokens.total) == (3 + 1 + 7, 2 + 3 + 0)
 
 
+def test_one_step_is_singular() -> None:
+    lengths = '"input_length": 1, "output_length": 1'
+    trace = "".join(f'{{"id": "r{step}", {lengths}, "arrival_step": {step}}}\n' for step in (0, 1))
+
+    assert "(from 0 steps to 1 step)" in inspect("-", stdin=trace).stdout
+
+
 def test_arrivals_are_seconds_or_else_steps() -> None:
     """Four arrivals over 2 s, in two parts of 1 s: the last belongs to the second."""
     timed = stats_of(*[a_record(arrival_time=time) for time in (3.0, 1.0, 2.0, 1.5)]).arrivals

@@ -232,6 +232,13 @@ def test_a_narrow_footer_shortens_words_before_figures() -> None:
     assert plain_text(footer.lines(57)[1]) == "run 1,024  wait 18,976  KV 99%  10,000 steps/s"
 
 
+def test_one_request_and_one_block_are_singular_in_the_footer() -> None:
+    line = plain_text(Footer(1, 1).lines(100)[0])
+
+    assert " 0/1 request  " in line
+    assert "KV cache 0/1 block  " in line
+
+
 def test_an_unlimited_cache_has_no_usage_in_the_footer() -> None:
     assert "KV cache unlimited" in plain_text(Footer(4, None).lines(100)[0])
 

@@ -18,7 +18,13 @@ from tracesim.analysis.report import BatchSizes, RequestReport, Summary
 from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.views.run_view import RunSettings
-from tracesim_cli.views.summary_view import format_summary, format_texts, print_summary
+from tracesim_cli.views.summary_view import (
+    format_milliseconds,
+    format_summary,
+    format_texts,
+    print_summary,
+    summary_rows,
+)
 
 
 def summary(**varied: Any) -> Summary:
@@ -172,8 +178,9 @@ def test_a_run_with_defaults_still_names_its_engine_and_at_most_five_traces() ->
 
 
 def test_figures_under_a_clock_have_the_names_of_the_field() -> None:
-    latency = Latency(0.5, 0.4, 0.9, 1.25)
-    metrics = Metrics(2.0, 1.5, 8.5, 16.0, 3.25, latency, None, None, None, latency, goodput=1.0)
+    latency = Latency(0.5, 0.022, 0.0089, 1.0472, 12.345)
+    missed = {"ttft": 1, "tpot": 0, "e2e": 2}
+    metrics = Metrics(2.0, 1.5, 8.5, 16.0, 3.25, latency, None, None, None, latency, 1.0, 0.66, missed)
     lines = [plain_text(line) for line in format_summary(summary(peak_kv_cache_usage=0.127), metrics=metrics)]
 
     assert lines[6:] == [
@@ -183,7 +190,35 @@ def test_figures_under_a_clock_have_the_names_of_the_field() -> None:
         "token throughput     8.5 output tokens/s, 16.0 total tokens/s",
         "mean concurrency     3.2 requests",
         "goodput              1.00 requests/s",
-        "seconds                     mean        p50        p90        p99",
-        "queue time                0.5000     0.4000     0.9000     1.2500",
-        "TTFT                      0.5000     0.4000     0.9000     1.2500",
+        "SLO attainment       66.0% of requests; e2e missed by 2, ttft missed by 1",
+        "latency (ms)                mean        p50        p90        p95        p99",
+        "queue time                   500       22.0       8.90      1,047     12,345",
+        "TTFT                         500       22.0       8.90      1,047     12,345",
     ]
+
+
+def test_attainment_names_no_limit_that_all_requests_keep() -> None:
+    """Without a request that finished there is no attainment."""
+    met = Metrics(1.0, 1.0, 1.0, 1.0, 1.0, None, None, None, None, None, 1.0, 1.0, {"ttft": 0})
+
+    assert ("SLO attainment", "100.0% of requests") in summary_rows(summary(), met)
+    nothing = replace(met, goodput=0.0, slo_attainment=None)
+    assert "SLO attainment" not in dict(summary_rows(summary(), nothing))
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "expected"),
+    [
+        (0.0, "0.00"),
+        (0.000_001_5, "1.50e-06"),
+        (0.001, "0.00100"),
+        (0.15, "0.150"),
+        (9.994, "9.99"),
+        (9.996, "10.0"),
+        (99.96, "100"),
+        (1_234_567.8, "1,234,568"),
+    ],
+)
+def test_milliseconds_have_three_significant_digits(milliseconds: float, expected: str) -> None:
+    """Digits before the point stay, and rounding up to a power of ten gives no fourth digit."""
+    assert format_milliseconds(milliseconds / 1000) == expected
