@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tracesim.engine.step_records import LaunchedFigures as LaunchedFigures
     from tracesim.engine.step_records import ScheduledTokens as ScheduledTokens
     from tracesim.engine.step_records import StepRecord as StepRecord
+    from tracesim.engine.step_records import WaitingFor as WaitingFor
     from tracesim.errors import ConfigError as ConfigError
     from tracesim.errors import RequestError as RequestError
     from tracesim.errors import StalledError as StalledError
@@ -61,6 +62,7 @@ _MODULES = {
         "EmittedToken",
         "FinishedRequest",
         "LaunchedFigures",
+        "WaitingFor",
         "ScheduledTokens",
         "StepRecord",
     ),

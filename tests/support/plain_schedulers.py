@@ -23,7 +23,9 @@ from tracesim import (
     StalledError,
     StepRecord,
     TraceRecord,
+    WaitingFor,
 )
+from tracesim.scheduler import Cause
 
 UNLIMITED = sys.maxsize
 PER_SECOND = 10**12
@@ -185,6 +187,8 @@ class Batch:
     sampled: list[PlainRequest] = field(default_factory=list)
     cached: list[CachedTokens] = field(default_factory=list)
     preempted: list[str] = field(default_factory=list)
+    preempted_for: list[str] = field(default_factory=list)
+    waiting_for: WaitingFor | None = None
     entries: dict[PlainRequest, ScheduledTokens] = field(default_factory=dict)
     launched: LaunchedFigures | None = None
     number: int = 0
@@ -215,14 +219,25 @@ class PlainScheduler:
         """Fill in which requests get how many tokens in this step. Raises StalledError."""
         raise NotImplementedError
 
-    def preempt(self, victim: PlainRequest, batch: Batch) -> None:
-        """Stop a running request and release its blocks; it is the first to run again."""
+    @property
+    def first_waiting(self) -> PlainRequest:
+        """The request that is next to be admitted."""
+        return min(self.waiting, key=lambda each: each.urgency) if self.by_priority else self.waiting[0]
+
+    def wait(self, batch: Batch, cause: Cause, needs: int | None = None, free: int | None = None) -> None:
+        """Note why the first waiting request is not admitted."""
+        batch.waiting_for = WaitingFor(self.first_waiting.id, cause, needs, free)
+
+    def preempt(self, victim: PlainRequest, needy: PlainRequest, batch: Batch) -> None:
+        """Stop a running request, as `needy` needs its blocks; it is the first to run again."""
         self.running.remove(victim)
         self.pool.release(victim)
         victim.num_computed = victim.num_in_flight = 0
         victim.was_preempted = True
         self.waiting.insert(0, victim)
         batch.preempted.append(victim.id)
+        batch.preempted_for.append(needy.id)
+        self.wait(batch, "preemption")
 
     def plan(self, number: int) -> Batch:
         """Plan step `number`; its tokens count as computed from now on."""
@@ -279,6 +294,8 @@ class PlainScheduler:
             rejected=[request.id for request in batch.refused if not request.was_preempted],
             discarded=discarded if discards else None,
             launched=batch.launched,
+            preempted_for=batch.preempted_for,
+            waiting_for=batch.waiting_for,
             start=None if batch.start is None else batch.start / PER_SECOND,
             duration=None if batch.duration is None else batch.duration / PER_SECOND,
         )
@@ -337,9 +354,17 @@ class PlainPrefillFirst(PlainScheduler):
             if tokens > longest or needed > pool.capacity - self.watermark:
                 batch.refused.append(self.waiting.pop(0))
                 continue
-            may_run = len(self.running) < self.config.max_num_seqs
-            has_budget = tokens <= self.max_tokens - sum(batch.scheduled.values())
-            if not may_run or not has_budget or needed > pool.num_free - self.watermark:
+            budget = self.max_tokens - sum(batch.scheduled.values())
+            batch.waiting_for = None
+            if len(self.running) >= self.config.max_num_seqs:
+                self.wait(batch, "max_num_seqs")
+            elif tokens > budget:
+                self.wait(batch, "token_budget", tokens, budget)
+            elif needed > pool.num_free:
+                self.wait(batch, "kv_blocks", needed, pool.num_free)
+            elif needed + self.watermark > pool.num_free:
+                self.wait(batch, "watermark", needed + self.watermark, pool.num_free)
+            if batch.waiting_for:
                 break
             self.running.append(self.waiting.pop(0))
             pool.allocate(request, tokens)
@@ -353,7 +378,7 @@ class PlainPrefillFirst(PlainScheduler):
                 victim = self.running[-1]
                 if len(self.running) == 1 and victim.num_computed == victim.num_tokens:
                     raise StalledError(f"{victim.id} would be prefilled and preempted again and again")
-                self.preempt(victim, batch)
+                self.preempt(victim, request, batch)
             if request in self.running:
                 self.pool.allocate(request, request.num_tokens)
                 batch.scheduled[request] = 1
@@ -407,25 +432,35 @@ class PlainTokenBudget(PlainScheduler):
                 if self.by_priority:
                     victim = max(self.running, key=lambda each: each.urgency)
                 batch.scheduled.pop(victim, None)
-                self.preempt(victim, batch)
+                self.preempt(victim, request, batch)
                 if victim is request:
                     return
             self.pool.allocate(request, request.num_computed + tokens)
             batch.scheduled[request] = tokens
 
     def _try_admit(self, batch: Batch, chunk: int) -> bool:
-        request = min(self.waiting, key=lambda each: each.urgency) if self.by_priority else self.waiting[0]
+        request = self.first_waiting
         prefix, budget = self.pool.match_prefix(request), self._budget(batch)
         computed = len(prefix) * self.config.block_size
         wanted = min(request.num_tokens - computed, chunk)
-        if not budget or len(self.running) >= self.config.max_num_seqs:
+        if not budget:
+            self.wait(batch, "token_budget")
+            return False
+        if len(self.running) >= self.config.max_num_seqs:
+            self.wait(batch, "max_num_seqs")
             return False
         if wanted > budget and not self.config.enable_chunked_prefill:
+            self.wait(batch, "chunked_prefill_off", wanted, budget)
             return False
         tokens = min(wanted, budget)
         must_fit = request.num_tokens if self.config.scheduler_reserve_full_isl else computed + tokens
         must_stay_free = self.watermark if self.running else 0
-        if self.pool.needed(request, must_fit, prefix) + must_stay_free > self.pool.num_free:
+        needed, free = self.pool.needed(request, must_fit, prefix), self.pool.num_free
+        if needed + must_stay_free > free:
+            if needed > free:
+                self.wait(batch, "kv_blocks", needed, free)
+            else:
+                self.wait(batch, "watermark", needed + must_stay_free, free)
             return False
         self.pool.allocate(request, computed + tokens, prefix)
         self.waiting.remove(request)
@@ -446,7 +481,14 @@ class PlainClock(Protocol):
 def plain_steps(
     records: Iterable[TraceRecord], clock: PlainClock | None = None, users: int = 0, **settings: Any
 ) -> list[StepRecord]:
-    """Return all steps of a run, or those before it stalls, without the requests that the engine refuses.
+    """Return all steps of a run, or those before it stalls; see `plain_run`."""
+    return plain_run(records, clock, users, **settings).steps()
+
+
+def plain_run(
+    records: Iterable[TraceRecord], clock: PlainClock | None = None, users: int = 0, **settings: Any
+) -> PlainRun:
+    """Return a run that is still to happen, without the requests that the engine refuses.
 
     The records have token ids, lengths, or texts, whose characters are the tokens. Under a `clock` they
     arrive at their `arrival_time`; or `users` send one after another, whenever theirs before has finished.
@@ -454,11 +496,13 @@ def plain_steps(
     config = EngineArgs(**settings).create_engine_config()
     scheduler = PlainTokenBudget(config) if config.engine == "vllm-v1" else PlainPrefillFirst(config)
     requests = (PlainRequest(r, order, scheduler.max_model_len) for order, r in enumerate(records))
-    return PlainRun(scheduler, list(filter(scheduler.accepts, requests)), clock, users).steps()
+    return PlainRun(scheduler, list(filter(scheduler.accepts, requests)), clock, users)
 
 
 class PlainRun:
     """The loop: plans batches, one ahead with asynchronous scheduling, and takes their outputs in.
+
+    `causes` has why requests wait, by the number of the plan, empty plans included.
 
     Without a clock, time is the number of the step. Under one, batch n is planned at s(n), when the output of
     the batch before it is there, or asynchronously of the one before that, and ends at e(n):
@@ -478,6 +522,7 @@ class PlainRun:
         self.in_flight: list[Batch] = []
         self.is_async = bool(scheduler.config.async_scheduling)
         self.number = 0
+        self.causes: dict[int, Cause] = {}
         self.now = 0
         self.ends = [0, 0]
 
@@ -526,6 +571,8 @@ class PlainRun:
     def plan(self) -> Batch:
         """Plan the next batch and, under a clock, find out when it runs and when the next one is planned."""
         batch = self.scheduler.plan(self.number)
+        if batch.waiting_for:
+            self.causes[self.number] = batch.waiting_for.cause
         self.number += 1
         if self.clock is not None:
             decodes = [batch.entries[request] for request in batch.decoded]

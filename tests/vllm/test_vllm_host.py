@@ -298,6 +298,8 @@ def test_the_log_is_what_a_replay_with_an_eos_step_writes(
     for step in (*steps, *replayed):
         del step["free_blocks"]  # the fake has one block a request
         step.get("launched", {}).pop("free_blocks", None)
+    for step in replayed:
+        del step["preempted_for"]  # the log of a vLLM does not have causes
     assert steps == replayed
     assert steps[-1].get("discarded") == (["r1", "r3"] if async_scheduling else None)
 

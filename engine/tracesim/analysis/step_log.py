@@ -132,8 +132,9 @@ def run_log(config: EngineConfig) -> StepLog:
 def to_logged_step(record: StepRecord) -> LoggedStep:
     """Return a step record as a step of a log."""
     fields = orjson.loads(orjson.dumps(record))
-    # Steps are compared, not how long they take; "rejected" repeats a part of "finished".
-    del fields["start"], fields["duration"], fields["rejected"], fields["launched"]
+    # Steps are compared, not how long they take, nor why; "rejected" repeats a part of "finished".
+    for name in ("start", "duration", "rejected", "launched", "preempted_for", "waiting_for"):
+        del fields[name]
     for name in _OPTIONAL:
         if fields[name] is None:
             del fields[name]

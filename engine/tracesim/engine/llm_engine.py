@@ -13,6 +13,7 @@ from tracesim.engine.outputs import RequestOutput, output_of
 from tracesim.engine.progress import RequestProgress, RunCounts
 from tracesim.engine.step_json import StepWriter
 from tracesim.engine.step_records import StepObserver, StepRecord, StepRecorder
+from tracesim.engine.waiting_intervals import WaitingIntervals
 from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitError
 from tracesim.requests.arrival_queue import ArrivalQueue, ClosedLoopArrivals, OpenLoopArrivals
 from tracesim.requests.request import (
@@ -46,8 +47,8 @@ class LLMEngine:
                 print(output.request_id, output.outputs[0].text)
 
     `step_number` is the number of the next step, from 0. `requests` has every request by id, finished ones
-    included, and `counts` sums up the steps so far. `timekeeper` has the times of requests under a clock; it
-    is None without one, where time is counted in steps.
+    included, `counts` sums up the steps so far, and `waits` has what kept requests waiting. `timekeeper` has
+    the times of requests under a clock; it is None without one, where time is counted in steps.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class LLMEngine:
         self.step_number = 0
         self.requests: dict[str, RequestProgress] = {}
         self.counts = RunCounts()
+        self.waits = WaitingIntervals()
         self._params = params
         timekeeper_type = AsyncTimekeeper if config.async_scheduling else Timekeeper
         self.timekeeper = None if clock is None else timekeeper_type(clock)
@@ -283,6 +285,8 @@ class LLMEngine:
 
     def _pass_stride(self, stride: Stride) -> None:
         """Let the steps of a stride happen."""
+        if stride.waiting_for != self.waits.cause:
+            self.waits.begin(self._time.next_start, stride.waiting_for)
         self._time.pass_stride(stride)
         self.counts.discarded_tokens += stride.num_discarded
         self._count(stride.steps, stride.num_prefills, stride.batch.num_decodes, stride.finished)
@@ -306,11 +310,15 @@ class LLMEngine:
                 f"step {self.step_number} does nothing, although {self.scheduler.num_waiting} requests wait "
                 f"and {self.scheduler.num_free_blocks} blocks are free: a bug in the scheduler"
             )
+        if plan.waiting_for != self.waits.cause:
+            self.waits.begin(self._time.next_start, plan.waiting_for)
         self._time.start_step(plan, self.scheduler)
         finished = self.scheduler.update(plan)
         self._time.end_step(plan, finished)
         for state in plan.preempted:
             self.requests[state.id].preempted_after(self._last_decode_step)
+        for state in plan.unsampled:
+            self.requests[state.id].scheduled_at(self.step_number)
         for state in plan.sampled:
             self.requests[state.id].sampled_at(self.step_number)
         if plan.discarded:

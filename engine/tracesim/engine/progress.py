@@ -15,8 +15,9 @@ REJECTED = "rejected"
 class RequestProgress:
     """One request: its data, the scheduler's counters, its response, and the steps at which things happened.
 
-    `arrival_step`, `first_token_step` and `last_token_step` are None until they happen, and so are the
-    reasons. `prompt` is the text, kept only where a client gets it back.
+    `arrival_step`, `scheduled_step` (the first that computes any of the prompt), `first_token_step` and
+    `last_token_step` are None until they happen, and so are the reasons. `prompt` is the text; it is kept
+    only where a client gets it back.
     """
 
     request: Request
@@ -24,14 +25,22 @@ class RequestProgress:
     response: RecordedResponse
     prompt: str | None
     arrival_step: int | None = None
+    scheduled_step: int | None = None
     first_token_step: int | None = None
     last_token_step: int | None = None
     finish_reason: str | None = None
     stop_reason: str | None = None
     _last_emission: int | None = None
 
+    def scheduled_at(self, step: int) -> None:
+        """Note that `step` computed a part of the prompt."""
+        if self.scheduled_step is None:
+            self.scheduled_step = step
+
     def sampled_at(self, step: int) -> None:
         """Note that the request emitted a token in `step` while it was scheduled individually."""
+        if self.scheduled_step is None:
+            self.scheduled_step = step
         if self.request.num_output_tokens:
             if self.first_token_step is None:
                 self.first_token_step = step

@@ -21,7 +21,8 @@ def step_to_json(record: StepRecord) -> bytes:
     """Return a step record as one line of JSON.
 
     It has no `cached` without prefix caching, no `rejected` if no request was rejected in the step, no
-    `discarded` where nothing can be computed in vain, no `launched` without asynchronous scheduling, and no
+    `discarded` where nothing can be computed in vain, no `launched` without asynchronous scheduling, no
+    `preempted_for` where the causes are not known, no `waiting_for` if the step left nobody waiting, and no
     `start` and `duration` without a clock.
     """
     line: dict[str, object] = {
@@ -36,6 +37,10 @@ def step_to_json(record: StepRecord) -> bytes:
         "waiting": record.waiting,
         "free_blocks": record.free_blocks,
     }
+    if record.preempted_for is not None:
+        line["preempted_for"] = record.preempted_for
+    if record.waiting_for is not None:
+        line["waiting_for"] = record.waiting_for
     if record.cached is not None:
         line["cached"] = record.cached
     if record.discarded is not None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from tracesim.engine.progress import RequestProgress
 from tracesim.requests.request import RequestState
-from tracesim.scheduler import BatchEntry, Scheduler, StepPlan
+from tracesim.scheduler import BatchEntry, Cause, Scheduler, StepPlan
 from tracesim.timing.clock import PER_SECOND
 
 
@@ -62,6 +62,20 @@ class LaunchedFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingFor:
+    """Why the first request of the waiting queue, `id`, was not admitted, and with it none of the others.
+
+    `needs` and `free` count KV blocks or tokens of the budget, as `Scheduler.shortage` does. They are None
+    for causes that are not a matter of numbers.
+    """
+
+    id: str
+    cause: Cause
+    needs: int | None
+    free: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     """Everything that one engine step did; lists are in the scheduler's order.
 
@@ -71,8 +85,13 @@ class StepRecord:
     `discarded` has the ids of requests that were computed in vain, as the scheduler did not know of their end
     yet; it is None without asynchronous scheduling and `stop_delay`. With asynchronous scheduling `launched`
     has the figures right after the step was planned, and the figures after the step are those right after its
-    output was taken in, when the next step is planned already. The JSON of a record is a public format,
-    documented as `tracesim.step/1`.
+    output was taken in, when the next step is planned already.
+
+    `preempted_for` has, for each of `preempted`, the id of the request that needed its blocks, which may be
+    itself. `waiting_for` is why the step left requests waiting when it was planned, None if it left none. The
+    log of a real vLLM has no causes, and there `preempted_for` is None, too.
+
+    The JSON of a record is a public format, documented as `tracesim.step/1`.
     """
 
     step: int
@@ -88,6 +107,8 @@ class StepRecord:
     rejected: Sequence[str] = ()
     discarded: Sequence[str] | None = None
     launched: LaunchedFigures | None = None
+    preempted_for: Sequence[str] | None = None
+    waiting_for: WaitingFor | None = None
     start: float | None = None
     duration: float | None = None
 
@@ -116,6 +137,7 @@ class _Draft:
     decode: Any
     emitted: Any
     launched: LaunchedFigures | None
+    waiting_for: WaitingFor | None
     time: tuple[int, int] | None = None
 
 
@@ -146,7 +168,11 @@ class StepRecorder:
             launched = LaunchedFigures(
                 len(scheduler.running), scheduler.num_waiting, scheduler.num_free_blocks
             )
-        self._drafts.append(_Draft(number, plan, *self._batch_of(plan), launched))
+        waiting_for = None
+        if plan.waiting_for is not None:
+            needs, free = scheduler.shortage or (None, None)
+            waiting_for = WaitingFor(scheduler.first_waiting.id, plan.waiting_for, needs, free)
+        self._drafts.append(_Draft(number, plan, *self._batch_of(plan), launched, waiting_for))
 
     def on_update(
         self, plan: StepPlan, finished: Sequence[RequestState], time: tuple[int, int] | None
@@ -176,6 +202,8 @@ class StepRecorder:
             rejected=[each.request.id for each in ends if each.is_rejected],
             discarded=[state.id for state in plan.discarded] if self._scheduler.discards else None,
             launched=draft.launched,
+            preempted_for=[state.id for state in plan.preempted_for],
+            waiting_for=draft.waiting_for,
             start=None if time is None else time[0] / PER_SECOND,
             duration=None if time is None else time[1] / PER_SECOND,
         )

@@ -7,8 +7,18 @@ from tracesim.scheduler.async_token_budget import AsyncTokenBudgetScheduler
 from tracesim.scheduler.interface import BatchEntry, Scheduler, StepPlan, StepsBeforeArrival, Stride
 from tracesim.scheduler.prefill_first import PrefillFirstScheduler
 from tracesim.scheduler.token_budget import TokenBudgetScheduler
+from tracesim.scheduler.waiting import CAUSES, Cause
 
-__all__ = ["BatchEntry", "Scheduler", "StepPlan", "StepsBeforeArrival", "Stride", "make_scheduler"]
+__all__ = [
+    "CAUSES",
+    "BatchEntry",
+    "Cause",
+    "Scheduler",
+    "StepPlan",
+    "StepsBeforeArrival",
+    "Stride",
+    "make_scheduler",
+]
 
 
 def make_scheduler(config: EngineConfig) -> Scheduler:

@@ -19,6 +19,7 @@ from tracesim.requests.decode_calendar import by_admission
 from tracesim.requests.request import FINISHED, RUNNING, RequestState
 from tracesim.scheduler.interface import StepPlan, StepsBeforeArrival, Stride
 from tracesim.scheduler.token_budget import TokenBudgetScheduler, decodes_in
+from tracesim.scheduler.waiting import Cause
 
 
 class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
@@ -105,23 +106,24 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
                 return steps
         return steps + 1
 
-    def _take_stride(self, steps: int, batch: Batch) -> Stride:
+    def _take_stride(self, steps: int, batch: Batch, waiting_for: Cause | None) -> Stride:
         """Let all decoding requests emit `steps` tokens; if some end before the last one, that is in vain."""
         first = steps if steps == 1 else self._decoding.ticks_to_finish(steps)
-        stride = self._emit(first, batch)
+        stride = self._emit(first, batch, waiting_for)
         if first < steps:
             context_tokens = batch.context_tokens + first * batch.num_decodes
-            stride.then = self._emit(1, Batch(batch.prefill_tokens, batch.num_decodes, context_tokens))
+            last = Batch(batch.prefill_tokens, batch.num_decodes, context_tokens)
+            stride.then = self._emit(1, last, waiting_for)
         return stride
 
-    def _emit(self, steps: int, batch: Batch) -> Stride:
+    def _emit(self, steps: int, batch: Batch, waiting_for: Cause | None) -> Stride:
         """Let the requests leave that are ending, then let all that decode emit `steps` tokens."""
         ending = self._ending
         finished = self._end(ending) if ending else ending
         self._ending = ended = self._decoding.advance(steps)
         if len(ended) > 1:
             ended.sort(key=by_admission)
-        return Stride(steps, batch, finished, len(ending), bool(ended))
+        return Stride(steps, batch, finished, waiting_for, len(ending), bool(ended))
 
     def _finish(self, state: RequestState) -> None:
         """Let a request leave whose last token has come; the next plan was made already."""

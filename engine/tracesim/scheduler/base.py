@@ -11,6 +11,7 @@ from tracesim.requests.decode_calendar import by_admission, decode_calendar
 from tracesim.requests.request import FINISHED, PREEMPTED, RUNNING, WAITING, RequestState
 from tracesim.requests.waiting_queue import WaitingQueue
 from tracesim.scheduler.interface import BatchEntry, StepPlan, Stride
+from tracesim.scheduler.waiting import Cause
 
 
 class BaseScheduler:
@@ -32,6 +33,8 @@ class BaseScheduler:
         self._decoding = decode_calendar(config.block_size)
         self._watermark = int((config.watermark or 0) * (config.num_gpu_blocks or 0))
         self._num_admissions = 0
+        self.shortage: tuple[int, int] | None = None
+        self._obstacle: Cause | None = None
 
     @property
     def running(self) -> Collection[RequestState]:
@@ -42,6 +45,11 @@ class BaseScheduler:
     def num_waiting(self) -> int:
         """How many requests wait, preempted ones included."""
         return len(self._waiting)
+
+    @property
+    def first_waiting(self) -> RequestState:
+        """The request that is next in the waiting queue, which must not be empty."""
+        return self._waiting.peek_request()
 
     @property
     def num_free_blocks(self) -> int | None:
@@ -122,12 +130,20 @@ class BaseScheduler:
             finished.sort(key=by_admission)
         return finished
 
-    def _take_stride(self, steps: int, batch: Batch) -> Stride:
+    def _take_stride(self, steps: int, batch: Batch, waiting_for: Cause | None) -> Stride:
         """Let all decoding requests emit `steps` tokens; none of them finishes before the last step."""
         ended = self._decoding.advance(steps)
         if len(ended) > 1:
             ended.sort(key=by_admission)
-        return Stride(steps, batch, self._end(ended), ends_requests=bool(ended))
+        return Stride(steps, batch, self._end(ended), waiting_for, ends_requests=bool(ended))
+
+    def _blocks_above_watermark(self) -> int:
+        """Return how many blocks the request needs that waits for the watermark, without the watermark.
+
+        While so many are free, it waits for the same cause: with fewer, that is `kv_blocks`.
+        """
+        assert self.shortage is not None, "no request waits for the watermark"
+        return self.shortage[0] - self._watermark
 
     def _end(self, ended: list[RequestState]) -> list[RequestState]:
         """Let requests leave that have emitted their last token; return those that have finished."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from tracesim.requests.batch import Batch
 from tracesim.requests.decode_calendar import by_admission
 from tracesim.requests.request import Request, RequestState
+from tracesim.scheduler.waiting import Cause
 
 
 @dataclass(slots=True)
@@ -29,9 +30,12 @@ class StepPlan:
 
     `num_decodes` counts all decodes of the step. Requests that decode by the calendar are not listed here,
     because there are many; `Scheduler.decode_batch` lists them. `prefill` and `decode` are the entries of the
-    other requests, and `sampled` those of them that emit a token, or finish where an empty response ends.
+    other requests, and `sampled` those of them that emit a token, or finish where an empty response ends;
+    `unsampled` are the others.
 
-    `cached` has the requests admitted with a prefix from the cache, and its length in tokens. `skipped` are
+    `cached` has the requests admitted with a prefix from the cache, and its length in tokens. `waiting_for`
+    is why others are not admitted; None if nobody waits. `preempted` returned to the waiting queue, each
+    because the request at its place in `preempted_for`, maybe itself, needed its blocks. `skipped` are
     decoding requests that get no token in this step. `refused` are requests that can never be scheduled:
     they finish at once, with nothing emitted. `discarded` are computed in vain: they have emitted their last
     token, and the scheduler does not know that yet, or their abort has not come yet.
@@ -41,11 +45,14 @@ class StepPlan:
     prefill: list[BatchEntry] = field(default_factory=list)
     sampled: list[RequestState] = field(default_factory=list)
     decode: Sequence[BatchEntry] = ()
+    unsampled: Sequence[RequestState] = ()
     cached: Sequence[tuple[RequestState, int]] = ()
     skipped: Sequence[RequestState] = ()
     preempted: Sequence[RequestState] = ()
+    preempted_for: Sequence[RequestState] = ()
     refused: Sequence[RequestState] = ()
     discarded: Sequence[RequestState] = ()
+    waiting_for: Cause | None = None
 
     def emitting(self, decoding: Sequence[RequestState]) -> Sequence[RequestState]:
         """Return who emits a token: `decoding`, which are those in the calendar, and the sampled ones."""
@@ -65,6 +72,7 @@ class Stride:
     """Consecutive steps with the same batch, taken at once; requests may have finished in the last one.
 
     `batch` is that of the first step. In each step after it every decode has one more context token.
+    `waiting_for` is why requests wait, for the same cause in each step; None if nobody does.
     `num_discarded` of the decodes are in vain; then it is a single step. `ends_requests` is true if the last
     step emitted the last token of a request. With asynchronous scheduling that finishes one step later: where
     this step was taken at once, too, it is the stride `then`.
@@ -73,6 +81,7 @@ class Stride:
     steps: int
     batch: Batch
     finished: Sequence[RequestState]
+    waiting_for: Cause | None = None
     num_discarded: int = 0
     ends_requests: bool = False
     then: Stride | None = None
@@ -98,6 +107,20 @@ class Scheduler(Protocol):
     @property
     def num_waiting(self) -> int:
         """How many requests wait, preempted ones included."""
+        ...
+
+    @property
+    def first_waiting(self) -> RequestState:
+        """The request that is next in the waiting queue, which must not be empty."""
+        ...
+
+    @property
+    def shortage(self) -> tuple[int, int] | None:
+        """What the first waiting request needed and what was free when the last step was planned.
+
+        Both count KV blocks where these are the cause, those that the watermark keeps free needed as well, or
+        tokens of the budget where the prompt must not be cut. None where the cause is not one of numbers.
+        """
         ...
 
     @property

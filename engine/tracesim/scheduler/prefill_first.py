@@ -16,6 +16,7 @@ from tracesim.requests.request import FINISHED_IGNORED, Request, RequestState
 from tracesim.requests.waiting_queue import FCFSQueue
 from tracesim.scheduler.base import BaseScheduler
 from tracesim.scheduler.interface import BatchEntry, StepPlan, StepsBeforeArrival, Stride
+from tracesim.scheduler.waiting import Cause
 
 
 class PrefillFirstScheduler(BaseScheduler):
@@ -43,21 +44,24 @@ class PrefillFirstScheduler(BaseScheduler):
             if state.num_tokens > self._longest_prefill:
                 state.status = FINISHED_IGNORED
                 plan.refused = [*plan.refused, self._waiting.pop_request()]
-            elif self._fits(state, budget):
-                self._admit(state)
-                self._cache.allocate(state, state.num_tokens)
-                plan.prefill.append(BatchEntry(state, 0, state.num_tokens))
-                state.num_computed_tokens = state.num_tokens
-                budget -= state.num_tokens
-                if self._prefill_samples:
-                    plan.sampled.append(state)
-            else:
+                continue
+            if not self._fits(state, budget):
+                plan.waiting_for = self._obstacle
                 break
+            self._admit(state)
+            self._cache.allocate(state, state.num_tokens)
+            plan.prefill.append(BatchEntry(state, 0, state.num_tokens))
+            state.num_computed_tokens = state.num_tokens
+            budget -= state.num_tokens
+            if self._prefill_samples:
+                plan.sampled.append(state)
+            else:
+                plan.unsampled = [*plan.unsampled, state]
         if not plan.prefill:
             if self._decoding.num_blocks_needed() < self._cache.num_free_blocks:
                 self._cache.allocate_decodes(self._decoding)
             else:
-                plan.preempted = self._allocate_decodes_in_order()
+                self._allocate_decodes_in_order(plan)
             # Requests that were prefilled without emitting a token are still `_prefilling`.
             plan.decode = [BatchEntry(state, state.num_computed_tokens, 1) for state in self._prefilling]
             plan.sampled += self._prefilling
@@ -69,31 +73,50 @@ class PrefillFirstScheduler(BaseScheduler):
         decoding = self._decoding
         if self._prefilling or not decoding.num_requests:
             return None
+        waiting_for: Cause | None = None
         if self._waiting:
             state = self._waiting.peek_request()
             if state.num_tokens > self._longest_prefill or self._fits(state, self._max_tokens):
                 return None
+            waiting_for = self._obstacle
         batch = Batch(0, decoding.num_requests, decoding.context_tokens)
         if steps_before_arrival is not None:
             limit = steps_before_arrival(batch, limit)
-        steps = self._cache.allocate_ticks(decoding, decoding.ticks_to_finish(limit), spare=1)
-        return self._take_stride(steps, batch) if steps else None
+        limit = decoding.ticks_to_finish(limit)
+        spare = max(1, self._blocks_above_watermark()) if waiting_for == "watermark" else 1
+        steps = self._cache.allocate_ticks(decoding, limit, spare=spare)
+        return self._take_stride(steps, batch, waiting_for) if steps else None
 
     def _fits(self, state: RequestState, budget: int) -> bool:
-        """Return whether a waiting request can be prefilled in a step that has `budget` tokens left."""
-        if state.num_tokens > budget or len(self._running) >= self._max_num_seqs:
+        """Return whether a waiting request can be prefilled in a step that has `budget` tokens left.
+
+        If it cannot, set `_obstacle` and `shortage`.
+        """
+        if len(self._running) >= self._max_num_seqs:
+            self._obstacle, self.shortage = "max_num_seqs", None
+            return False
+        if state.num_tokens > budget:
+            self._obstacle, self.shortage = "token_budget", (state.num_tokens, budget)
             return False
         needed = self._cache.blocks_for(state.num_tokens)
-        return needed <= self._cache.num_free_blocks - self._watermark
+        free = self._cache.num_free_blocks
+        if needed <= free - self._watermark:
+            return True
+        if needed > free:
+            self._obstacle, self.shortage = "kv_blocks", (needed, free)
+        else:
+            self._obstacle, self.shortage = "watermark", (needed + self._watermark, free)
+        return False
 
-    def _allocate_decodes_in_order(self) -> list[RequestState]:
+    def _allocate_decodes_in_order(self, plan: StepPlan) -> None:
         """Allocate blocks request by request and preempt the last admitted one while too few are free.
 
-        Return the preempted requests, which are back in the waiting queue. vLLM wants to see one free block
+        The preempted requests return to the waiting queue. vLLM wants to see one free block
         before a decode even if the request's last block is not full, and none if the last block is full and
         no token was emitted since the prefill. Raises StalledError.
         """
-        preempted = []
+        preempted: list[RequestState] = []
+        preempted_for: list[RequestState] = []
         for state in list(self._running):
             last_block_is_full = state.num_computed_tokens % self._cache.block_size == 0
             wanted = 0 if last_block_is_full and not state.is_decoding else 1
@@ -107,7 +130,11 @@ class PrefillFirstScheduler(BaseScheduler):
                     )
                 self._preempt(victim)
                 preempted.append(victim)
+                preempted_for.append(state)
             if state in self._running and state.is_decoding:
                 self._cache.try_allocate(state, state.current_num_tokens)
         self._waiting.prepend_requests(preempted)
-        return preempted
+        plan.preempted, plan.preempted_for = preempted, preempted_for
+        if preempted:
+            plan.waiting_for = "preemption"
+            self.shortage = None

@@ -25,6 +25,7 @@ from tracesim.requests.request import FINISHED, RUNNING, Request, RequestState
 from tracesim.requests.waiting_queue import make_queue
 from tracesim.scheduler.base import BaseScheduler
 from tracesim.scheduler.interface import BatchEntry, StepPlan, StepsBeforeArrival, Stride
+from tracesim.scheduler.waiting import BUDGET_SPENT
 
 _NUM_NULL_BLOCKS = 1
 """vLLM's V1 keeps one block as a placeholder, the null block, and never allocates it."""
@@ -83,6 +84,7 @@ class TokenBudgetScheduler(BaseScheduler):
         cache, decoding = self._cache, self._decoding
         draft = _Draft(self._budget)
         longest_chunk = self._longest_chunk()
+        self._obstacle, self.shortage = BUDGET_SPENT, None
 
         if self._order_matters(longest_chunk):
             self._schedule_in_order(list(self._running), draft, longest_chunk)
@@ -92,7 +94,7 @@ class TokenBudgetScheduler(BaseScheduler):
             num_served = 0
             while decoding.num_blocks_needed() - num_served > cache.num_free_blocks:
                 num_served += cache.allocate_all_free()
-                self._preempt_one(draft)
+                self._preempt_one(draft, decoding.requests_needing_block()[num_served])
             cache.allocate_decodes(decoding, num_served)
             draft.budget -= decoding.num_requests
             if self._prefilling:
@@ -115,6 +117,8 @@ class TokenBudgetScheduler(BaseScheduler):
             if state.num_cached_tokens is None:
                 state.num_cached_tokens = computed
         plan = draft.to_plan(decoding.num_requests)
+        if self._waiting:
+            plan.waiting_for = self._obstacle
         if self._aborts_due:
             individually = {entry.state for entry in (*plan.prefill, *plan.decode)}
             in_vain = [s for s in self._aborts_due if s in individually or decodes_in(plan, s)]
@@ -142,6 +146,7 @@ class TokenBudgetScheduler(BaseScheduler):
         decoding = self._decoding
         budget_left = self._budget - decoding.num_requests
         prefilling = next(iter(self._prefilling), None)
+        self._obstacle, self.shortage = BUDGET_SPENT, None
         if prefilling is not None:
             tokens_left = prefilling.num_tokens - prefilling.num_computed_tokens
             needs_more_than_left = 0 < budget_left < tokens_left
@@ -160,12 +165,14 @@ class TokenBudgetScheduler(BaseScheduler):
         if steps_before_arrival is not None:
             limit = steps_before_arrival(batch, limit)
         limit = self._longest_stride(limit)
-        steps = self._cache.allocate_ticks(decoding, limit, prefilling, budget_left)
+        waiting_for = self._obstacle if self._waiting else None
+        spare = self._blocks_above_watermark() if waiting_for == "watermark" else 0
+        steps = self._cache.allocate_ticks(decoding, limit, prefilling, budget_left, spare)
         if not steps:
             return None
         if prefilling is not None:
             prefilling.num_computed_tokens += steps * budget_left
-        return self._take_stride(steps, batch)
+        return self._take_stride(steps, batch, waiting_for)
 
     def _longest_stride(self, limit: int) -> int:
         """Return after how many steps, at most `limit`, the batch changes because requests end."""
@@ -262,12 +269,12 @@ class TokenBudgetScheduler(BaseScheduler):
             computed = state.current_num_computed_tokens
             tokens = min(state.current_num_tokens - computed, longest_chunk, draft.budget)
             while not self._cache.try_allocate(state, computed + tokens):
-                if self._preempt_one(draft) is state:
+                if self._preempt_one(draft, state) is state:
                     return
             draft.add(state, tokens)
 
-    def _preempt_one(self, draft: _Draft) -> RequestState:
-        """Preempt one running request and return it.
+    def _preempt_one(self, draft: _Draft, needy: RequestState) -> RequestState:
+        """Preempt one running request, because `needy` needs its blocks, and return it.
 
         It is the one admitted last; by priority, of the least urgent requests the one added last.
         """
@@ -275,14 +282,20 @@ class TokenBudgetScheduler(BaseScheduler):
             victim = max(self._running, key=lambda state: state.urgency)
         else:
             victim = next(reversed(self._running))
+        self._obstacle = "preemption"
         self._preempt(victim, draft.drop(victim))
         self._waiting.prepend_requests([victim])
         draft.preempted = [*draft.preempted, victim]
+        draft.preempted_for = [*draft.preempted_for, needy]
         return victim
 
     def _first_chunk(self, state: RequestState, prefix: Prefix, budget: int, longest_chunk: int) -> int:
-        """Return how many tokens a waiting request would get after `prefix`; 0 if it cannot be admitted."""
+        """Return how many tokens a waiting request would get after `prefix`.
+
+        If it cannot be admitted, return 0 and set `_obstacle` and `shortage`.
+        """
         if len(self._running) >= self._max_num_seqs:
+            self._obstacle, self.shortage = "max_num_seqs", None
             return 0
         cache = self._cache
         computed = prefix.num_blocks * cache.block_size
@@ -291,12 +304,20 @@ class TokenBudgetScheduler(BaseScheduler):
             tokens = longest_chunk
         if tokens > budget:
             if not self._chunks_prefills:
+                self._obstacle, self.shortage = "chunked_prefill_off", (tokens, budget)
                 return 0
             tokens = budget
         must_fit = state.num_tokens if self._reserves_whole_prompt else computed + tokens
         must_stay_free = self._watermark if self._running else 0
-        needed = -(-must_fit // cache.block_size) - prefix.num_in_use + must_stay_free
-        return tokens if needed <= cache.num_free_blocks else 0
+        needed = -(-must_fit // cache.block_size) - prefix.num_in_use
+        free = cache.num_free_blocks
+        if needed + must_stay_free <= free:
+            return tokens
+        if needed > free:
+            self._obstacle, self.shortage = "kv_blocks", (needed, free)
+        else:
+            self._obstacle, self.shortage = "watermark", (needed + must_stay_free, free)
+        return 0
 
 
 def decodes_in(plan: StepPlan, state: RequestState) -> bool:
@@ -313,6 +334,7 @@ class _Draft:
     cached: Sequence[tuple[RequestState, int]] = ()
     skipped: Sequence[RequestState] = ()
     preempted: Sequence[RequestState] = ()
+    preempted_for: Sequence[RequestState] = ()
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -337,6 +359,7 @@ class _Draft:
         prefill: list[BatchEntry] = []
         decode: list[BatchEntry] = []
         sampled: list[RequestState] = []
+        unsampled: list[RequestState] = []
         for state, tokens in self.scheduled.items():
             if state.is_decoding:
                 continue
@@ -347,6 +370,18 @@ class _Draft:
                 sampled.append(state)
                 if tokens == 1 and state.num_output_tokens:
                     entries = decode
+            else:
+                unsampled.append(state)
             entries.append(BatchEntry(state, computed, tokens))
         num_decodes = num_decoding - len(self.skipped) + len(decode)
-        return StepPlan(num_decodes, prefill, sampled, decode, self.cached, self.skipped, self.preempted)
+        return StepPlan(
+            num_decodes,
+            prefill,
+            sampled,
+            decode,
+            unsampled,
+            self.cached,
+            self.skipped,
+            self.preempted,
+            self.preempted_for,
+        )

@@ -24,13 +24,14 @@ class AsyncTimekeeper(Timekeeper):
         super().__init__(clock)
         self._batch_end = 0
 
+    @property
+    def next_start(self) -> int:
+        """When the next batch starts: when the one before it ends, or at once after an idle time."""
+        return max(self.now, self._batch_end)
+
     def steps_before(self, time: int, batch: Batch, limit: int) -> int:
         """Return how many steps of this batch, up to the limit, are planned before `time`."""
-        return min(limit, 1 + self.clock.steps_before(time - self._next_start(), batch, limit))
-
-    def _next_start(self) -> int:
-        """Return when the next batch starts: when the one before it ends, or at once after an idle time."""
-        return max(self.now, self._batch_end)
+        return min(limit, 1 + self.clock.steps_before(time - self.next_start, batch, limit))
 
     def end_step(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
         """Launch the batch of `plan`; `finished` are those that finished with the batch before."""
@@ -42,7 +43,7 @@ class AsyncTimekeeper(Timekeeper):
     def pass_stride(self, stride: Stride) -> None:
         """Launch the batches of a stride; requests may have finished with the batch before it."""
         self._finish(stride.finished, self._batch_end)
-        start = self._next_start()
+        start = self.next_start
         self._batch_end = self._note_stride(stride, start)
         batch = stride.batch
         context = batch.context_tokens + batch.num_decodes * (stride.steps - 1)

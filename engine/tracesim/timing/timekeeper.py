@@ -23,6 +23,11 @@ class StepCounter:
     def __init__(self) -> None:
         self.now = 0
 
+    @property
+    def next_start(self) -> int:
+        """When the next step starts."""
+        return self.now
+
     def skip_to(self, time: int) -> int:
         """Pass over the steps before `time`, in which the engine is idle; return how many they are."""
         skipped, self.now = time - self.now, time
@@ -94,6 +99,11 @@ class Timekeeper:
         """The first arrival, from which the figures of a run count; 0 before it."""
         return next(iter(self.requests.values())).arrived if self.requests else 0
 
+    @property
+    def next_start(self) -> int:
+        """When the next batch starts, if one is planned now."""
+        return self.now
+
     def skip_to(self, time: int) -> int:
         """Pass over the time before `time`, in which the engine is idle; that takes no steps."""
         self.now = time
@@ -121,11 +131,7 @@ class Timekeeper:
         """
         is_empty = not plan.prefill and not plan.num_decodes
         duration = 0 if is_empty else self.clock.duration(scheduler.batch_of(plan))
-        self.last_step = self._next_start(), duration
-
-    def _next_start(self) -> int:
-        """Return when the next batch starts."""
-        return self.now
+        self.last_step = self.next_start, duration
 
     def end_step(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
         """Let the step of `plan` pass, and note the times of its requests."""
