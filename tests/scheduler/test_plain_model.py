@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factories import a_record
-from plain_schedulers import plain_steps
+from plain_schedulers import plain_run
 from seeded_cases import case_of, late_case_of
 from tracesim import EngineArgs, LLMEngine, StalledError, StepRecord, TraceRecord, TraceSimulator
 from tracesim import load_tokenizer as load
 from tracesim.analysis.report import RequestReport, report_requests, summarize
 from tracesim.engine.step_json import step_to_json
+from tracesim.scheduler import Cause
 
 STARTS: list[str | None] = ["a" * 60, "ab" * 30, "aabb" * 15, "a" * 7 + "ba" * 27]
 """Texts of which prompts are prefixes; the last one continues as responses begin."""
@@ -117,12 +119,20 @@ def engine_with(records: Sequence[TraceRecord], settings: dict[str, Any]) -> LLM
     return engine
 
 
-def rows_of(steps: Sequence[StepRecord], engine: LLMEngine) -> list[RequestReport]:
-    """Return the report of each request, from the step records as far as these have it."""
+def rows_of(
+    steps: Sequence[StepRecord], engine: LLMEngine, causes: Mapping[int, Cause]
+) -> list[RequestReport]:
+    """Return the report of each request, from the step records as far as these have it.
+
+    `causes` has why requests wait, by the number of the step.
+    """
     rows = []
     for name, progress in engine.requests.items():
         entries = [item for step in steps for item in (*step.prefill, *step.decode) if item.id == name]
         emitted = [(step.step, token) for step in steps for token in step.emitted if token.id == name]
+        arrival_step = progress.arrival_step or 0
+        scheduled = (step.step for step in steps for item in (*step.prefill, *step.decode) if item.id == name)
+        scheduled_step = next(scheduled, None)
         (end,) = [request for step in steps for request in step.finished if request.id == name]
         is_rejected = any(name in step.rejected for step in steps)
         rows.append(
@@ -133,11 +143,15 @@ def rows_of(steps: Sequence[StepRecord], engine: LLMEngine) -> list[RequestRepor
                 text="".join(t.text or "" for _, t in emitted) if progress.response.has_text else None,
                 finish_reason="rejected" if is_rejected else end.finish_reason,
                 stop_reason=end.stop_reason,
-                arrival_step=progress.arrival_step or 0,
+                arrival_step=arrival_step,
                 first_token_step=emitted[0][0] if emitted else None,
                 last_token_step=emitted[-1][0] if emitted else None,
                 preemptions=sum(step.preempted.count(name) for step in steps),
                 cached_tokens=entries[0].computed if entries else 0,
+                scheduled_step=scheduled_step,
+                queue_time_by_cause=Counter(
+                    causes[number] for number in range(arrival_step, scheduled_step or 0)
+                ),
             )
         )
     return rows
@@ -154,7 +168,8 @@ def run(engine: LLMEngine, **observer: Any) -> bool:
 
 def assert_equal_to_the_model(case: Case) -> None:
     """Assert that records, lines and the report of a run are those of the model."""
-    plain = plain_steps(case.records, **case.settings)
+    model = plain_run(case.records, **case.settings)
+    plain = model.steps()
     recorded, written, strided = (engine_with(*case) for _ in range(3))
     steps: list[StepRecord] = []
     lines: list[bytes] = []
@@ -165,7 +180,7 @@ def assert_equal_to_the_model(case: Case) -> None:
     assert lines == [step_to_json(step) for step in plain]
     assert run(strided) == finishes
     if finishes:
-        assert report_requests(strided) == rows_of(plain, recorded)
+        assert report_requests(strided) == rows_of(plain, recorded, model.causes)
         assert summarize(strided) == summarize(recorded)
 
 

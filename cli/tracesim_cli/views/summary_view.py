@@ -9,6 +9,7 @@ from typing import TextIO
 from rich.cells import cell_len
 
 from tracesim.analysis.metrics import Latency, Metrics
+from tracesim.analysis.queueing import CAUSE_LABELS
 from tracesim.analysis.report import BatchSizes, RequestReport, Summary
 from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import Fragment, clip_line, plain_text, print_lines
@@ -113,6 +114,7 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
     yield "prefill batch", [(_batch_sizes(summary.prefill_batch), "")]
     yield "decode batch", [(_batch_sizes(summary.decode_batch), "")]
     yield "preemptions", [(f"{summary.preemptions:,}", "red" if summary.preemptions else "")]
+    yield from _queue(summary)
     if summary.discarded_tokens is not None:
         yield "discarded", [(counted(summary.discarded_tokens, "token"), "")]
     if summary.peak_kv_cache_usage is not None:
@@ -122,6 +124,19 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
         yield "prefix cache hits", [(f"{tokens}, {summary.prefix_cache_hit_rate or 0:.1%}", "")]
     if elapsed:
         yield "speed", [(f"{summary.steps / elapsed:,.0f} steps/s ({elapsed:,.3f} s)", "")]
+
+
+def _queue(summary: Summary) -> Iterator[tuple[str, Line]]:
+    """Yield what kept requests waiting, from 1 % of the queue time on, and whether the run was overloaded."""
+    if total := sum(summary.queue_time_by_cause.values()):
+        shares = [
+            f"{100 * part / total:.0f} % {CAUSE_LABELS[cause]}"
+            for cause, part in summary.queue_time_by_cause.items()
+            if part >= total / 100
+        ]
+        yield "queue time", [(", ".join(shares), "")]
+    if summary.overloaded:
+        yield "overload", [("the queue only grew while requests arrived", "red")]
 
 
 def _throughput(metrics: Metrics) -> Iterator[tuple[str, Line]]:

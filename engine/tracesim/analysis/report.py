@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
 from typing import Any
 
 import orjson
 
 from tracesim.analysis.metrics import NO_LATENCY, Metrics, Slo, latency_of, measure
+from tracesim.analysis.queueing import is_overloaded, queue_time_by_cause, total_queue_time_by_cause
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.progress import REJECTED, RequestProgress
+from tracesim.engine.waiting_intervals import RUNNING_STEP
+from tracesim.scheduler import CAUSES
 from tracesim.timing.timekeeper import RequestTimes, Timekeeper
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -27,7 +30,10 @@ class RequestReport:
 
     `output_tokens` counts emitted tokens, `text` is the output they make (None if only ids or lengths are
     known), `preemptions` counts how often the request lost its KV cache and was computed again.
-    `cached_tokens` of the prompt were in the prefix cache when the request was first admitted.
+    `cached_tokens` of the prompt were in the prefix cache when the request was first admitted, in
+    `scheduled_step`. `queue_time_by_cause` splits the time from the arrival until then by what kept the
+    request waiting, in steps or, under a clock, in seconds: a cause of `WaitingFor`, or `running_step`, the
+    step during which the request arrived.
     """
 
     id: str
@@ -41,6 +47,8 @@ class RequestReport:
     last_token_step: int | None
     preemptions: int
     cached_tokens: int = 0
+    scheduled_step: int | None = None
+    queue_time_by_cause: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,9 @@ class Summary:
     `peak_kv_cache_usage` is the largest fraction of the KV blocks in use at once (None: unlimited).
     `prefix_cache_hit_rate` is the fraction of the prompt tokens of all admitted requests that were in the
     prefix cache, `cached_tokens` their number; both are None without prefix caching.
+
+    `queue_time_by_cause` is the sum over the requests. `overloaded` is true if the queue only grew while
+    requests arrived; see `is_overloaded`.
     """
 
     requests: int
@@ -94,6 +105,8 @@ class Summary:
     discarded_tokens: int | None = None
     cached_tokens: int | None = None
     prefix_cache_hit_rate: float | None = None
+    queue_time_by_cause: Mapping[str, float] = field(default_factory=dict)
+    overloaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +125,12 @@ class RunReport:
 def report_requests(engine: LLMEngine) -> list[RequestReport]:
     """Return a row for every request of the engine, in the order in which they were added."""
     if engine.timekeeper is None:
-        return [RequestReport(**_row(progress)) for progress in engine.requests.values()]
+        return [RequestReport(**_row(progress, engine)) for progress in engine.requests.values()]
     rows: list[RequestReport] = []
     for progress in engine.requests.values():
         times = engine.timekeeper.requests.get(progress.request.id)
         latency = NO_LATENCY if times is None else latency_of(times, progress.state.num_output_tokens)
-        rows.append(TimedRequestReport(**_row(progress), **asdict(latency)))
+        rows.append(TimedRequestReport(**_row(progress, engine), **asdict(latency)))
     return rows
 
 
@@ -181,6 +194,8 @@ def summarize(engine: LLMEngine) -> Summary:
         peak_kv_cache_usage=None if peak is None else round(peak, 4),
         discarded_tokens=counts.discarded_tokens if engine.scheduler.discards else None,
         cached_tokens=cached,
+        queue_time_by_cause=total_queue_time_by_cause(engine),
+        overloaded=is_overloaded(engine),
         prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
     )
 
@@ -201,12 +216,19 @@ def requests_to_csv(requests: Sequence[RequestReport]) -> bytes:
     """Return the rows as CSV in UTF-8 with a header; what is not known is empty, and texts are omitted.
 
     A text that a spreadsheet would run as a formula, as it begins with =, +, -, @, a tab or a carriage
-    return, has an apostrophe before it.
+    return, has an apostrophe before it. `queue_time_by_cause` is a column for each cause, such as
+    `queue_time_kv_blocks`.
     """
     kind = type(requests[0]) if requests else RequestReport
-    columns = [field.name for field in fields(kind) if field.name != "text"]
-    rows = ([_csv_cell(getattr(request, column)) for column in columns] for request in requests)
-    return "".join([f"{','.join(row)}\n" for row in chain([columns], rows)]).encode()
+    columns = [field.name for field in fields(kind) if field.name not in ("text", "queue_time_by_cause")]
+    causes = [*CAUSES, RUNNING_STEP]
+    header = [*columns, *(f"queue_time_{cause}" for cause in causes)]
+    rows = []
+    for request in requests:
+        parts = request.queue_time_by_cause
+        shares = [None if request.scheduled_step is None else parts.get(cause, 0) for cause in causes]
+        rows.append([_csv_cell(value) for value in (*(getattr(request, name) for name in columns), *shares)])
+    return "".join([f"{','.join(row)}\n" for row in chain([header], rows)]).encode()
 
 
 def _csv_cell(value: object) -> str:
@@ -218,7 +240,7 @@ def _csv_cell(value: object) -> str:
     return f'"{quoted}"' if _NEEDS_QUOTES.search(text) else text
 
 
-def _row(progress: RequestProgress) -> dict[str, Any]:
+def _row(progress: RequestProgress, engine: LLMEngine) -> dict[str, Any]:
     return {
         "id": progress.request.id,
         "prompt_tokens": progress.request.num_prompt_tokens,
@@ -231,6 +253,8 @@ def _row(progress: RequestProgress) -> dict[str, Any]:
         "last_token_step": progress.last_token_step,
         "preemptions": progress.state.num_preemptions,
         "cached_tokens": progress.state.num_cached_tokens or 0,
+        "scheduled_step": progress.scheduled_step,
+        "queue_time_by_cause": queue_time_by_cause(engine, progress.request.id),
     }
 
 
