@@ -312,6 +312,7 @@ def test_a_name_is_no_typo_of_a_field_that_the_record_has() -> None:
         (b"{" + OK.encode() + b"}\n  ", [], 1),
         (f"{{{OK}}}\n".encode("utf-16"), [("invalid-utf8", None, None)], 0),
         (f"{{{OK}}}\n".encode("utf-16-le"), [("invalid-utf8", None, None)], 0),
+        (f"{{{OK}}}\n".encode("utf-32"), [("invalid-utf8", None, None)], 0),
     ],
 )
 def test_how_a_file_begins_and_ends_is_looked_at(data: bytes, expected: list[Place], count: int) -> None:
@@ -319,6 +320,23 @@ def test_how_a_file_begins_and_ends_is_looked_at(data: bytes, expected: list[Pla
 
     assert expected == places(problems)
     assert count == len(records)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ("{}".encode("utf-16"), "looks like UTF-16;"),
+        ("{}".encode("utf-16-be"), "looks like UTF-16;"),
+        ("{}".encode("utf-32"), "looks like UTF-32;"),
+        ("{}".encode("utf-32-le"), "looks like UTF-32;"),
+        (b"\0" * 9, "is binary"),
+        (gzip.compress(gzip.compress(b"{}")), "is binary"),
+    ],
+)
+def test_what_is_not_utf8_is_named(data: bytes, named: str) -> None:
+    _, (problem,) = read_bytes(data)
+
+    assert named in problem.message
 
 
 @pytest.mark.parametrize("final", [b"\n", b""])

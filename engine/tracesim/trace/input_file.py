@@ -24,7 +24,6 @@ _BLANKS = b" \t\r\n"
 _SPACE = ord(" ")  # no blank line begins with a greater byte
 _BLANK_LINES = re.compile(rb"[ \t\r\n]*\n")
 _UTF8_BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _BZIP2_MAGIC = b"BZh"
@@ -82,8 +81,11 @@ class InputFile:
         except _FAILURES as error:
             self.failure = self._problem_of(error)
             return self
-        if self.head.startswith(_UTF16_BOMS) or b"\0" in self.head[:4]:
-            message = "is not UTF-8: it looks like UTF-16 or binary; to convert it: iconv -f UTF-16 -t UTF-8"
+        if encoding := _wide_encoding(self.head):
+            message = f"is not UTF-8: it looks like {encoding}; to convert it: iconv -f {encoding} -t UTF-8"
+            self.failure = problem("invalid-utf8", self.name, None, None, message)
+        elif b"\0" in self.head[:4] or self.head.startswith(_GZIP_MAGIC):
+            message = "is binary: after decompression, if any, a trace is text in UTF-8"
             self.failure = problem("invalid-utf8", self.name, None, None, message)
         elif self.head.startswith(_UTF8_BOM):
             self._starts_with_bom = True
@@ -190,6 +192,18 @@ def expands_too_much(file: str, line: int | None) -> TraceProblem:
         "compressed data; the rest is not read. If it is a trace, decompress it first"
     )
     return problem("expands-too-much", file, line, None, message)
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """Return UTF-16 or UTF-32 if a file begins like that: with its mark, or with zeros at its places."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "UTF-32"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "UTF-16"
+    zeros = [byte == 0 for byte in head[:4]]
+    if zeros in ([False, True, True, True], [True, True, True, False]):
+        return "UTF-32"
+    return "UTF-16" if zeros in ([False, True, False, True], [True, False, True, False]) else None
 
 
 def _opened(path: str) -> AbstractContextManager[IO[bytes]]:
