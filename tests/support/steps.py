@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tracesim import StepRecord
 from tracesim.analysis.step_log import LoggedStep
+from tracesim.engine.step_json import step_to_json
 
 
 def a_step_record(step: int = 0, **varied: Any) -> StepRecord:
@@ -52,3 +54,8 @@ def write_lines(path: Path, *objects: Any) -> Path:
     """Write a JSONL file and return its path."""
     path.write_text("".join(json.dumps(each) + "\n" for each in objects), encoding="utf-8")
     return path
+
+
+def line_without_causes(record: StepRecord) -> bytes:
+    """Return the line of JSON of a step record as the log of a real vLLM has it, without causes."""
+    return step_to_json(replace(record, preempted_for=None, waiting_for=None))

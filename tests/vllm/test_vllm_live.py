@@ -22,6 +22,7 @@ import pytest
 from record_vllm import model_folder, random_case, recorded
 
 from golden_cases import run_as_golden, with_batches
+from steps import line_without_causes
 from tracesim import (
     EngineArgs,
     EngineConfig,
@@ -32,7 +33,6 @@ from tracesim import (
     read_records,
 )
 from tracesim.analysis.report import report_requests
-from tracesim.engine.step_json import step_to_json
 from tracesim.vllm.model_folder import model_files
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
@@ -124,7 +124,7 @@ def test_a_trace_is_scheduled_in_vllm_as_it_is_replayed(
     )
     engine.add_records(records)
     steps: list[bytes] = []
-    engine.run(lambda step: steps.append(step_to_json(step)))
+    engine.run(lambda step: steps.append(line_without_causes(step)))
 
     assert log.read_bytes().splitlines(keepends=True) == steps
     assert texts == [report.text for report in report_requests(engine)]
@@ -242,7 +242,7 @@ def test_a_server_schedules_as_a_replay_of_the_same_arrivals(caching: bool, tmp_
     )
     engine.add_records(with_arrivals(others, steps))
     replayed: list[Any] = []
-    engine.run(lambda step: replayed.append(orjson.loads(step_to_json(step))))
+    engine.run(lambda step: replayed.append(orjson.loads(line_without_causes(step))))
 
     assert steps == replayed
     assert any(step["preempted"] for step in steps)
