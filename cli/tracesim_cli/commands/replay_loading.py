@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import nsmallest
 from itertools import islice
 
 from tracesim.engine.llm_engine import LLMEngine
@@ -40,7 +41,7 @@ class TraceLoader:
         self.counts = RecordCounts()
 
     def load(self, paths: Sequence[str], limit: int | None, trace_format: str | None = None) -> None:
-        """Add every request of the trace, or of its first `limit` valid records.
+        """Add every request of the trace, or of its first `limit` valid records: of several files, in time.
 
         Without `skip_invalid` any error ends the command before the first step, with the errors on standard
         error; with it, they are reported and their records skipped.
@@ -49,7 +50,10 @@ class TraceLoader:
         items: Iterable[TraceRecord | TraceProblem] = read_trace(paths, trace_format=trace_format)
         if not self._quiet:
             items = with_status(items, reading)
-        records = islice(self._valid_records(items), limit)
+        valid = self._valid_records(items)
+        records: Iterator[TraceRecord] = islice(valid, limit)
+        if limit is not None and len(paths) > 1:
+            records = iter(nsmallest(limit, valid, key=_arrival_in_trace))
         ahead = self._next_batch(records)
         while batch := ahead:
             ahead = self._next_batch(records)  # it is tokenized while this one is added
@@ -119,3 +123,8 @@ class TraceLoader:
             total = counted(skipped + len(self._engine.requests), "record")
             yield f"skipped {skipped:,} invalid of {total}"
         yield from notes_on_warnings(self._warnings)
+
+
+def _arrival_in_trace(record: TraceRecord) -> tuple[float, int]:
+    """Return when a request arrived by its trace: a time, or else a step."""
+    return record.arrival_time or 0.0, record.arrival_step or 0

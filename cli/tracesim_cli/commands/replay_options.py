@@ -54,7 +54,12 @@ class InputOptions(OptionGroup):
     trace_format: TraceFormat = None
     limit: Annotated[
         int | None,
-        typer.Option(help="Replay only the first N records.", metavar="N", min=1, max=MAX_STEP),
+        typer.Option(
+            help="Replay only the first N records; of several files, those that arrive first.",
+            metavar="N",
+            min=1,
+            max=MAX_STEP,
+        ),
     ] = None
     skip_invalid: SkipInvalid = False
 

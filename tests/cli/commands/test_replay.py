@@ -420,3 +420,17 @@ def test_an_unwritable_standard_output_is_an_error() -> None:
     assert done.returncode == 2
     assert b"No space left on device" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_limit_takes_the_first_arrivals_of_several_files(tmp_path: Path) -> None:
+    header = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+    late, early = tmp_path / "late.csv", tmp_path / "early.csv"
+    late.write_text(f"{header}2023-11-16 18:17:05.0,10,2\n2023-11-16 18:17:06.0,11,2\n")
+    early.write_text(f"{header}2023-11-16 18:17:03.0,20,2\n")
+
+    report = report_of(late, early, "--limit", "2", "--clock", "constant:10ms")
+
+    assert [(each["prompt_tokens"], each["arrival_time"]) for each in report["requests"]] == [
+        (20, 0),
+        (10, 2),
+    ]
