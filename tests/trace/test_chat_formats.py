@@ -214,6 +214,38 @@ def test_numbers_of_tokens_are_replayed_where_usage_counts_hidden_ones(
     assert message in problem.message
 
 
+TALK = "The quick brown fox jumps over the lazy dog. " * 9
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "prompt_tokens", "completion_tokens", "expected"),
+    [
+        ("Hi", TALK, 8, 380, ["counts 380 output tokens, more than the recorded text can have"]),
+        ("Hi", TALK, 8, 150, []),
+        ("Hi", "3.1415926, " * 40, 8, 440, []),
+        ("Hi", "\u6211\u559c\u6b22\u8fd9\u68f5\u6811" * 40, 8, 480, []),
+        (TALK, "Oak", 900, 2, ["counts 900 prompt tokens, more than the recorded text can have"]),
+        (TALK, "Oak", 190, 2, []),
+        ("\n".join(["Hi"] * 50), "Oak", 400, 2, []),
+    ],
+)
+def test_more_tokens_than_a_text_of_any_language_can_have_are_a_warning(
+    prompt: str, answer: str, prompt_tokens: int, completion_tokens: int, expected: list[str]
+) -> None:
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+    body = {"choices": [{"message": {"content": answer}}], "usage": usage}
+    request = a_request("x", messages=[{"role": "user", "content": prompt}])
+
+    (record,), problems = read_files(
+        request, json.dumps({"custom_id": "x", "response": {"status_code": 200, "body": body}}) + "\n"
+    )
+
+    assert (record.prompt, record.output_length) == (
+        (None, completion_tokens) if expected else (prompt, None)
+    )
+    assert [problem.message.partition("; ")[0] for problem in problems] == expected
+
+
 def test_the_responses_api_is_read() -> None:
     """Instructions and all items of the input are the prompt; all items of the output are the response."""
     call = {"type": "function_call", "name": "find", "arguments": '{"n": 1}'}
@@ -307,6 +339,15 @@ def test_a_single_file_of_a_batch_names_the_missing_one(name: str) -> None:
             ('{"name": "find", "arguments": {"n": 1}}\nx', "b"),
         ),
         ({"conversations": [ASKED, {"role": "assistant", "content": "b"}]}, ("a", "b")),
+        (
+            {
+                "conversations": [
+                    {"from": "human", "value": "a"},
+                    {"from": "gpt", "value": "b", "tool_calls": [USED]},
+                ]
+            },
+            ("a", 'b\n{"name": "find", "arguments": {"n": 1}}'),
+        ),
     ],
 )
 def test_other_ways_to_write_a_conversation_are_read(line: Any, expected: tuple[str, str]) -> None:

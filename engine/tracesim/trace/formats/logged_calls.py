@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry, FilesOfOneClock
 from tracesim.trace.formats.json_objects import json_objects
-from tracesim.trace.formats.openai_api import Answer, Usage, hidden_tokens
+from tracesim.trace.formats.openai_api import Answer, Usage, hidden_prompt_tokens, hidden_tokens
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
 from tracesim.trace.schema import Fields
@@ -83,9 +83,11 @@ def text_or_lengths(prompt: Fields, answer: Answer, usage: Usage) -> tuple[Field
     if not prompt or answer.text is None:
         message = "is missing, and so is text; a call has its messages or its numbers of tokens"
         return (lengths, []) if has_lengths else ({}, [Finding("missing-field", "input_length", message)])
-    hidden = hidden_tokens(usage, answer)
+    field, hidden = "output_length", hidden_tokens(usage, answer)
+    if not hidden:
+        field, hidden = "input_length", hidden_prompt_tokens(usage, prompt)
     if not hidden:
         return {**prompt, "response": answer.text}, answer.findings
     replayed = "the numbers of tokens are" if has_lengths else "only this text is"
     fields = lengths if has_lengths else {**prompt, "response": answer.text}
-    return fields, [Finding("hidden-tokens", "output_length", f"{hidden}; {replayed} replayed")]
+    return fields, [Finding("hidden-tokens", field, f"{hidden}; {replayed} replayed")]

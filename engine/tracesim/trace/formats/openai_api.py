@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,8 +11,13 @@ from tracesim.trace.problems import Finding, describe
 from tracesim.trace.schema import Fault, Fields
 
 _MOST_EXTRA_TOKENS = 16
-"""How many more output tokens than bytes a text may have: end tokens and marks of a message's parts."""
+"""How many more output tokens than its text shows an answer may have: end tokens and marks of its parts."""
 _MOST_TOKENS_OF_NO_TEXT = 2
+_MOST_TEMPLATE_TOKENS = 100
+"""How many tokens a chat template adds to a prompt, with the system prompt that it has by default."""
+_MOST_TOKENS_OF_A_MARK = 8
+"""How many tokens a chat template adds to each message; each line may be one."""
+_ONE_TOKEN = re.compile(rb" ?[a-z]{1,2}")
 
 
 class Answer(NamedTuple):
@@ -146,6 +152,30 @@ def hidden_tokens(usage: Usage, answer: Answer) -> str | None:
         found = f"{usage.reasoning_tokens} of {output_tokens} output tokens"
         return f"counts {found} as reasoning, whose text is not recorded"
     extra_tokens = _MOST_EXTRA_TOKENS if text else _MOST_TOKENS_OF_NO_TEXT
-    if not answer.findings and output_tokens > len(text.encode(errors="replace")) + extra_tokens:
+    if not answer.findings and _exceeds(output_tokens - extra_tokens, text):
         return f"counts {output_tokens} output tokens, more than the recorded text can have"
     return None
+
+
+def hidden_prompt_tokens(usage: Usage, prompt: Fields) -> str | None:
+    """Return a message if the model read tokens that are not in the recorded prompt, such as tools."""
+    input_tokens, text = usage.input_tokens, prompt.get("prompt", "")
+    if input_tokens is None:
+        return None
+    extra_tokens = _MOST_TEMPLATE_TOKENS + len(prompt.get("prompt_token_ids", ()))
+    if text:
+        extra_tokens += _MOST_TOKENS_OF_A_MARK * (1 + text.count("\n"))
+    if _exceeds(input_tokens - extra_tokens, text):
+        return f"counts {input_tokens} prompt tokens, more than the recorded text can have"
+    return None
+
+
+def _exceeds(num_tokens: int, text: str) -> bool:
+    """Whether a text has fewer tokens than this, by an estimate that is high for every language.
+
+    In words, two lower-case ASCII letters, or the one that is left, are one token, with the space before them.
+    Every other byte of UTF-8 may be a token: tokenizers divide digits, symbols and rare scripts as far.
+    """
+    if num_tokens <= len(text) // 3:  # no text is estimated lower
+        return False
+    return num_tokens > len(_ONE_TOKEN.sub(b"x", text.encode(errors="replace")))

@@ -8,7 +8,13 @@ from typing import Any, ClassVar, NamedTuple
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.json_objects import json_objects
-from tracesim.trace.formats.openai_api import answer_of, hidden_tokens, prompt_of, usage_of
+from tracesim.trace.formats.openai_api import (
+    answer_of,
+    hidden_prompt_tokens,
+    hidden_tokens,
+    prompt_of,
+    usage_of,
+)
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding, absent_or_wrong, describe, problem, quote
 
@@ -117,7 +123,7 @@ def _join(request: _Line, response: _Line) -> Iterator[Entry | TraceProblem]:
         yield skipped._replace(findings=findings)
         return
     fields = {"id": request.fields["custom_id"], **prompt, "response": answer.text}
-    hidden = hidden_tokens(usage, answer)
+    hidden = hidden_tokens(usage, answer) or hidden_prompt_tokens(usage, prompt)
     if lacks_text:
         hidden, findings = "counts prompt tokens that are not text", []
     if body.get("previous_response_id") or body.get("conversation"):
