@@ -36,7 +36,7 @@ def _turns(fields: dict[str, Any]) -> Iterator[Turn | Finding]:
         elif findings := list(_faults(turn, at)):
             yield from findings
         else:
-            yield Turn(turn["from"].lower() in ANSWERING, turn["value"])
+            yield turn_of({**turn, "role": turn["from"], "content": turn["value"]}, at, "conversations")
 
 
 def _faults(turn: Any, at: int) -> Iterator[Finding]:
