@@ -165,6 +165,17 @@ def test_a_timestamp_of_mooncake_that_may_be_in_seconds_is_a_warning() -> None:
     assert places(problems) == [("time-unit", 1, "timestamp")]
 
 
+def test_a_fraction_of_a_millisecond_in_mooncake_is_a_warning_once_per_file() -> None:
+    lines = [
+        f'{{"timestamp": {time}, "input_length": 3, "output_length": 4}}\n' for time in (0, 2.0, 2.5, 61.25)
+    ]
+
+    records, problems = read_text("".join(lines))
+
+    assert [record.arrival_time for record in records] == [0, 0.002, 0.0025, 0.06125]
+    assert places(problems) == [("time-unit", 3, "timestamp")]
+
+
 def test_the_prompt_of_mooncake_may_be_text_or_messages_beside_an_output_length() -> None:
     """The text is ignored where its length is known as well."""
     lines = [

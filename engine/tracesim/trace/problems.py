@@ -51,7 +51,7 @@ WARNINGS = {
     "likely-typo": "the name of an unknown field is almost that of a known one",
     "other-format": "a field that is ignored belongs to another format",
     "decimal-length": "a number of tokens is written as a decimal, such as 18.0",
-    "time-unit": "a time seems to be Unix time in another unit than the format's",
+    "time-unit": "a time seems to be in another unit than the format's",
     "duplicate-prompt": "an earlier record has the same prompt",
     "bom": "the file starts with a byte order mark",
     "no-final-newline": "the last line does not end with a newline",

@@ -27,6 +27,12 @@ _IN_SECONDS = Finding(
     "is read as milliseconds; it may be Unix time in seconds: multiply it by 1000 if it is",
 )
 
+_FRACTION = Finding(
+    "time-unit",
+    "timestamp",
+    "is read as milliseconds, which are whole in this format; multiply it by 1000 if it is in seconds",
+)
+
 
 class Mooncake(SeparateFiles):
     """Lengths with `hash_ids`, one for each 512 prompt tokens, or the text of a prompt and an output length.
@@ -40,7 +46,7 @@ class Mooncake(SeparateFiles):
 
     def read(self, file: InputFile) -> Iterator[Entry | TraceProblem]:
         """Yield an entry for each line."""
-        has_warned, has_time = False, False
+        has_warned, has_time, has_unit_warning = False, False, False
         for item in json_objects(file):
             if isinstance(item, TraceProblem):
                 yield item
@@ -56,17 +62,17 @@ class Mooncake(SeparateFiles):
                     fields["session_id"] = str(fields["session_id"])
                 if time is not None and not has_time:
                     has_time = True
-                    findings += [_IN_SECONDS] if _is_unix_seconds(time) else []
+                    is_unix_seconds = type(time) in (int, float) and 10**9 <= time < 10**10
+                    findings += [_IN_SECONDS] if is_unix_seconds else []
+                    has_unit_warning = is_unix_seconds
+                if type(time) is float and not has_unit_warning and 0 < time < 10**9 and time % 1:
+                    has_unit_warning = True
+                    findings += [_FRACTION]
                 if has_delay and fields.get("session_id") is None and fields.get("after") is None:
                     fields.pop("delay", None)
                     findings += [] if has_warned else [_NO_SESSION]
                     has_warned = True
             yield Entry(file.name, line, fields, findings)
-
-
-def _is_unix_seconds(time: Any) -> bool:
-    """Whether a first time in milliseconds would make more sense as seconds since 1970."""
-    return type(time) in (int, float) and 10**9 <= time < 10**10
 
 
 def _rename(fields: dict[str, Any]) -> Iterator[Finding]:

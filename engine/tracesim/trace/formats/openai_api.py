@@ -173,7 +173,7 @@ def hidden_prompt_tokens(usage: Usage, prompt: Fields) -> str | None:
 def _exceeds(num_tokens: int, text: str) -> bool:
     """Whether a text has fewer tokens than this, by an estimate that is high for every language.
 
-    In words, two lower-case ASCII letters, or the one that is left, are one token, with the space before them.
+    In words, two lower-case ASCII letters, or the last alone, are one token, with a space before them.
     Every other byte of UTF-8 may be a token: tokenizers divide digits, symbols and rare scripts as far.
     """
     if num_tokens <= len(text) // 3:  # no text is estimated lower
