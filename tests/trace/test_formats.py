@@ -569,8 +569,44 @@ def test_an_ignored_field_of_another_format_is_a_warning_once_per_file() -> None
 
     assert len(records) == 2
     assert places(problems)[:2] == [("other-format", 1, "timestamp"), ("other-format", 1, "chat_id")]
-    assert "a field of the format mooncake; --trace-format mooncake reads it" in problems[0].message
     assert [problem.code for problem in problems[2:]] == ["duplicate-prompt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"timestamp": 5', "mooncake; a trace has arrival_time instead"),
+        ('"TIMESTAMP": 5', "azure; a trace has arrival_time instead"),
+        ('"arrived_at": 5', "vidur; a trace has arrival_time instead"),
+        ('"num_prefill_tokens": 5', "vidur; a trace has input_length instead"),
+        ('"num_decode_tokens": 5', "vidur; a trace has output_length instead"),
+        ('"prompt_tokens": 5', "litellm; a trace has input_length instead"),
+        (
+            '"completion_tokens": 5',
+            "litellm; a trace has output_length instead",
+        ),
+        (
+            '"usage": {}',
+            "openai-batch; a trace has input_length and output_length instead",
+        ),
+        ('"chat_id": 1', "bailian; a trace has id instead"),
+    ],
+)
+def test_the_advice_on_a_field_of_another_format_names_no_format_that_cannot_read_the_record(
+    text: str, expected: str
+) -> None:
+    _, (problem,) = read_text(f'{{"prompt": "a", "response": "b", {text}}}\n')
+
+    assert problem.code == "other-format"
+    assert problem.message == f"is ignored: it is a field of the format {expected}"
+
+
+def test_the_advice_on_a_field_of_a_format_that_reads_the_record_names_it() -> None:
+    _, (problem,) = read_text(
+        '{"input_length": 3, "output_length": 4, "parent_chat_id": 1}\n', trace_format="tracesim"
+    )
+
+    assert problem.message.endswith("of the format bailian; --trace-format bailian reads it")
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,6 @@ def test_a_name_almost_as_a_known_one_is_warned_of_once_a_file(name: str, meant:
     [
         "model",
         "tokens",
-        "prompt_tokens",
         "response_id",
         "user",
         "step",

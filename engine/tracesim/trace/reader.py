@@ -12,7 +12,7 @@ import orjson
 from tracesim.errors import TraceError, TraceProblem
 from tracesim.limits import MAX_ERRORS_IN_A_ROW, MAX_LINE_BYTES
 from tracesim.trace.formats import OWN, FormatName, check_format, make_format
-from tracesim.trace.formats.detection import FOREIGN_FIELDS, detect_format
+from tracesim.trace.formats.detection import detect_format, foreign_field
 from tracesim.trace.formats.interface import Entry, TraceFormat, no_records
 from tracesim.trace.formats.json_objects import is_document
 from tracesim.trace.ids import RecordIds
@@ -332,13 +332,15 @@ class RecordBuilder:
         if len(self._seen_shapes) < _MAX_SHAPES:
             self._seen_shapes.add(shape)
         typos = {name: known for name, known in shape.likely_typos if name not in self._reported_names}
-        foreign = [name for name in shape.unknown if name in FOREIGN_FIELDS.keys() - self._reported_names]
-        self._reported_names.update(typos, foreign)
+        foreign = [
+            finding
+            for name in shape.unknown
+            if name not in self._reported_names and (finding := foreign_field(name, shape.names))
+        ]
+        self._reported_names.update(typos, [str(finding.field) for finding in foreign])
         message = "is not a field of a trace and is ignored; was {} meant?"
         findings = [Finding("likely-typo", name, message.format(known)) for name, known in typos.items()]
-        message = "is ignored: it is a field of the format {0}; --trace-format {0} reads it"
-        findings += [Finding("other-format", name, message.format(FOREIGN_FIELDS[name])) for name in foreign]
-        return [*map(self._problem, findings)]
+        return [*map(self._problem, [*findings, *foreign])]
 
     def _read_numbers(self, fields: Fields) -> list[TraceRecord | TraceProblem]:
         """Make numbers of tokens such as 18.0 or "18" integers, and Unix times in other units seconds.

@@ -290,12 +290,14 @@ class Shape:
         "findings",
         "likely_typos",
         "lists",
+        "names",
         "prompt",
         "seconds",
         "unknown",
     )
 
     def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
         self.findings = tuple(_name_findings(names))
         self.unknown = tuple(name for name in names if name not in CHECKS)
         self.likely_typos = tuple(

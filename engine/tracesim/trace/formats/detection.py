@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 import orjson
@@ -73,26 +73,46 @@ _READ: dict[FormatName, tuple[str, ...]] = {
 }
 """What each format reads, to find those that are similar to a file of an unknown format."""
 
-FOREIGN_FIELDS: dict[str, FormatName] = {
-    "timestamp": "mooncake",
-    "input_tokens": "mooncake",
-    "output_tokens": "mooncake",
-    "text_input": "mooncake",
-    "chat_id": "bailian",
-    "parent_chat_id": "bailian",
-    "custom_id": "openai-batch",
-    "conversations": "sharegpt",
-    "messages": "messages",
-    "startTime": "litellm",
-    "input_lens": "vllm-bench",
-    "output_lens": "vllm-bench",
+_FOREIGN_FIELDS: dict[str, tuple[FormatName, str]] = {
+    "timestamp": ("mooncake", "arrival_time"),
+    "input_tokens": ("mooncake", "input_length"),
+    "output_tokens": ("mooncake", "output_length"),
+    "text_input": ("mooncake", "prompt"),
+    "chat_id": ("bailian", "id"),
+    "parent_chat_id": ("bailian", "after"),
+    "TIMESTAMP": ("azure", "arrival_time"),
+    "arrived_at": ("vidur", "arrival_time"),
+    "num_prefill_tokens": ("vidur", "input_length"),
+    "num_decode_tokens": ("vidur", "output_length"),
+    "custom_id": ("openai-batch", "id"),
+    "usage": ("openai-batch", "input_length and output_length"),
+    "conversations": ("sharegpt", "prompt and response"),
+    "messages": ("messages", "prompt"),
+    "startTime": ("litellm", "arrival_time"),
+    "prompt_tokens": ("litellm", "input_length"),
+    "completion_tokens": ("litellm", "output_length"),
+    "input_lens": ("vllm-bench", "input_length"),
+    "output_lens": ("vllm-bench", "output_length"),
 }
-"""Fields that one format reads and tracesim's own does not."""
+"""Fields that a format reads and tracesim's own does not: the format, and what tracesim has instead."""
+
+
+def foreign_field(name: str, others: Collection[str]) -> Finding | None:
+    """Return the finding that a field is another format's; `others` are the fields of the record."""
+    if name not in _FOREIGN_FIELDS:
+        return None
+    format_name, own = _FOREIGN_FIELDS[name]
+    is_readable = name in _CONVERSATIONS or (format_name in _OF_LENGTHS and "input_length" in others)
+    advice = f"--trace-format {format_name} reads it" if is_readable else f"a trace has {own} instead"
+    return Finding("other-format", name, f"is ignored: it is a field of the format {format_name}; {advice}")
+
 
 _NO_TRACE = (
     "is neither JSON nor CSV with a header, and so no trace; a trace has one JSON object per line, such as "
     '{"prompt": "Hi", "response": " there"}, or is a file of another format that --trace-format names'
 )
+_CONVERSATIONS = frozenset({"conversations", "messages"})  # all that a record of their formats needs
+_OF_LENGTHS = frozenset({"mooncake", "bailian"})
 _MOST_RECORDS = 50
 _MOST_NAMES = 8
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
