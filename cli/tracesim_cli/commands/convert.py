@@ -22,6 +22,9 @@ from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.text import counted
 from tracesim_cli.views.problem_text import ProblemList, notes_on_warnings
 
+_NOT_WRITTEN = (".bz2", ".xz", ".lzma", ".zip", ".7z", ".lz4", ".br")
+"""The ends of names of compressed files that cannot be written."""
+
 EPILOG = """\
 Example:
 tracesim convert mooncake_trace.jsonl trace.jsonl.gz
@@ -35,6 +38,9 @@ Exit codes:
 def _check_paths(paths: Any) -> list[str]:  # Python 3.10: Typer takes no callback of a `list[str]`
     if len(paths) == 1:
         raise typer.BadParameter(f"is missing; name the file to write after {paths[0]}", param_hint="OUT")
+    if paths[-1].lower().endswith(_NOT_WRITTEN):
+        message = f"is {visible(paths[-1])}; only .gz and .zst can be written compressed"
+        raise typer.BadParameter(message, param_hint="OUT")
     return [named(path) for path in paths]
 
 

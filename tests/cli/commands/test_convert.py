@@ -54,6 +54,16 @@ def test_the_name_chooses_the_compression(suffix: str, unpack: Any, tmp_path: Pa
         assert unpack(packed) == convert(SAMPLES / "milestone.jsonl", "-").stdout_bytes
 
 
+@pytest.mark.parametrize("suffix", [".bz2", ".xz", ".lzma", ".zip", ".XZ"])
+def test_a_compression_that_cannot_be_written_is_refused(suffix: str, tmp_path: Path) -> None:
+    out = tmp_path / f"out.jsonl{suffix}"
+
+    result = convert(SAMPLES / "milestone.jsonl", out)
+
+    assert (result.exit_code, out.exists()) == (2, False)
+    assert "only .gz and .zst can be written compressed" in result.stderr
+
+
 def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("precious")
