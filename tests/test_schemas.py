@@ -175,6 +175,12 @@ def is_expressible(record: dict[str, Any]) -> bool:
     return not any(each.code in others or "at most max_tokens" in each.message for each in problems)
 
 
+def test_a_record_without_any_hash_id_is_refused() -> None:
+    record = {"input_length": 7, "output_length": 2, "hash_ids": []}
+
+    assert errors_by(schema("trace"), record) != []
+
+
 @given(records.filter(is_expressible))
 def test_the_verdict_on_a_record_is_that_of_validate(record: dict[str, Any]) -> None:
     problems = read_text(json.dumps(record) + "\n")[1]

@@ -50,7 +50,12 @@ def parse_toml(text: str) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
-    document = tomllib.loads(text)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # Python refuses integers of thousands of digits
+        raise ValueError("it has an integer of more than 64 bits") from None
     level: list[Any] = [document]
     for _ in range(_MAX_DEPTH):
         inner: list[Any] = []

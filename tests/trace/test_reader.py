@@ -84,7 +84,14 @@ def read_lines(*lines: str) -> tuple[list[TraceRecord], list[TraceProblem]]:
         (f'{{{OK},"priority":-Infinity}}', [("bad-value", "priority", "is -Infinity; must be an integer")]),
         ('{"prompt":NaN,"response":""}', [("bad-value", "prompt", "is NaN; must be a string")]),
         (f'{{{OK},"min_tokens":1e999}}', [("bad-value", "min_tokens", "is Infinity")]),
-        (f'{{{OK},"min_tokens":{"9" * 5000}}}', [("bad-value", "min_tokens", "is Infinity")]),
+        (
+            f'{{{OK},"min_tokens":{"9" * 5000}}}',
+            [("bad-value", "min_tokens", "is a number of over 308 digits; must be")],
+        ),
+        (
+            f'{{{OK},"arrival_time":{"9" * 5000}}}',
+            [("bad-value", "arrival_time", "is a number of over 308 digits; must be at most")],
+        ),
         ('{"prompt":"\\ud800","response":"b"}', [("lone-surrogate", "prompt", "half of a surrogate pair")]),
         (f'{{{OK},"meta":{{"\\udc80":1}}}}', [("lone-surrogate", "meta", "half of a surrogate pair")]),
         (f'{{{OK},"\\ud800":1}}', [("lone-surrogate", None, "half of a surrogate pair")]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -16,7 +17,7 @@ from typing import Any
 import orjson
 
 from tracesim.limits import MAX_VALUE_MEMORY
-from tracesim.trace.problems import Finding, describe, is_non_finite
+from tracesim.trace.problems import Finding, describe, is_non_finite, is_over_float
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BAD_BYTE = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of a byte that is not UTF-8
@@ -156,7 +157,7 @@ def read_invalid(line: bytes, refusal: Exception, advice: str = _EXAMPLE) -> tup
         )
     if isinstance(value, dict):
         findings += _character_findings(value, bad_byte)
-        if not findings and not any(map(is_non_finite, _scalars(value))):
+        if not findings and not any(is_non_finite(each) or is_over_float(each) for each in _scalars(value)):
             findings.append(Finding("invalid-json", None, f"is not JSON: {refusal}; {advice}"))
     if bad_byte and not any(finding.code == "invalid-utf8" for finding in findings):
         findings.insert(0, Finding("invalid-utf8", None, bad_byte))
@@ -203,6 +204,9 @@ def _scalars(value: Any) -> Iterator[Any]:
 def parse_integer(digits: str) -> int | float:
     """Return an integer, or a float where it is too long, as orjson does; `int` refuses very long ones.
 
+    An integer that is too great even for a float is the greatest float, which `describe` names.
     It is the `parse_int` of every use of `json`.
     """
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+    if len(digits) <= _LONGEST_INTEGER:
+        return int(digits)
+    return max(-sys.float_info.max, min(float(digits), sys.float_info.max))

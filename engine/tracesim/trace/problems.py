@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any, NamedTuple
 
 from tracesim.errors import TraceProblem
@@ -111,6 +112,8 @@ def describe(value: Any) -> str:
         return "a list"
     if isinstance(value, dict):
         return "an object"
+    if is_over_float(value):
+        return "a number of over 308 digits"
     return json.dumps(value)[:_SHOWN_CHARACTERS]
 
 
@@ -124,3 +127,8 @@ def absent_or_wrong(field: str, value: Any, accepted: str) -> Finding:
 def is_non_finite(value: Any) -> bool:
     """Whether `value` is NaN or an infinity, which JSON does not have."""
     return type(value) is float and not math.isfinite(value)
+
+
+def is_over_float(value: Any) -> bool:
+    """Whether `value` is what `parse_integer` makes of an integer that is too great for a float."""
+    return type(value) is float and abs(value) == sys.float_info.max

@@ -24,7 +24,7 @@ from tracesim.limits import (
     written,
 )
 from tracesim.requests.request import DEFAULT_HASH_BLOCK_SIZE
-from tracesim.trace.problems import Finding, describe, is_non_finite
+from tracesim.trace.problems import Finding, describe, is_non_finite, is_over_float
 
 Fields = dict[str, Any]
 Fault = tuple[str, str]
@@ -51,7 +51,8 @@ def _wrong_number(value: Any, accepted: str) -> Fault:
     """Return the fault of a value that should be a number."""
     code = "bad-value" if type(value) in (int, bool) or is_non_finite(value) else "wrong-type"
     if type(value) is float and math.isfinite(value) and abs(value) >= 2**63:
-        return "bad-value", f"is {value!r}, over 64 bits; must be {accepted}"
+        found = describe(value) if is_over_float(value) else f"{value!r}, over 64 bits"
+        return "bad-value", f"is {found}; must be {accepted}"
     return code, f"is {describe(value)}; must be {accepted}"
 
 
@@ -172,6 +173,8 @@ def _strings(empty: Fault) -> FieldType:
     return FieldType(check, {"type": ["string", "array"], "minLength": 1, "items": _NAME.json_schema})
 
 
+_HASH_IDS = _integers("Q", MAX_HASH_ID)
+
 FIELDS: dict[str, FieldType] = {
     "id": _NAME,
     "prompt": FieldType(_check_prompt, {"type": "string", "minLength": 1}),
@@ -180,7 +183,7 @@ FIELDS: dict[str, FieldType] = {
     "response_token_ids": _TOKEN_IDS,
     "input_length": _integer(1, MAX_TOKENS),
     "output_length": _integer(0, MAX_TOKENS),
-    "hash_ids": _integers("Q", MAX_HASH_ID),
+    "hash_ids": FieldType(_HASH_IDS.check, {**_HASH_IDS.json_schema, "minItems": 1}),
     "hash_block_size": _integer(1, MAX_TOKENS),
     "max_tokens": _integer(1, MAX_TOKENS),
     "min_tokens": _integer(0, MAX_TOKENS),
