@@ -349,7 +349,9 @@ class EngineConfig(EngineSettings):
             elif self.engine not in declared.defaults:
                 known = ", ".join(each for each in self.known() if each != "engine")
                 raise ConfigError(
-                    f"is not a setting of engine {self.engine!r}, which has {known}", setting=name
+                    f"is not a setting of engine {self.engine!r}, which has {known}; give an engine that has "
+                    f"it: {', '.join(declared.defaults)}",
+                    setting=name,
                 )
 
     def known(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ Traces = Annotated[
     list[str],
     typer.Argument(
         metavar="TRACE",
-        help="Trace files of any format, plain or compressed (.gz, .zst); - is standard input.",
+        help="Trace files of any format, also compressed (.gz, .zst, .bz2, .xz, .zip); - is standard input.",
         callback=_all_named,
     ),
 ]
