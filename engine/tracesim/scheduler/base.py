@@ -137,6 +137,14 @@ class BaseScheduler:
             ended.sort(key=by_admission)
         return Stride(steps, batch, self._end(ended), waiting_for, ends_requests=bool(ended))
 
+    def _note_shortage(self, needed: int, must_stay_free: int) -> None:
+        """Note that the next waiting request needs `needed` KV blocks, and that too few of them are free."""
+        free = self._cache.num_free_blocks
+        if needed > free:
+            self._obstacle, self.shortage = "kv_blocks", (needed, free)
+        else:
+            self._obstacle, self.shortage = "watermark", (needed + must_stay_free, free)
+
     def _blocks_above_watermark(self) -> int:
         """Return how many blocks the request needs that waits for the watermark, without the watermark.
 

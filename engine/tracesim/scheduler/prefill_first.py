@@ -99,13 +99,9 @@ class PrefillFirstScheduler(BaseScheduler):
             self._obstacle, self.shortage = "token_budget", (state.num_tokens, budget)
             return False
         needed = self._cache.blocks_for(state.num_tokens)
-        free = self._cache.num_free_blocks
-        if needed <= free - self._watermark:
+        if needed + self._watermark <= self._cache.num_free_blocks:
             return True
-        if needed > free:
-            self._obstacle, self.shortage = "kv_blocks", (needed, free)
-        else:
-            self._obstacle, self.shortage = "watermark", (needed + self._watermark, free)
+        self._note_shortage(needed, self._watermark)
         return False
 
     def _allocate_decodes_in_order(self, plan: StepPlan) -> None:

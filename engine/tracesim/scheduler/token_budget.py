@@ -310,13 +310,9 @@ class TokenBudgetScheduler(BaseScheduler):
         must_fit = state.num_tokens if self._reserves_whole_prompt else computed + tokens
         must_stay_free = self._watermark if self._running else 0
         needed = -(-must_fit // cache.block_size) - prefix.num_in_use
-        free = cache.num_free_blocks
-        if needed + must_stay_free <= free:
+        if needed + must_stay_free <= cache.num_free_blocks:
             return tokens
-        if needed > free:
-            self._obstacle, self.shortage = "kv_blocks", (needed, free)
-        else:
-            self._obstacle, self.shortage = "watermark", (needed + must_stay_free, free)
+        self._note_shortage(needed, must_stay_free)
         return 0
 
 
