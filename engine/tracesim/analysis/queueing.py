@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final
@@ -50,24 +50,33 @@ def queue_time_by_cause(engine: LLMEngine, request_id: str) -> Mapping[str, floa
     return {} if queue_time is None else _in_units(engine, engine.waits.split(*queue_time))
 
 
-def total_queue_time_by_cause(engine: LLMEngine) -> Mapping[str, float]:
-    """Return the sum over all requests of `queue_time_by_cause`, the largest part first."""
+def all_queue_times(engine: LLMEngine) -> list[tuple[int, int]]:
+    """Return `queue_time_of` for every request that was scheduled, in the order in which they were added."""
+    times = (queue_time_of(engine, request_id) for request_id in engine.requests)
+    return [each for each in times if each is not None]
+
+
+def total_queue_time_by_cause(
+    engine: LLMEngine, queue_times: Iterable[tuple[int, int]]
+) -> Mapping[str, float]:
+    """Return how long which cause was in effect over all these queue times, the largest part first.
+
+    In seconds under a clock, in steps without one.
+    """
     totals: Counter[str] = Counter()
-    for request_id in engine.requests:
-        if queue_time := queue_time_of(engine, request_id):
-            totals.update(engine.waits.split(*queue_time))
+    for queue_time in queue_times:
+        totals.update(engine.waits.split(*queue_time))
     return _in_units(engine, dict(totals.most_common()))
 
 
-def is_overloaded(engine: LLMEngine) -> bool:
+def is_overloaded(engine: LLMEngine, queue_times: Iterable[tuple[int, int]]) -> bool:
     """Return whether the queue only grew while requests arrived, so that waits get longer and longer.
 
     In order of arrival, each quarter of the requests waits longer on average than the one before it, and from
     the second quarter on somebody waits all the time. Fewer than 20 requests, and requests that all arrive at
     once, show no trend.
     """
-    times = [queue_time_of(engine, request_id) for request_id in engine.requests]
-    queue_times = sorted(each for each in times if each is not None)
+    queue_times = sorted(queue_times)
     size = len(queue_times) // _NUM_GROUPS
     if size < _MIN_GROUP_SIZE:
         return False

@@ -12,7 +12,12 @@ from typing import Any
 import orjson
 
 from tracesim.analysis.metrics import NO_LATENCY, Metrics, Slo, latency_of, measure
-from tracesim.analysis.queueing import is_overloaded, queue_time_by_cause, total_queue_time_by_cause
+from tracesim.analysis.queueing import (
+    all_queue_times,
+    is_overloaded,
+    queue_time_by_cause,
+    total_queue_time_by_cause,
+)
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.progress import REJECTED, RequestProgress
 from tracesim.engine.waiting_intervals import RUNNING_STEP
@@ -178,6 +183,7 @@ def summarize(engine: LLMEngine) -> Summary:
         sum(r.state.num_cached_tokens or 0 for r in requests) if engine.config.enable_prefix_caching else None
     )
     peak = engine.scheduler.peak_kv_cache_usage
+    queue_times = all_queue_times(engine)
     looked_up = sum(r.request.num_prompt_tokens for r in requests if r.state.num_cached_tokens is not None)
     return Summary(
         requests=len(requests),
@@ -195,8 +201,8 @@ def summarize(engine: LLMEngine) -> Summary:
         peak_kv_cache_usage=None if peak is None else round(peak, 4),
         discarded_tokens=counts.discarded_tokens if engine.scheduler.discards else None,
         cached_tokens=cached,
-        queue_time_by_cause=total_queue_time_by_cause(engine),
-        overloaded=is_overloaded(engine),
+        queue_time_by_cause=total_queue_time_by_cause(engine, queue_times),
+        overloaded=is_overloaded(engine, queue_times),
         prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
     )
 
