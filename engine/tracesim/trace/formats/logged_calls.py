@@ -12,7 +12,13 @@ from typing import Any, ClassVar
 from tracesim.errors import TraceProblem
 from tracesim.trace.formats.interface import Entry, FilesOfOneClock
 from tracesim.trace.formats.json_objects import json_objects
-from tracesim.trace.formats.openai_api import Answer, Usage, hidden_prompt_tokens, hidden_tokens
+from tracesim.trace.formats.openai_api import (
+    Answer,
+    Usage,
+    hidden_prompt_tokens,
+    hidden_tokens,
+    hidden_tokens_message,
+)
 from tracesim.trace.input_file import InputFile
 from tracesim.trace.problems import Finding
 from tracesim.trace.schema import Fields
@@ -78,16 +84,14 @@ def _follow(session_id: str, calls: list[tuple[int, int, Fields]]) -> None:
 
 def text_or_lengths(prompt: Fields, answer: Answer, usage: Usage) -> tuple[Fields, list[Finding]]:
     """Return a call's texts, or its numbers of tokens where not all text is recorded, and what is wrong."""
-    has_lengths = usage.input_tokens is not None and usage.output_tokens is not None
-    lengths = {"input_length": usage.input_tokens, "output_length": usage.output_tokens}
+    lengths = usage.lengths
     if not prompt or answer.text is None:
         message = "is missing, and so is text; a call has its messages or its numbers of tokens"
-        return (lengths, []) if has_lengths else ({}, [Finding("missing-field", "input_length", message)])
+        return lengths, [] if lengths else [Finding("missing-field", "input_length", message)]
     field, hidden = "output_length", hidden_tokens(usage, answer)
     if not hidden:
         field, hidden = "input_length", hidden_prompt_tokens(usage, prompt)
     if not hidden:
         return {**prompt, "response": answer.text}, answer.findings
-    replayed = "the numbers of tokens are" if has_lengths else "only this text is"
-    fields = lengths if has_lengths else {**prompt, "response": answer.text}
-    return fields, [Finding("hidden-tokens", field, f"{hidden}; {replayed} replayed")]
+    fields = lengths or {**prompt, "response": answer.text}
+    return fields, [Finding("hidden-tokens", field, hidden_tokens_message(hidden, lengths))]

@@ -35,6 +35,13 @@ class Usage(NamedTuple):
     output_tokens: int | None
     reasoning_tokens: int
 
+    @property
+    def lengths(self) -> Fields:
+        """The lengths of a record; empty if one of them is not reported."""
+        if self.input_tokens is None or self.output_tokens is None:
+            return {}
+        return {"input_length": self.input_tokens, "output_length": self.output_tokens}
+
 
 def prompt_of(body: Any) -> tuple[Fields, list[Finding]]:
     """Return the prompt of a request, as text or as token ids, or what is wrong with it.
@@ -168,6 +175,11 @@ def hidden_prompt_tokens(usage: Usage, prompt: Fields) -> str | None:
     if _exceeds(input_tokens - extra_tokens, text):
         return f"counts {input_tokens} prompt tokens, more than the recorded text can have"
     return None
+
+
+def hidden_tokens_message(hidden: str, lengths: Fields) -> str:
+    """Return the message about tokens without text; `lengths` are replayed instead, unless they are empty."""
+    return f"{hidden}; {'the numbers of tokens are' if lengths else 'only this text is'} replayed"
 
 
 def _exceeds(num_tokens: int, text: str) -> bool:

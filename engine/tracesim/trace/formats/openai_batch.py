@@ -12,6 +12,7 @@ from tracesim.trace.formats.openai_api import (
     answer_of,
     hidden_prompt_tokens,
     hidden_tokens,
+    hidden_tokens_message,
     prompt_of,
     usage_of,
 )
@@ -117,8 +118,8 @@ def _join(request: _Line, response: _Line) -> Iterator[Entry | TraceProblem]:
     answer, usage = answer_of(answer_body), usage_of(answer_body)
     prompt, findings = prompt_of(body)
     yield from map(response.problem, answer.findings)
-    has_lengths = usage.input_tokens is not None and usage.output_tokens is not None
-    lacks_text = has_lengths and any(finding.code == "not-text" for finding in findings)
+    lengths = usage.lengths
+    lacks_text = bool(lengths) and any(finding.code == "not-text" for finding in findings)
     if answer.text is None or not (prompt or lacks_text):
         yield skipped._replace(findings=findings)
         return
@@ -128,12 +129,10 @@ def _join(request: _Line, response: _Line) -> Iterator[Entry | TraceProblem]:
         hidden, findings = "counts prompt tokens that are not text", []
     if body.get("previous_response_id") or body.get("conversation"):
         hidden = "counts the messages of earlier responses, too, which are not in the request"
-    if hidden and has_lengths:
-        lengths = {"input_length": usage.input_tokens, "output_length": usage.output_tokens}
+    if hidden and lengths:
         fields = {"id": fields["id"], **lengths}
     if hidden:
-        replayed = "only this text is" if "response" in fields else "the numbers of tokens are"
-        message = f"{hidden}; {replayed} replayed"
+        message = hidden_tokens_message(hidden, lengths)
         yield response.problem(Finding("hidden-tokens", "response.body.usage", message))
     yield Entry(request.file, request.line, fields, findings)
 
