@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from tracesim.limits import MAX_VALUE_MEMORY
-from tracesim.trace.problems import Finding, describe, is_non_finite, is_over_float
+from tracesim.trace.problems import Finding, describe, is_non_finite, is_over_float, not_utf8
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BAD_BYTE = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of a byte that is not UTF-8
@@ -169,8 +169,7 @@ def _first_bad_byte(line: bytes) -> str | None:
     try:
         line.decode()
     except UnicodeDecodeError as error:
-        found = f"0x{line[error.start]:02x} at byte {error.start + 1} of the line"
-        return f"is not UTF-8: {found} is the first that is not; save the file as UTF-8"
+        return not_utf8(line, error)
     return None
 
 

@@ -104,6 +104,12 @@ def quote(text: str) -> str:
     return f'"{shown}"'
 
 
+def not_utf8(line: bytes, error: UnicodeDecodeError) -> str:
+    """Return the message about the first byte of a line that is not UTF-8."""
+    found = f"0x{line[error.start]:02x} at byte {error.start + 1} of the line"
+    return f"is not UTF-8: {found} is the first that is not; save the file as UTF-8"
+
+
 def describe(value: Any) -> str:
     """Return how a message names a value: scalars as JSON writes them, containers by their kind."""
     if isinstance(value, str):

@@ -12,7 +12,7 @@ from tracesim.limits import MAX_COLUMNS, MAX_SECONDS, written
 from tracesim.trace.formats.interface import Entry
 from tracesim.trace.formats.parquet import is_parquet, parquet_columns, parquet_rows
 from tracesim.trace.input_file import InputFile
-from tracesim.trace.problems import Finding, problem, quote
+from tracesim.trace.problems import Finding, not_utf8, problem, quote
 from tracesim.trace.schema import Fault, seconds_of_finer_unit
 
 Row = dict[str, str]
@@ -99,9 +99,7 @@ def split_cells(line: bytes, delimiter: str) -> list[str] | Finding:
             return text.split(delimiter)
         return next(csv.reader([text], delimiter=delimiter, strict=True))
     except UnicodeDecodeError as error:
-        found = f"0x{line[error.start]:02x} at byte {error.start + 1} of the line"
-        message = f"is not UTF-8: {found} is the first that is not; save the file as UTF-8"
-        return Finding("invalid-utf8", None, message)
+        return Finding("invalid-utf8", None, not_utf8(line, error))
     except csv.Error as error:
         found = f"is not CSV: {quote(str(error))}"
         message = f"{found}; a row must be one line, and a quoted cell must end in it"
