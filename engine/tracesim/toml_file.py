@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tracesim.errors import ConfigError
+from tracesim.limits import MAX_INTEGER, MIN_INTEGER
 
 MAX_BYTES: Final = 4 << 20
 """The size of the largest file that is read."""
 
 _MAX_DEPTH: Final = 32
-_MAX_INTEGER: Final = 2**63  # TOML asks for integers of 64 bits
 
 
 class TomlFile(NamedTuple):
@@ -60,7 +60,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     for _ in range(_MAX_DEPTH):
         inner: list[Any] = []
         for value in level:
-            if isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
+            # TOML asks for integers of 64 bits.
+            if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
                 raise ValueError("it has an integer of more than 64 bits")
             if isinstance(value, dict | list):
                 inner += value.values() if isinstance(value, dict) else value

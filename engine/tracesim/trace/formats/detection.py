@@ -97,16 +97,6 @@ _FOREIGN_FIELDS: dict[str, tuple[FormatName, str]] = {
 """Fields that a format reads and tracesim's own does not: the format, and what tracesim has instead."""
 
 
-def foreign_field(name: str, others: Collection[str]) -> Finding | None:
-    """Return the finding that a field is another format's; `others` are the fields of the record."""
-    if name not in _FOREIGN_FIELDS:
-        return None
-    format_name, own = _FOREIGN_FIELDS[name]
-    is_readable = name in _CONVERSATIONS or (format_name in _OF_LENGTHS and "input_length" in others)
-    advice = f"--trace-format {format_name} reads it" if is_readable else f"a trace has {own} instead"
-    return Finding("other-format", name, f"is ignored: it is a field of the format {format_name}; {advice}")
-
-
 _NO_TRACE = (
     "is neither JSON nor CSV with a header, and so no trace; a trace has one JSON object per line, such as "
     '{"prompt": "Hi", "response": " there"}, or is a file of another format that --trace-format names'
@@ -117,6 +107,16 @@ _MOST_RECORDS = 50
 _MOST_NAMES = 8
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 _WORDS = re.compile("[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+
+
+def foreign_field(name: str, others: Collection[str]) -> Finding | None:
+    """Return the finding that a field is another format's; `others` are the fields of the record."""
+    if name not in _FOREIGN_FIELDS:
+        return None
+    format_name, own = _FOREIGN_FIELDS[name]
+    is_readable = name in _CONVERSATIONS or (format_name in _OF_LENGTHS and "input_length" in others)
+    advice = f"--trace-format {format_name} reads it" if is_readable else f"a trace has {own} instead"
+    return Finding("other-format", name, f"is ignored: it is a field of the format {format_name}; {advice}")
 
 
 def detect_format(file: InputFile) -> FormatName | TraceProblem:
