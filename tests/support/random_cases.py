@@ -8,7 +8,8 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from factories import a_record
-from tracesim import TraceRecord
+from tracesim import Clock, TraceRecord
+from tracesim.timing.clock import PER_SECOND
 
 
 class DrawnRequest(NamedTuple):
@@ -76,3 +77,14 @@ def records_of(requests: Sequence[DrawnRequest]) -> list[TraceRecord]:
         )
         for number, request in enumerate(requests)
     ]
+
+
+MS = PER_SECOND // 1000
+
+drawn_clocks = st.builds(
+    Clock,
+    base=st.integers(1, 30).map(lambda ms: ms * MS),
+    prefill=st.sampled_from([0, MS // 3]),
+    decode=st.sampled_from([0, MS]),
+    context=st.sampled_from([0, MS // 7]),
+)

@@ -13,21 +13,13 @@ from hypothesis import strategies as st
 
 from factories import an_engine
 from plain_schedulers import plain_steps
+from random_cases import drawn_clocks
 from seeded_cases import Settings, case_of, late_case_of
 from tracesim import ArrivalProcess, Clock, LLMEngine, StepRecord, TraceRecord, measure_run
 from tracesim.analysis.report import report_requests, summarize
 from tracesim.engine.step_json import step_to_json
-from tracesim.timing.clock import PER_SECOND, to_picoseconds
+from tracesim.timing.clock import to_picoseconds
 
-MS = PER_SECOND // 1000
-
-clocks = st.builds(
-    Clock,
-    base=st.integers(1, 30).map(lambda ms: ms * MS),
-    prefill=st.sampled_from([0, MS // 3]),
-    decode=st.sampled_from([0, MS]),
-    context=st.sampled_from([0, MS // 7]),
-)
 cases = st.integers(0, 3_000).map(late_case_of) | st.integers(0, 3_000).map(case_of)
 users = st.sampled_from([0, 0, 1, 2, 5])
 
@@ -87,7 +79,7 @@ def times_of(engine: LLMEngine) -> tuple[dict[str, Any], Counter[int], int]:
 
 
 @settings(max_examples=150)
-@given(cases, clocks, users, st.sampled_from([0.002, 0.01, 0.1, 1.0]))
+@given(cases, drawn_clocks, users, st.sampled_from([0.002, 0.01, 0.1, 1.0]))
 def test_times_are_those_of_the_plain_loop(
     case: tuple[list[TraceRecord], Settings], clock: Clock, users: int, unit: float
 ) -> None:

@@ -11,21 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import a_record, an_engine, steps_of
+from random_cases import MS, drawn_clocks
 from seeded_cases import case_of
 from tracesim import LLMEngine, StepRecord
 from tracesim.analysis.report import measure_run, summarize
 from tracesim.timing.arrival_process import ArrivalProcess
-from tracesim.timing.clock import PER_SECOND, Clock, to_picoseconds
+from tracesim.timing.clock import Clock, to_picoseconds
 
-MS = PER_SECOND // 1000
-
-clocks = st.builds(
-    Clock,
-    base=st.integers(1, 30).map(lambda ms: ms * MS),
-    prefill=st.sampled_from([0, MS // 3]),
-    decode=st.sampled_from([0, MS]),
-    context=st.sampled_from([0, MS // 7]),
-)
 processes = st.one_of(
     st.just(ArrivalProcess("trace")),
     st.builds(ArrivalProcess, st.sampled_from(["poisson", "constant"]), rate=st.sampled_from([3.0, 70.0])),
@@ -58,7 +50,7 @@ def spans_of(steps: Sequence[StepRecord]) -> dict[int, tuple[int, int]]:
     return {s.step: (to_picoseconds(s.start or 0), to_picoseconds(s.duration or 0)) for s in steps}
 
 
-@given(seeds, clocks, processes)
+@given(seeds, drawn_clocks, processes)
 def test_times_are_those_of_the_step_records(seed: int, clock: Clock, process: ArrivalProcess) -> None:
     engine = a_case(seed, clock, process)
     steps = steps_of(engine)
@@ -85,7 +77,7 @@ def test_times_are_those_of_the_step_records(seed: int, clock: Clock, process: A
     assert Counter(b - a for each in tokens.values() for a, b in pairwise(each)) == gaps
 
 
-@given(seeds, clocks, processes)
+@given(seeds, drawn_clocks, processes)
 def test_strides_take_the_time_of_their_steps(seed: int, clock: Clock, process: ArrivalProcess) -> None:
     stepped, strided = (a_case(seed, clock, process) for _ in range(2))
     steps_of(stepped)
@@ -96,7 +88,7 @@ def test_strides_take_the_time_of_their_steps(seed: int, clock: Clock, process: 
     assert summarize(stepped) == summarize(strided)
 
 
-@given(seeds, clocks, processes)
+@given(seeds, drawn_clocks, processes)
 def test_littles_law(seed: int, clock: Clock, process: ArrivalProcess) -> None:
     """The time that requests spend in the engine is the sum over steps of requests there times duration."""
     engine = a_case(seed, clock, process)
