@@ -14,7 +14,7 @@ from tracesim.charts.chart_data import ChartData
 from tracesim.charts.distribution import Distribution
 from tracesim.charts.timeline_recorder import TimelineRecorder
 from tracesim.timing.arrival_process import parse_arrivals
-from tracesim.timing.clock import parse_clock
+from tracesim.timing.clock import PER_SECOND, parse_clock
 
 
 def a_run(clock: str, arrivals: str = "asap") -> tuple[LLMEngine, ChartData]:
@@ -49,7 +49,7 @@ def test_under_a_clock_steps_follow_each_other_in_seconds() -> None:
     assert data.timeline.unit == "s"
     assert list(steps.start[:3]) == pytest.approx([0, 0.020, 0.034])
     assert list(steps.duration[:2]) == pytest.approx([0.020, 0.014])
-    assert data.timeline.end == pytest.approx(timekeeper.now / 1e12)
+    assert data.timeline.end == pytest.approx(timekeeper.now / PER_SECOND)
 
 
 @pytest.mark.parametrize("arrivals", ["asap", "closed:2", "constant:40"])

@@ -28,7 +28,7 @@ from tracesim import (
 from tracesim.scheduler import Cause
 
 UNLIMITED = sys.maxsize
-PER_SECOND = 10**12
+PER_SECOND = 10**15
 
 
 class Block:
@@ -50,7 +50,7 @@ class PlainRequest:
     def __init__(self, record: TraceRecord, order: int, max_model_len: int) -> None:
         self.id = record.id
         self.arrival_step = record.arrival_step
-        self.arrival = round((record.arrival_time or 0) * PER_SECOND)
+        self.arrival = round((record.arrival_time or 0) * 10**12) * (PER_SECOND // 10**12)
         self.urgency = (record.priority or 0, order)
         self.hash_ids = record.hash_ids
         self.hash_block_size = record.hash_block_size or 512
@@ -473,9 +473,11 @@ class PlainTokenBudget(PlainScheduler):
 
 
 class PlainClock(Protocol):
-    """Turns a batch, in prompt tokens, decodes and their context tokens, into picoseconds."""
+    """Turns a batch, in prompt tokens, decodes and the context tokens of both, into femtoseconds."""
 
-    def __call__(self, prefill_tokens: int, num_decodes: int, context_tokens: int) -> int: ...
+    def __call__(
+        self, prefill_tokens: int, num_decodes: int, context_tokens: int, prefill_context_tokens: int
+    ) -> int: ...
 
 
 def plain_steps(
@@ -527,7 +529,7 @@ class PlainRun:
         self.ends = [0, 0]
 
     def arrival_of(self, request: PlainRequest) -> int:
-        """Return when a request arrives: its step or, under a clock, picoseconds."""
+        """Return when a request arrives: its step or, under a clock, femtoseconds."""
         return request.arrival_step if self.clock is None else request.arrival
 
     def steps(self) -> list[StepRecord]:
@@ -578,7 +580,10 @@ class PlainRun:
             decodes = [batch.entries[request] for request in batch.decoded]
             others = [entry for request, entry in batch.entries.items() if request not in batch.decoded]
             duration = self.clock(
-                sum(entry.tokens for entry in others), len(decodes), sum(entry.computed for entry in decodes)
+                sum(entry.tokens for entry in others),
+                len(decodes),
+                sum(entry.computed for entry in decodes),
+                sum(sum(range(entry.computed, entry.computed + entry.tokens)) for entry in others),
             )
             batch.start = max(self.now, self.ends[-1])
             batch.duration = duration if batch.entries else 0

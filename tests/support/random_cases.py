@@ -80,11 +80,14 @@ def records_of(requests: Sequence[DrawnRequest]) -> list[TraceRecord]:
 
 
 MS = PER_SECOND // 1000
+PS = PER_SECOND // 10**12
 
 drawn_clocks = st.builds(
     Clock,
     base=st.integers(1, 30).map(lambda ms: ms * MS),
-    prefill=st.sampled_from([0, MS // 3]),
+    prefill=st.sampled_from([0, 333_333_333 * PS]),
     decode=st.sampled_from([0, MS]),
-    context=st.sampled_from([0, MS // 7]),
+    context=st.sampled_from([0, 142_857_142 * PS]),
+    prefill_context=st.sampled_from([0, 0, 1_000_001 * PS]),
 )
+"""Clocks whose times are whole picoseconds, as those of step records are when they are rounded to them."""

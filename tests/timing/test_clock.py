@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,25 +10,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracesim.errors import ConfigError
-from tracesim.requests.batch import Batch
+from tracesim.requests.batch import Batch, pairs_of_chunk
 from tracesim.timing.clock import Clock, parse_clock
 
 costs = st.integers(0, 10**9)
-clocks = st.builds(Clock, st.integers(1, 10**9), costs, costs, costs)
-batches = st.builds(Batch, st.integers(0, 3_000), st.integers(0, 300), st.integers(0, 10**6))
+clocks = st.builds(Clock, st.integers(1, 10**9), costs, costs, costs, costs)
+batches = st.builds(
+    Batch, st.integers(0, 3_000), st.integers(0, 300), st.integers(0, 10**6), st.integers(0, 10**9)
+)
+
+MS, US = 10**12, 10**9
 
 
 @given(clocks, batches, st.integers(1, 60))
 def test_stride_takes_as_long_as_its_steps(clock: Clock, batch: Batch, steps: int) -> None:
-    durations = [
-        clock.duration(batch._replace(context_tokens=batch.context_tokens + step * batch.num_decodes))
-        for step in range(steps)
-    ]
+    durations = [clock.duration(batch.after(step)) for step in range(steps)]
 
     assert sum(durations) == clock.duration_of(batch, steps)
+    assert {clock.growth(batch)} >= {after - before for before, after in pairwise(durations)}
 
 
-@given(clocks, batches, st.integers(-5, 10**14), st.integers(1, 10**6))
+@given(st.integers(0, 100), st.integers(0, 100))
+def test_pairs_of_a_chunk_are_the_tokens_before_each_of_its_tokens(computed: int, tokens: int) -> None:
+    assert sum(range(computed, computed + tokens)) == pairs_of_chunk(computed, tokens)
+
+
+@given(st.integers(0, 100), st.integers(1, 40), st.integers(0, 30))
+def test_chunks_of_a_prompt_grow_as_the_batch_after_says(computed: int, chunk: int, steps: int) -> None:
+    batch = Batch(chunk, 3, 50, pairs_of_chunk(computed, chunk))
+    last = Batch(chunk, 3, 50 + 3 * steps, pairs_of_chunk(computed + steps * chunk, chunk))
+
+    assert last == batch.after(steps)
+
+
+@given(clocks, batches, st.integers(-5, 10**17), st.integers(1, 10**6))
 def test_steps_before_a_time_are_the_fewest_that_reach_it(
     clock: Clock, batch: Batch, time: int, limit: int
 ) -> None:
@@ -41,14 +57,15 @@ def test_steps_before_a_time_are_the_fewest_that_reach_it(
     ("text", "clock"),
     [
         ("steps", None),
-        ("constant:20ms", Clock(20 * 10**9)),
-        ("constant:1.5s", Clock(15 * 10**11)),
-        ("constant:0.02", Clock(20 * 10**9)),
+        ("constant:20ms", Clock(20 * MS)),
+        ("constant:1.5s", Clock(1500 * MS)),
+        ("constant:0.02", Clock(20 * MS)),
         (
-            "linear:base=5ms,prefill=50us,decode=80µs,context=2ns",
-            Clock(5 * 10**9, 50 * 10**6, 80 * 10**6, 2000),
+            "linear:base=5ms,prefill=50us,decode=80µs,context=2ns,prefill_context=1.5ps",
+            Clock(5 * MS, 50 * US, 80 * US, 2 * 10**6, 1500),
         ),
-        ("linear:decode=1ms, prefill=1ms", Clock(0, 10**9, 10**9)),
+        ("linear:decode=1ms, prefill=1ms", Clock(0, MS, MS)),
+        ("linear:base=1ms,prefill_context=7fs", Clock(MS, prefill_context=7)),
     ],
 )
 def test_valid_clock(text: str, clock: Clock | None) -> None:
@@ -79,9 +96,9 @@ def test_invalid_clock(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("content", "clock"),
     [
-        ('[clock]\nconstant = "20ms"\n', Clock(20 * 10**9)),
-        ("[clock]\nbase = 1\ndecode = 8e-05\n", Clock(10**12, 0, 80 * 10**6)),
-        ('title = "mine"\n[clock]\nbase = "5ms"\ndecode = "80us"\n', Clock(5 * 10**9, 0, 80 * 10**6)),
+        ('[clock]\nconstant = "20ms"\n', Clock(20 * MS)),
+        ("[clock]\nbase = 1\ndecode = 8e-05\n", Clock(1000 * MS, 0, 80 * US)),
+        ('title = "mine"\n[clock]\nbase = "5ms"\ndecode = "80us"\n', Clock(5 * MS, 0, 80 * US)),
     ],
 )
 def test_clock_in_a_file(tmp_path: Path, content: str, clock: Clock) -> None:

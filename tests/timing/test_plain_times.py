@@ -18,7 +18,7 @@ from seeded_cases import Settings, case_of, late_case_of
 from tracesim import ArrivalProcess, Clock, LLMEngine, StepRecord, TraceRecord, measure_run
 from tracesim.analysis.report import report_requests, summarize
 from tracesim.engine.step_json import step_to_json
-from tracesim.timing.clock import to_picoseconds
+from tracesim.timing.clock import to_femtoseconds
 
 cases = st.integers(0, 3_000).map(late_case_of) | st.integers(0, 3_000).map(case_of)
 users = st.sampled_from([0, 0, 1, 2, 5])
@@ -29,10 +29,12 @@ def timed(records: Sequence[TraceRecord], unit: float) -> list[TraceRecord]:
     return [r._replace(arrival_step=0, arrival_time=(r.arrival_step or 0) * unit) for r in records]
 
 
-def duration_of(clock: Clock, prefill_tokens: int, num_decodes: int, context_tokens: int) -> int:
-    """Return how long a step takes, in picoseconds."""
-    costs = (clock.prefill * prefill_tokens, clock.decode * num_decodes, clock.context * context_tokens)
-    return clock.base + sum(costs)
+def duration_of(
+    clock: Clock, prefill_tokens: int, num_decodes: int, context_tokens: int, prefill_context_tokens: int
+) -> int:
+    """Return how long a step takes, in femtoseconds."""
+    prefill = clock.prefill * prefill_tokens + clock.prefill_context * prefill_context_tokens
+    return clock.base + prefill + clock.decode * num_decodes + clock.context * context_tokens
 
 
 def engine_with(records: Sequence[TraceRecord], settings: Settings, clock: Clock, users: int) -> LLMEngine:
@@ -49,8 +51,8 @@ def plain_times(steps: Sequence[StepRecord]) -> tuple[dict[str, Any], Counter[in
     tokens: dict[str, list[int]] = defaultdict(list)
     last = 0
     for step in steps:
-        start = to_picoseconds(step.start or 0)
-        end = start + to_picoseconds(step.duration or 0)
+        start = to_femtoseconds(step.start or 0)
+        end = start + to_femtoseconds(step.duration or 0)
         for entry in step.prefill:
             scheduled.setdefault(entry.id, start)
         for token in step.emitted:

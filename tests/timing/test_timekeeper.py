@@ -16,7 +16,7 @@ from seeded_cases import case_of
 from tracesim import LLMEngine, StepRecord
 from tracesim.analysis.report import measure_run, summarize
 from tracesim.timing.arrival_process import ArrivalProcess
-from tracesim.timing.clock import Clock, to_picoseconds
+from tracesim.timing.clock import Clock, to_femtoseconds
 
 processes = st.one_of(
     st.just(ArrivalProcess("trace")),
@@ -46,8 +46,8 @@ def times_of(engine: LLMEngine) -> Any:
 
 
 def spans_of(steps: Sequence[StepRecord]) -> dict[int, tuple[int, int]]:
-    """Return start and duration of each step by its number, in picoseconds."""
-    return {s.step: (to_picoseconds(s.start or 0), to_picoseconds(s.duration or 0)) for s in steps}
+    """Return start and duration of each step by its number, in femtoseconds."""
+    return {s.step: (to_femtoseconds(s.start or 0), to_femtoseconds(s.duration or 0)) for s in steps}
 
 
 @given(seeds, drawn_clocks, processes)

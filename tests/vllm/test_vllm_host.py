@@ -421,7 +421,9 @@ def test_a_log_that_cannot_be_written_is_an_error_before_anything_starts(tmp_pat
 def test_settings_of_others_are_ignored() -> None:
     config = {"sim_trace": "t", "sim_step_time": "1.5ms", "flavour": "plain"}
 
-    assert SimSettings.from_additional_config(config) == SimSettings(trace="t", clock=Clock(1_500_000_000))
+    assert SimSettings.from_additional_config(config) == SimSettings(
+        trace="t", clock=Clock(15 * PER_SECOND // 10_000)
+    )
 
 
 class Watch:
@@ -439,7 +441,7 @@ class Watch:
 
     def step(self) -> DueFuture[str]:
         """A step of 20 s: of 15, and 1 for each of 5 that decode."""
-        due = self.pacer.due(Batch(prefill_tokens=9, num_decodes=5, context_tokens=99))
+        due = self.pacer.due(Batch(9, 5, 99, 36))
         return DueFuture("tokens", due, self.pacer)
 
 
@@ -470,7 +472,7 @@ def test_batches_in_flight_follow_one_another_and_their_tokens_come_at_the_end_o
 
 def test_without_a_clock_nothing_waits() -> None:
     pacer = Pacer(None, sleep=lambda _: pytest.fail("it sleeps"))
-    future = DueFuture("tokens", pacer.due(Batch(9, 5, 99)), pacer)
+    future = DueFuture("tokens", pacer.due(Batch(9, 5, 99, 36)), pacer)
 
     assert (future.done(), future.result(), future.done()) == (False, "tokens", True)
 

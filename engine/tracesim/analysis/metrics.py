@@ -153,7 +153,7 @@ def measure(
 ) -> Metrics:
     """Return the metrics of a run from the requests that finished, each with its output tokens.
 
-    `duration` is in picoseconds; `prompt_tokens` and `output_tokens` count the tokens of all requests.
+    `duration` is in femtoseconds; `prompt_tokens` and `output_tokens` count the tokens of all requests.
     """
     seconds = duration / PER_SECOND
 
@@ -194,14 +194,14 @@ def measure(
     )
 
 
-def _latency(picoseconds: Sequence[float]) -> Latency | None:
-    """Return the mean and percentiles of values in picoseconds; None if there are none."""
-    if not picoseconds:
+def _latency(femtoseconds: Sequence[float]) -> Latency | None:
+    """Return the mean and percentiles of values in femtoseconds; None if there are none."""
+    if not femtoseconds:
         return None
-    return _distribution(math.fsum(picoseconds) / len(picoseconds), sorted(picoseconds), len(picoseconds))
+    return _distribution(math.fsum(femtoseconds) / len(femtoseconds), sorted(femtoseconds), len(femtoseconds))
 
 
 def _distribution(mean: float, ordered: Ordered, count: int) -> Latency:
-    """Return the mean and percentiles of `count` ordered values in picoseconds, in seconds."""
+    """Return the mean and percentiles of `count` ordered values in femtoseconds, in seconds."""
     percentiles = [percentile(ordered, count, percent) / PER_SECOND for percent in PERCENTILES]
     return Latency(mean / PER_SECOND, *percentiles)

@@ -30,7 +30,7 @@ _MIN_GROUP_SIZE = 5
 def queue_time_of(engine: LLMEngine, request_id: str) -> tuple[int, int] | None:
     """Return the arrival of a request and when it was first scheduled; None if it was not.
 
-    In picoseconds under a clock, in steps without one.
+    In femtoseconds under a clock, in steps without one.
     """
     if engine.timekeeper is None:
         progress = engine.requests[request_id]

@@ -81,7 +81,7 @@ class ArrivalStatistics:
 
     @property
     def duration(self) -> float:
-        """The time from the first arrival to the last, in whole picoseconds as engines count time."""
+        """The time from the first arrival to the last, in whole femtoseconds as engines count time."""
         return round(self.last - self.first, 12)
 
     def rates(self, num_buckets: int) -> list[float]:

@@ -123,7 +123,7 @@ class StepObserver(Protocol):
     def on_update(
         self, plan: StepPlan, finished: Sequence[RequestState], time: tuple[int, int] | None
     ) -> None:
-        """Note the step's `time`, its start and duration in picoseconds, and who `finished` in an output."""
+        """Note the step's `time`, its start and duration in femtoseconds, and who `finished` in an output."""
         ...
 
 

@@ -19,7 +19,7 @@ class WaitingIntervals:
     """The causes of waiting over a run, as intervals: there is one at a time, as the queue is in order.
 
     `cause` is the current one, None while nobody waits. `changes` has the start of each interval, and its
-    cause. Times are numbers of steps or, under a clock, the starts of batches in picoseconds. Memory grows
+    cause. Times are numbers of steps or, under a clock, the starts of batches in femtoseconds. Memory grows
     with the changes of the cause, not with steps or requests.
     """
 

@@ -11,7 +11,7 @@ from tracesim.requests.request import RequestState
 
 
 class ArrivalQueue(Protocol):
-    """Requests that have not arrived yet. Times are steps or, in a run with a clock, picoseconds.
+    """Requests that have not arrived yet. Times are steps or, in a run with a clock, femtoseconds.
 
     `next_time` is when the next request arrives, None while no arrival is known.
     """

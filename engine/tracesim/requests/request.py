@@ -40,7 +40,7 @@ class Request(NamedTuple):
     """What a scheduler may know about a request; its text is not part of that.
 
     `num_output_tokens` is the number of tokens that the recorded response will emit, known before the first
-    step. `arrival` is in steps or, in a run with a clock, in picoseconds. A lower `priority` runs earlier.
+    step. `arrival` is in steps or, in a run with a clock, in femtoseconds. A lower `priority` runs earlier.
     `order` numbers the requests as they are added. With `ends_late` the scheduler does not know of the end
     when it plans the next step, so it schedules the request again. `core_end` is None unless a stop string
     ends the request: the front end finds that and aborts the request, which the engine core would continue.

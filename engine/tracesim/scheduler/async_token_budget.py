@@ -111,9 +111,7 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
         first = steps if steps == 1 else self._decoding.ticks_to_finish(steps)
         stride = self._emit(first, batch, waiting_for)
         if first < steps:
-            context_tokens = batch.context_tokens + first * batch.num_decodes
-            last = Batch(batch.prefill_tokens, batch.num_decodes, context_tokens)
-            stride.then = self._emit(1, last, waiting_for)
+            stride.then = self._emit(1, batch.after(first), waiting_for)
         return stride
 
     def _emit(self, steps: int, batch: Batch, waiting_for: Cause | None) -> Stride:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from tracesim.config import EngineConfig
 from tracesim.kv_cache.block_accounting import KVCache
-from tracesim.requests.batch import Batch
+from tracesim.requests.batch import Batch, pairs_of_chunk
 from tracesim.requests.decode_calendar import by_admission, decode_calendar
 from tracesim.requests.request import FINISHED, PREEMPTED, RUNNING, WAITING, RequestState
 from tracesim.requests.waiting_queue import WaitingQueue
@@ -92,16 +92,17 @@ class BaseScheduler:
 
     def batch_of(self, plan: StepPlan) -> Batch:
         """Return what a plan's step computes; call it before `update`."""
-        prefill_tokens = context_tokens = 0
+        prefill_tokens = context_tokens = prefill_context_tokens = 0
         for entry in plan.prefill:
             prefill_tokens += entry.tokens
+            prefill_context_tokens += pairs_of_chunk(entry.computed, entry.tokens)
         for entry in plan.decode:
             context_tokens += entry.computed
         if plan.num_decodes > len(plan.decode):
             context_tokens += self._decoding.context_tokens
             for state in plan.skipped:
                 context_tokens -= state.current_num_computed_tokens
-        return Batch(prefill_tokens, plan.num_decodes, context_tokens)
+        return Batch(prefill_tokens, plan.num_decodes, context_tokens, prefill_context_tokens)
 
     def update(self, plan: StepPlan) -> list[RequestState]:
         """Count the tokens that the step emitted; requests that emitted their last one leave."""

@@ -71,7 +71,7 @@ class StepPlan:
 class Stride:
     """Consecutive steps with the same batch, taken at once; requests may have finished in the last one.
 
-    `batch` is that of the first step. In each step after it every decode has one more context token.
+    `batch` is that of the first step; `Batch.after` gives those of the steps after it.
     `waiting_for` is why requests wait, for the same cause in each step; None if nobody does.
     `num_discarded` of the decodes are in vain; then it is a single step. `ends_requests` is true if the last
     step emitted the last token of a request. With asynchronous scheduling that finishes one step later: where

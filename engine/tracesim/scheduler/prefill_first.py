@@ -79,7 +79,7 @@ class PrefillFirstScheduler(BaseScheduler):
             if state.num_tokens > self._longest_prefill or self._fits(state, self._max_tokens):
                 return None
             waiting_for = self._obstacle
-        batch = Batch(0, decoding.num_requests, decoding.context_tokens)
+        batch = Batch(0, decoding.num_requests, decoding.context_tokens, 0)
         if steps_before_arrival is not None:
             limit = steps_before_arrival(batch, limit)
         limit = decoding.ticks_to_finish(limit)

@@ -19,7 +19,7 @@ from tracesim.config import EngineConfig
 from tracesim.errors import RequestError
 from tracesim.kv_cache.block_accounting import KVCache, Prefix
 from tracesim.kv_cache.prefix_cache import PrefixCache
-from tracesim.requests.batch import Batch
+from tracesim.requests.batch import Batch, pairs_of_chunk
 from tracesim.requests.decode_calendar import by_admission
 from tracesim.requests.request import FINISHED, RUNNING, Request, RequestState
 from tracesim.requests.waiting_queue import make_queue
@@ -161,7 +161,8 @@ class TokenBudgetScheduler(BaseScheduler):
             prefix = self._cache.match_prefix(state)
             if self._first_chunk(state, prefix, budget_left, self._longest_chunk()):
                 return None
-        batch = Batch(budget_left if prefilling else 0, decoding.num_requests, decoding.context_tokens)
+        pairs = pairs_of_chunk(prefilling.num_computed_tokens, budget_left) if prefilling else 0
+        batch = Batch(budget_left if prefilling else 0, decoding.num_requests, decoding.context_tokens, pairs)
         if steps_before_arrival is not None:
             limit = steps_before_arrival(batch, limit)
         limit = self._longest_stride(limit)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tracesim.errors import ConfigError, RequestError, brief
 from tracesim.limits import MAX_FACTOR, MAX_SECONDS, MAX_STEP, written
-from tracesim.timing.clock import to_picoseconds
+from tracesim.timing.clock import to_femtoseconds
 from tracesim.trace.record import TraceRecord
 
 _MAX_DIGITS: Final = 9
@@ -57,7 +57,7 @@ def parse_arrivals(value: str, speedup: float = 1.0, seed: int = 0) -> ArrivalPr
 
 
 class ArrivalTimes:
-    """The arrivals of records, one after another: in picoseconds in a run with a clock, else in steps.
+    """The arrivals of records, one after another: in femtoseconds in a run with a clock, else in steps.
 
     `of` gives the arrival of the next record, and `advance` moves on to the one after it. So a record that
     is refused, for which `advance` is not called, leaves no gap.
@@ -83,7 +83,7 @@ class ArrivalTimes:
         most, unit = (MAX_SECONDS, "seconds") if self._has_clock else (MAX_STEP, "steps")
         if not arrival <= most:
             raise RequestError(f"arrives after {arrival:g} {unit}; must be at most {written(most)}")
-        return to_picoseconds(arrival) if self._has_clock else int(arrival)
+        return to_femtoseconds(arrival) if self._has_clock else int(arrival)
 
     def advance(self) -> None:
         """Move on to the record after the one that was added."""

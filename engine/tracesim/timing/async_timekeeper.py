@@ -45,6 +45,4 @@ class AsyncTimekeeper(Timekeeper):
         self._finish(stride.finished, self._batch_end)
         start = self.next_start
         self._batch_end = self._note_stride(stride, start)
-        batch = stride.batch
-        context = batch.context_tokens + batch.num_decodes * (stride.steps - 1)
-        self.now = self._batch_end - self.clock.duration(batch._replace(context_tokens=context))
+        self.now = self._batch_end - self.clock.duration(stride.batch.after(stride.steps - 1))

@@ -1,6 +1,6 @@
 """Clocks: how long a step takes, calculated from its batch. Time is virtual: nothing sleeps.
 
-Times are whole picoseconds, so that a stride takes exactly as long as its steps one by one.
+Times are whole femtoseconds, so that a stride takes exactly as long as its steps one by one.
 """
 
 from __future__ import annotations
@@ -17,34 +17,44 @@ from tracesim.limits import MAX_DURATION, written
 from tracesim.requests.batch import Batch
 from tracesim.toml_file import read_toml
 
-PER_SECOND: Final = 10**12
+PER_SECOND: Final = 10**15
 
-_UNITS: Final = {"ps": 1, "ns": 10**3, "us": 10**6, "µs": 10**6, "ms": 10**9, "s": PER_SECOND}
-_DURATION: Final = re.compile(r"(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(?P<unit>ps|ns|us|µs|ms|s)?")
+_UNITS: Final = {
+    "fs": 1,
+    "ps": 10**3,
+    "ns": 10**6,
+    "us": 10**9,
+    "µs": 10**9,
+    "ms": 10**12,
+    "s": PER_SECOND,
+}
+_DURATION: Final = re.compile(r"(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(?P<unit>fs|ps|ns|us|µs|ms|s)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A step takes `base`, and more per prefill token, decode request and context token; in picoseconds.
+    """A step takes `base`, and more per prefill token, decode request and context token; in femtoseconds.
 
-    Context tokens are those that decode requests have in the KV cache, all of which attention reads. In the
-    next step of a stride each of these requests has one more.
+    Attention reads the tokens in the KV cache: `context` is the cost of one that a decode request has there,
+    and `prefill_context` that of one that a prefill token has before it; see `Batch`.
     """
 
     base: int
     prefill: int = 0
     decode: int = 0
     context: int = 0
+    prefill_context: int = 0
 
     def duration(self, batch: Batch) -> int:
         """Return how long a step with this batch takes."""
-        prefill_tokens, num_decodes, context_tokens = batch
-        fixed = self.base + self.prefill * prefill_tokens
-        return fixed + self.decode * num_decodes + self.context * context_tokens
+        prefill_tokens, num_decodes, context_tokens, prefill_context_tokens = batch
+        prefill = self.prefill * prefill_tokens + self.prefill_context * prefill_context_tokens
+        return self.base + prefill + self.decode * num_decodes + self.context * context_tokens
 
     def growth(self, batch: Batch) -> int:
         """Return how much longer each further step of a stride with this batch takes."""
-        return self.context * batch.num_decodes
+        chunk = batch.prefill_tokens
+        return self.context * batch.num_decodes + self.prefill_context * chunk * chunk
 
     def duration_of(self, batch: Batch, steps: int) -> int:
         """Return how long a stride of `steps` steps takes; `batch` is that of the first."""
@@ -74,9 +84,9 @@ def sum_of_series(first: int, growth: int, steps: int) -> int:
 def parse_clock(value: str, name: str = "clock") -> Clock | None:
     """Return the clock that `value` describes; None for `steps`.
 
-    Accepts `constant:20ms`, `linear:base=5ms,prefill=50us,decode=80us,context=1ns` with any of these costs,
-    and a TOML file with a table `[clock]`, see `clock_of_table`. Raises ConfigError, which calls the setting
-    `name`.
+    Accepts `constant:20ms`, `linear:base=5ms,prefill=50us,decode=80us,context=1ns,prefill_context=1ps` with
+    any of these costs, and a TOML file with a table `[clock]`, see `clock_of_table`. Raises ConfigError,
+    which calls the setting `name`.
     """
     kind, colon, rest = value.partition(":")
     if value == "steps":
@@ -113,8 +123,8 @@ def clock_in_file(path: str, name: str = "clock") -> str:
 def clock_of_table(table: Mapping[str, Any], place: str) -> str:
     """Return what a table `[clock]` describes, in the words of `parse_clock`.
 
-    The table has `constant`, or any of `base`, `prefill`, `decode` and `context`: each a duration such as
-    "20ms", or a number of seconds. Raises ConfigError, which calls the table `place`.
+    The table has `constant`, or any of the costs of a `Clock` by their names: each a duration such as "20ms",
+    or a number of seconds. Raises ConfigError, which calls the table `place`.
     """
     if "constant" not in table:
         _checked(_linear(table, place, " "), place, dict(table))
@@ -127,31 +137,35 @@ def clock_of_table(table: Mapping[str, Any], place: str) -> str:
 
 
 def parse_duration(name: str, value: object) -> int:
-    """Return a duration such as `20ms` in picoseconds; a number without a unit is seconds.
+    """Return a duration such as `20ms` in femtoseconds; a number without a unit is seconds.
 
     Raises ConfigError, which calls the setting `name`, for anything else and for over `MAX_DURATION` seconds.
     """
     if isinstance(value, int | float) and not isinstance(value, bool) and value != math.inf:
         seconds = math.inf if value > MAX_DURATION else float(value)
-        picoseconds = seconds * PER_SECOND if seconds >= 0 else math.nan
+        femtoseconds = seconds * PER_SECOND if seconds >= 0 else math.nan
     elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        picoseconds = float(match["number"]) * _UNITS[match["unit"] or "s"]
+        femtoseconds = float(match["number"]) * _UNITS[match["unit"] or "s"]
     else:
-        picoseconds = math.nan
-    if picoseconds > MAX_DURATION * PER_SECOND:
+        femtoseconds = math.nan
+    if femtoseconds > MAX_DURATION * PER_SECOND:
         raise ConfigError(f"is {brief(value)}; must be at most {written(MAX_DURATION)} seconds", setting=name)
-    if math.isnan(picoseconds):
+    if math.isnan(femtoseconds):
         raise ConfigError(
-            f"is {brief(value)}; must be a duration, such as 20ms (ps, ns, us, ms, s), or seconds",
+            f"is {brief(value)}; must be a duration, such as 20ms (fs, ps, ns, us, ms, s), or seconds",
             setting=name,
         )
-    return round(picoseconds)
+    return round(femtoseconds)
 
 
-def to_picoseconds(seconds: float) -> int:
-    """Return seconds, as a trace has them, in whole picoseconds."""
+def to_femtoseconds(seconds: float) -> int:
+    """Return seconds, as a trace has them, in femtoseconds.
+
+    They are rounded to picoseconds: as many digits as a number of some thousand seconds has, so that 1234.3
+    is what is written and no step that starts then is missed.
+    """
     whole = int(seconds)  # apart, so that the fraction of a Unix time keeps all its digits
-    return whole * PER_SECOND + round((seconds - whole) * PER_SECOND)
+    return whole * PER_SECOND + round((seconds - whole) * 10**12) * _UNITS["ps"]
 
 
 def _pairs(name: str, text: str) -> dict[str, str]:

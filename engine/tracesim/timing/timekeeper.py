@@ -57,7 +57,7 @@ class StepCounter:
 
 @dataclass(slots=True)
 class RequestTimes:
-    """When things happened to one request, in picoseconds from the start of the run; None until they do.
+    """When things happened to one request, in femtoseconds from the start of the run; None until they do.
 
     `scheduled` is the start of the first step that computed any of its prompt. A token comes at the end of
     its step.
@@ -71,7 +71,7 @@ class RequestTimes:
 
 
 class Timekeeper:
-    """Time by a clock, in picoseconds, and what it means for requests.
+    """Time by a clock, in femtoseconds, and what it means for requests.
 
     `now` is the start of the next step, `end` the end of the last one that computed tokens that count.
     `requests` has the times of each request by id, and `gaps` the times

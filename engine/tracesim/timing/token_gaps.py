@@ -24,7 +24,7 @@ _Run: TypeAlias = tuple[int, int, int, int]
 
 
 class TokenGaps:
-    """How often each gap came, in picoseconds. The gaps of a stride grow by the same amount at each step."""
+    """How often each gap came, in femtoseconds. The gaps of a stride grow by the same amount at each step."""
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = defaultdict(int)

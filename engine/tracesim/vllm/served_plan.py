@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from tracesim.requests.batch import Batch
+from tracesim.requests.batch import Batch, pairs_of_chunk
 from tracesim.vllm.answers import ServedRequest
 
 
@@ -46,6 +46,12 @@ def entries_of(plan: Any, requests: Mapping[str, ServedRequest]) -> list[ServedE
 
 def batch_of(entries: Iterable[ServedEntry]) -> Batch:
     """Return what a step computes, as a clock needs it."""
-    decodes = [entry for entry in entries if entry.decodes]
-    prefill_tokens = sum(entry.tokens for entry in entries if not entry.decodes)
-    return Batch(prefill_tokens, len(decodes), sum(entry.computed for entry in decodes))
+    prefill_tokens = num_decodes = context_tokens = prefill_context_tokens = 0
+    for entry in entries:
+        if entry.decodes:
+            num_decodes += 1
+            context_tokens += entry.computed
+        else:
+            prefill_tokens += entry.tokens
+            prefill_context_tokens += pairs_of_chunk(entry.computed, entry.tokens)
+    return Batch(prefill_tokens, num_decodes, context_tokens, prefill_context_tokens)
