@@ -114,6 +114,15 @@ def test_inspections_and_validations_are_accepted(trace: Path) -> None:
         assert_described(name, json.loads(run(name, trace, "--format", "json").stdout))
 
 
+def test_the_size_of_a_kv_cache_is_accepted(tmp_path: Path) -> None:
+    run("vllm-model", tmp_path / "model")
+    options = ["--memory", "24GiB", "--format", "json"]
+
+    assert_described(
+        "kv-blocks", json.loads(run("kv-blocks", "--model", tmp_path / "model", *options).stdout)
+    )
+
+
 def test_golden_documents_are_accepted() -> None:
     assert_described("validate", json.loads((GOLDEN / "validate" / "report.json").read_text()))
     assert_described("report", json.loads((GOLDEN / "milestone.report.json").read_text()))

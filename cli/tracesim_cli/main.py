@@ -20,7 +20,18 @@ from tracesim_cli.terminal.signals import end_on_signals
 from tracesim_cli.terminal.streams import prepare_streams
 from tracesim_cli.terminal.usage_errors import reporting_usage_errors
 
-COMMANDS = ("replay", "validate", "inspect", "convert", "diff", "profiles", "schema", "vllm-model", "demo")
+COMMANDS = (
+    "replay",
+    "validate",
+    "inspect",
+    "convert",
+    "diff",
+    "profiles",
+    "kv-blocks",
+    "schema",
+    "vllm-model",
+    "demo",
+)
 """The commands in the order of the help.
 
 Command NAME is the function NAME of the module `tracesim_cli.commands.NAME`, with `_` for `-`, and `EPILOG`

@@ -19,7 +19,7 @@ Exit codes:
 0  done
 2  wrong usage"""
 
-SchemaName = Literal["trace", "step", "report", "diff", "inspect", "validate"]
+SchemaName = Literal["trace", "step", "report", "diff", "inspect", "validate", "kv-blocks"]
 
 
 class _Described(NamedTuple):
@@ -70,6 +70,12 @@ def _validate() -> JsonSchema:
     return document_schema(VALIDATE_SCHEMA, ValidationDocument)
 
 
+def _kv_blocks() -> JsonSchema:
+    from tracesim_cli.views.sizing_document import KV_BLOCKS_SCHEMA, KvBlocksDocument
+
+    return document_schema(KV_BLOCKS_SCHEMA, KvBlocksDocument)
+
+
 SCHEMAS: dict[SchemaName, _Described] = {
     "trace": _Described("a line of a trace", _trace),
     "step": _Described("a line of a step log: replay --format jsonl, --save-steps", _step),
@@ -77,6 +83,7 @@ SCHEMAS: dict[SchemaName, _Described] = {
     "diff": _Described("the result of diff --format json", _diff),
     "inspect": _Described("the figures of inspect --format json", _inspect),
     "validate": _Described("the report of validate --format json", _validate),
+    "kv-blocks": _Described("the calculation of kv-blocks --format json", _kv_blocks),
 }
 
 
