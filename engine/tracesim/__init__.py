@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tracesim.engine.step_records import ScheduledTokens as ScheduledTokens
     from tracesim.engine.step_records import StepRecord as StepRecord
     from tracesim.engine.step_records import WaitingFor as WaitingFor
+    from tracesim.engine.stride_records import StrideRecord as StrideRecord
     from tracesim.errors import ConfigError as ConfigError
     from tracesim.errors import RequestError as RequestError
     from tracesim.errors import StalledError as StalledError
@@ -66,6 +67,7 @@ _MODULES = {
         "ScheduledTokens",
         "StepRecord",
     ),
+    "engine.stride_records": ("StrideRecord",),
     "errors": (
         "ConfigError",
         "RequestError",

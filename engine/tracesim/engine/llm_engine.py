@@ -13,6 +13,7 @@ from tracesim.engine.outputs import RequestOutput, output_of
 from tracesim.engine.progress import RequestProgress, RunCounts
 from tracesim.engine.step_json import StepWriter
 from tracesim.engine.step_records import StepObserver, StepRecord, StepRecorder
+from tracesim.engine.stride_records import StrideRecord, StrideRecorder
 from tracesim.engine.waiting_intervals import WaitingIntervals
 from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitError
 from tracesim.requests.arrival_queue import ArrivalQueue, ClosedLoopArrivals, OpenLoopArrivals
@@ -84,6 +85,7 @@ class LLMEngine:
         self._num_unfinished = 0
         self._last_decode_step = -1
         self._simulator_is_behind = False
+        self._stride_recorder: StrideRecorder | None = None
         self._emissions: deque[list[SimulatedToken]] = deque()
 
     @classmethod
@@ -207,23 +209,31 @@ class LLMEngine:
         on_step: Callable[[StepRecord], object] | None = None,
         *,
         write: Callable[[bytes], object] | None = None,
+        on_stride: Callable[[StrideRecord], object] | None = None,
         max_steps: int | None = None,
     ) -> None:
         """Step until every request is finished.
 
         `on_step` is called with the record of each step; `write`, which is faster, with its line of JSON (see
         `step_json`). With neither of them, steps in which nothing but tokens changes are taken at once.
+        `on_stride` is called with a record for each stride and for each other step: in a run that makes step
+        records, for each step.
 
-        Raises StepLimitError if requests are unfinished after `max_steps` steps, idle ones not counted, and
-        StalledError if the schedule can never move again.
+        What these functions raise ends the run after that step. Raises StepLimitError if requests are
+        unfinished after `max_steps` steps, idle ones not counted, and StalledError if the schedule can never
+        move again.
         """
-        observer: StepObserver | None = None
+        of_steps: StepObserver | None = None
         if on_step is not None:
-            observer = StepRecorder(
+            of_steps = StepRecorder(
                 on_step, self.scheduler, self.requests, prefix_caching=self._prefix_caching
             )
         elif write is not None:
-            observer = StepWriter(write, self.scheduler, self.requests, prefix_caching=self._prefix_caching)
+            of_steps = StepWriter(write, self.scheduler, self.requests, prefix_caching=self._prefix_caching)
+        of_strides = StrideRecorder(on_stride, self.scheduler, self.requests) if on_stride else None
+        observers = [each for each in (of_steps, of_strides) if each is not None]
+        self._stride_recorder = of_strides
+        self.scheduler.takes_steps_in_vain = of_strides is None
         self._simulator_is_behind = True
         while self._num_unfinished:
             steps_left = sys.maxsize if max_steps is None else max_steps - self.counts.steps
@@ -231,22 +241,19 @@ class LLMEngine:
                 unfinished = f"{self._num_unfinished} of {len(self.requests)} requests"
                 raise StepLimitError(f"{unfinished} are unfinished after {max_steps} steps")
             self._admit_arrivals()
-            if observer is not None:
-                self._step(observer)
-            elif self._take_stride(steps_left):
-                self._update(self.scheduler.schedule())
+            if of_steps is not None or self._take_stride(steps_left):
+                self._step(observers)
         while self.scheduler.awaits_output:  # what is left is computed in vain
-            if observer is not None:
-                self._step(observer)
-            else:
-                self._update(self.scheduler.schedule())
+            self._step(observers)
 
-    def _step(self, observer: StepObserver) -> None:
-        """Run one step that `observer` follows."""
+    def _step(self, observers: Sequence[StepObserver]) -> None:
+        """Run one step that `observers` follow."""
         plan = self.scheduler.schedule()
-        observer.on_plan(self.step_number, plan)
+        for observer in observers:
+            observer.on_plan(self.step_number, plan)
         finished = self._update(plan)
-        observer.on_update(plan, finished, self._time.last_step)
+        for observer in observers:
+            observer.on_update(plan, finished, self._time.last_step)
 
     def _admit_arrivals(self) -> None:
         """Pass arrived requests to the scheduler; if it has none, jump to the next arrival first."""
@@ -280,16 +287,19 @@ class LLMEngine:
             steps += stride.steps
         arrival = self._arrivals.next_time
         has_arrival = arrival is not None and arrival <= self._time.now
-        has_ended = stride.ends_requests or stride.num_discarded
+        has_ended = stride.ends_requests or stride.discarded
         return steps < limit and not has_ended and not has_arrival
 
     def _pass_stride(self, stride: Stride) -> None:
         """Let the steps of a stride happen."""
         if stride.waiting_for != self.waits.cause:
             self.waits.begin(self._time.next_start, stride.waiting_for)
+        number = self.step_number
         self._time.pass_stride(stride)
-        self.counts.discarded_tokens += stride.num_discarded
+        self.counts.discarded_tokens += len(stride.discarded)
         self._count(stride.steps, stride.num_prefills, stride.batch.num_decodes, stride.finished)
+        if self._stride_recorder is not None:
+            self._stride_recorder.on_stride(number, stride, self._time.last_step)
 
     def _simulate(self, plan: StepPlan) -> list[SimulatedToken]:
         """Let the simulator book the prefill of a plan and emit its tokens."""

@@ -168,10 +168,7 @@ class StepRecorder:
             launched = LaunchedFigures(
                 len(scheduler.running), scheduler.num_waiting, scheduler.num_free_blocks
             )
-        waiting_for = None
-        if plan.waiting_for is not None:
-            needs, free = scheduler.shortage or (None, None)
-            waiting_for = WaitingFor(scheduler.first_waiting.id, plan.waiting_for, needs, free)
+        waiting_for = find_waiting_for(scheduler, plan.waiting_for)
         self._drafts.append(_Draft(number, plan, *self._batch_of(plan), launched, waiting_for))
 
     def on_update(
@@ -193,13 +190,13 @@ class StepRecorder:
             prefill=draft.prefill,
             decode=draft.decode,
             emitted=draft.emitted,
-            finished=[FinishedRequest(e.request.id, e.vllm_finish_reason or "", e.stop_reason) for e in ends],
+            finished=finished_requests(ends),
             preempted=[state.id for state in plan.preempted],
             running=len(self._scheduler.running),
             waiting=self._scheduler.num_waiting,
             free_blocks=self._scheduler.num_free_blocks,
             cached=cached if self._prefix_caching else None,
-            rejected=[each.request.id for each in ends if each.is_rejected],
+            rejected=rejected_requests(ends),
             discarded=[state.id for state in plan.discarded] if self._scheduler.discards else None,
             launched=draft.launched,
             preempted_for=[state.id for state in plan.preempted_for],
@@ -215,8 +212,29 @@ class StepRecorder:
         for state in plan.emitting(self._scheduler.decoding_requests(plan)):
             response, position = self._requests[state.id].response, state.num_output_tokens
             emitted.append(EmittedToken(state.id, response.token_id(position), response.piece(position)))
-        return _scheduled(plan.prefill), _scheduled(self._scheduler.decode_batch(plan)), emitted
+        return scheduled_tokens(plan.prefill), scheduled_tokens(self._scheduler.decode_batch(plan)), emitted
 
 
-def _scheduled(batch: Sequence[BatchEntry]) -> list[ScheduledTokens]:
+def find_waiting_for(scheduler: Scheduler, cause: Cause | None) -> WaitingFor | None:
+    """Return why the first request of the waiting queue was not admitted; None if there is no cause."""
+    if cause is None:
+        return None
+    needs, free = scheduler.shortage or (None, None)
+    return WaitingFor(scheduler.first_waiting.id, cause, needs, free)
+
+
+def finished_requests(ends: Sequence[RequestProgress]) -> list[FinishedRequest]:
+    """Return why requests finished, as vLLM words it."""
+    return [
+        FinishedRequest(each.request.id, each.vllm_finish_reason or "", each.stop_reason) for each in ends
+    ]
+
+
+def rejected_requests(ends: Sequence[RequestProgress]) -> list[str]:
+    """Return the ids of those finished requests that could never run."""
+    return [each.request.id for each in ends if each.is_rejected]
+
+
+def scheduled_tokens(batch: Sequence[BatchEntry]) -> list[ScheduledTokens]:
+    """Return the entries of a batch for a record."""
     return [ScheduledTokens(entry.state.id, entry.computed, entry.tokens) for entry in batch]

@@ -17,7 +17,7 @@ from tracesim.kv_cache.prefix_cache import PrefixCache
 from tracesim.requests.batch import Batch
 from tracesim.requests.decode_calendar import by_admission
 from tracesim.requests.request import FINISHED, RUNNING, RequestState
-from tracesim.scheduler.interface import StepPlan, StepsBeforeArrival, Stride
+from tracesim.scheduler.interface import BatchEntry, StepPlan, StepsBeforeArrival, Stride
 from tracesim.scheduler.token_budget import TokenBudgetScheduler, decodes_in
 from tracesim.scheduler.waiting import Cause
 
@@ -99,29 +99,35 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
     def _longest_stride(self, limit: int) -> int:
         """Return after how many steps the batch changes: one more, where requests that end decode in vain."""
         steps = super()._longest_stride(limit)
-        if steps == limit:
+        if steps == limit or not self.takes_steps_in_vain:
             return steps
         for state in self._decoding.finishing_in(steps):
             if not state.ends_late:
                 return steps
         return steps + 1
 
-    def _take_stride(self, steps: int, batch: Batch, waiting_for: Cause | None) -> Stride:
+    def _take_stride(
+        self, steps: int, batch: Batch, prefill: BatchEntry | None, waiting_for: Cause | None
+    ) -> Stride:
         """Let all decoding requests emit `steps` tokens; if some end before the last one, that is in vain."""
         first = steps if steps == 1 else self._decoding.ticks_to_finish(steps)
-        stride = self._emit(first, batch, waiting_for)
+        stride = self._emit(first, batch, prefill, waiting_for)
         if first < steps:
-            stride.then = self._emit(1, batch.after(first), waiting_for)
+            if prefill is not None:
+                prefill = BatchEntry(prefill.state, prefill.computed + first * prefill.tokens, prefill.tokens)
+            stride.then = self._emit(1, batch.after(first), prefill, waiting_for)
         return stride
 
-    def _emit(self, steps: int, batch: Batch, waiting_for: Cause | None) -> Stride:
+    def _emit(
+        self, steps: int, batch: Batch, prefill: BatchEntry | None, waiting_for: Cause | None
+    ) -> Stride:
         """Let the requests leave that are ending, then let all that decode emit `steps` tokens."""
         ending = self._ending
         finished = self._end(ending) if ending else ending
         self._ending = ended = self._decoding.advance(steps)
         if len(ended) > 1:
             ended.sort(key=by_admission)
-        return Stride(steps, batch, finished, waiting_for, len(ending), bool(ended))
+        return Stride(steps, batch, finished, prefill, waiting_for, ending, bool(ended))
 
     def _finish(self, state: RequestState) -> None:
         """Let a request leave whose last token has come; the next plan was made already."""

@@ -34,6 +34,7 @@ class BaseScheduler:
         self._watermark = int((config.watermark or 0) * (config.num_gpu_blocks or 0))
         self._num_admissions = 0
         self.shortage: tuple[int, int] | None = None
+        self.takes_steps_in_vain = True
         self._obstacle: Cause | None = None
 
     @property
@@ -131,12 +132,14 @@ class BaseScheduler:
             finished.sort(key=by_admission)
         return finished
 
-    def _take_stride(self, steps: int, batch: Batch, waiting_for: Cause | None) -> Stride:
+    def _take_stride(
+        self, steps: int, batch: Batch, prefill: BatchEntry | None, waiting_for: Cause | None
+    ) -> Stride:
         """Let all decoding requests emit `steps` tokens; none of them finishes before the last step."""
         ended = self._decoding.advance(steps)
         if len(ended) > 1:
             ended.sort(key=by_admission)
-        return Stride(steps, batch, self._end(ended), waiting_for, ends_requests=bool(ended))
+        return Stride(steps, batch, self._end(ended), prefill, waiting_for, ends_requests=bool(ended))
 
     def _note_shortage(self, needed: int, must_stay_free: int) -> None:
         """Note that the next waiting request needs `needed` KV blocks, and that too few of them are free."""

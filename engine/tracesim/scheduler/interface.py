@@ -71,25 +71,27 @@ class StepPlan:
 class Stride:
     """Consecutive steps with the same batch, taken at once; requests may have finished in the last one.
 
-    `batch` is that of the first step; `Batch.after` gives those of the steps after it.
-    `waiting_for` is why requests wait, for the same cause in each step; None if nobody does.
-    `num_discarded` of the decodes are in vain; then it is a single step. `ends_requests` is true if the last
-    step emitted the last token of a request. With asynchronous scheduling that finishes one step later: where
-    this step was taken at once, too, it is the stride `then`.
+    `batch` is that of the first step; `Batch.after` gives those of the steps after it. `prefill` is the part
+    of the one prompt that is computed, in the first step: each further step computes as many tokens after
+    these. `waiting_for` is why requests wait, for the same cause in each step; None if nobody does.
+    `discarded` are decodes in vain; then it is a single step. `ends_requests` is true if the last step
+    emitted the last token of a request. With asynchronous scheduling that finishes one step later: where this
+    step was taken at once, too, it is the stride `then`; see `Scheduler.takes_steps_in_vain`.
     """
 
     steps: int
     batch: Batch
     finished: Sequence[RequestState]
+    prefill: BatchEntry | None = None
     waiting_for: Cause | None = None
-    num_discarded: int = 0
+    discarded: Sequence[RequestState] = ()
     ends_requests: bool = False
     then: Stride | None = None
 
     @property
     def num_prefills(self) -> int:
         """Requests whose prompt is computed: none or one."""
-        return 1 if self.batch.prefill_tokens else 0
+        return 0 if self.prefill is None else 1
 
 
 StepsBeforeArrival = Callable[[Batch, int], int]
@@ -142,6 +144,12 @@ class Scheduler(Protocol):
     def discards(self) -> bool:
         """Whether a step may compute tokens in vain."""
         ...
+
+    takes_steps_in_vain: bool
+    """Whether `stride` may also take the step after a last token, see `Stride.then`.
+
+    Then nobody can ask for the scheduler's figures between the two.
+    """
 
     @property
     def awaits_output(self) -> bool:

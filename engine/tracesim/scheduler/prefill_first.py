@@ -85,7 +85,7 @@ class PrefillFirstScheduler(BaseScheduler):
         limit = decoding.ticks_to_finish(limit)
         spare = max(1, self._blocks_above_watermark()) if waiting_for == "watermark" else 1
         steps = self._cache.allocate_ticks(decoding, limit, spare=spare)
-        return self._take_stride(steps, batch, waiting_for) if steps else None
+        return self._take_stride(steps, batch, None, waiting_for) if steps else None
 
     def _fits(self, state: RequestState, budget: int) -> bool:
         """Return whether a waiting request can be prefilled in a step that has `budget` tokens left.

@@ -171,9 +171,11 @@ class TokenBudgetScheduler(BaseScheduler):
         steps = self._cache.allocate_ticks(decoding, limit, prefilling, budget_left, spare)
         if not steps:
             return None
+        prefill = None
         if prefilling is not None:
+            prefill = BatchEntry(prefilling, prefilling.num_computed_tokens, budget_left)
             prefilling.num_computed_tokens += steps * budget_left
-        return self._take_stride(steps, batch, waiting_for)
+        return self._take_stride(steps, batch, prefill, waiting_for)
 
     def _longest_stride(self, limit: int) -> int:
         """Return after how many steps, at most `limit`, the batch changes because requests end."""

@@ -76,7 +76,7 @@ class Timekeeper:
     `now` is the start of the next step, `end` the end of the last one that computed tokens that count.
     `requests` has the times of each request by id, and `gaps` the times
     between two tokens of a request, over all requests. `busy` is the sum over requests of how long they were
-    in a batch. `last_step` has the start and the duration of the last step that was not part of a stride.
+    in a batch. `last_step` has the start and the duration of the last step or stride.
 
     Every decode emits one token per step, so a step adds one gap for all of them. That works because of this
     invariant: each decoding request emitted its last token at `_last_decode`, the end of the last step in
@@ -180,8 +180,9 @@ class Timekeeper:
         first, growth = self.clock.duration(batch), self.clock.growth(batch)
         duration = sum_of_series(first, growth, steps)
         self.busy += (stride.num_prefills + batch.num_decodes) * duration
+        self.last_step = start, duration
         end = start + duration
-        num_decodes = batch.num_decodes - stride.num_discarded
+        num_decodes = batch.num_decodes - len(stride.discarded)
         if num_decodes:
             if self._last_tokens or self._last_decode != start:
                 self._add_gaps(start + first, num_decodes, ())
