@@ -306,7 +306,7 @@ class TimeSettings(SettingsGroup):
 
     clock: str = setting(
         "Duration of a step: steps (time is counted in steps), constant:20ms, linear:base=5ms,decode=80us "
-        "(prefill=, context= and prefill_context= too), or a .toml file that has them.",
+        "(prefill=, context=, prefill_context= and first_N= too), or a .toml file that has them.",
         "steps",
         metavar="CLOCK",
         suggestions=("steps", "constant:", "linear:"),

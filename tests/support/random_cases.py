@@ -89,5 +89,6 @@ drawn_clocks = st.builds(
     decode=st.sampled_from([0, MS]),
     context=st.sampled_from([0, 142_857_142 * PS]),
     prefill_context=st.sampled_from([0, 0, 1_000_001 * PS]),
+    first=st.sampled_from([(), ((4, 333_333_333 * PS), (32, MS))]),
 )
 """Clocks whose times are whole picoseconds, as those of step records are when they are rounded to them."""

@@ -30,6 +30,14 @@ def test_stride_takes_as_long_as_its_steps(clock: Clock, batch: Batch, steps: in
     assert {clock.growth(batch)} >= {after - before for before, after in pairwise(durations)}
 
 
+def test_the_first_tokens_of_a_step_cost_more() -> None:
+    """Of 3 prompt tokens and 5 decode requests 8 are under both limits; of 30 and 5, 8 and 32."""
+    clock = Clock(100, prefill=1, decode=2, first=((8, 10), (32, 1000)))
+
+    assert clock.duration(Batch(3, 5, 0, 0)) == 100 + 3 + 10 + 8 * 10 + 8 * 1000
+    assert clock.duration(Batch(30, 5, 0, 0)) == 100 + 30 + 10 + 8 * 10 + 32 * 1000
+
+
 @given(st.integers(0, 100), st.integers(0, 100))
 def test_pairs_of_a_chunk_are_the_tokens_before_each_of_its_tokens(computed: int, tokens: int) -> None:
     assert sum(range(computed, computed + tokens)) == pairs_of_chunk(computed, tokens)
@@ -66,6 +74,7 @@ def test_steps_before_a_time_are_the_fewest_that_reach_it(
         ),
         ("linear:decode=1ms, prefill=1ms", Clock(0, MS, MS)),
         ("linear:base=1ms,prefill_context=7fs", Clock(MS, prefill_context=7)),
+        ("linear:first_256=2us,first_8=1ms", Clock(0, first=((8, MS), (256, 2 * US)))),
     ],
 )
 def test_valid_clock(text: str, clock: Clock | None) -> None:
@@ -82,6 +91,7 @@ def test_valid_clock(text: str, clock: Clock | None) -> None:
         ("constant:1e400s", "clock.constant is '1e400s'; must be at most 1,000,000 seconds"),
         ("linear:base=1ms,context=1000001", "clock.context is '1000001'; must be at most 1,000,000 seconds"),
         ("linear:base=1ms,speed=2ms", "clock has 'speed'; a linear clock knows base, prefill"),
+        ("linear:base=1ms,first_0=2ms", "clock has 'first_0'; a linear clock knows .*, and first_N with a"),
         ("linear:base=1ms,base=2ms", "gives a cost twice"),
         ("linear:base", "clock has 'base'; must be a name, = and a duration"),
         ("linear:prefill=1ms", "a step must take time: base, or prefill and decode, over 0"),

@@ -34,7 +34,8 @@ def duration_of(
 ) -> int:
     """Return how long a step takes, in femtoseconds."""
     prefill = clock.prefill * prefill_tokens + clock.prefill_context * prefill_context_tokens
-    return clock.base + prefill + clock.decode * num_decodes + clock.context * context_tokens
+    first = sum(cost * min(tokens, prefill_tokens + num_decodes) for tokens, cost in clock.first)
+    return clock.base + prefill + clock.decode * num_decodes + clock.context * context_tokens + first
 
 
 def engine_with(records: Sequence[TraceRecord], settings: Settings, clock: Clock, users: int) -> LLMEngine:

@@ -29,6 +29,7 @@ _UNITS: Final = {
     "s": PER_SECOND,
 }
 _DURATION: Final = re.compile(r"(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(?P<unit>fs|ps|ns|us|µs|ms|s)?")
+_FIRST: Final = re.compile(r"first_(?P<tokens>[1-9][0-9]{0,6})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,10 @@ class Clock:
     """A step takes `base`, and more per prefill token, decode request and context token; in femtoseconds.
 
     Attention reads the tokens in the KV cache: `context` is the cost of one that a decode request has there,
-    and `prefill_context` that of one that a prefill token has before it; see `Batch`.
+    and `prefill_context` that of one that a prefill token has before it; see `Batch`. `first` has pairs of a
+    number of tokens and a cost: that of each of the first so many tokens of a batch, whether prefill or
+    decode. In a model with experts, say, each of the first tokens brings weights into use that none before it
+    has used.
     """
 
     base: int
@@ -44,12 +48,16 @@ class Clock:
     decode: int = 0
     context: int = 0
     prefill_context: int = 0
+    first: tuple[tuple[int, int], ...] = ()
 
     def duration(self, batch: Batch) -> int:
         """Return how long a step with this batch takes."""
         prefill_tokens, num_decodes, context_tokens, prefill_context_tokens = batch
         prefill = self.prefill * prefill_tokens + self.prefill_context * prefill_context_tokens
-        return self.base + prefill + self.decode * num_decodes + self.context * context_tokens
+        duration = self.base + prefill + self.decode * num_decodes + self.context * context_tokens
+        for tokens, cost in self.first:
+            duration += cost * min(tokens, prefill_tokens + num_decodes)
+        return duration
 
     def growth(self, batch: Batch) -> int:
         """Return how much longer each further step of a stride with this batch takes."""
@@ -85,8 +93,8 @@ def parse_clock(value: str, name: str = "clock") -> Clock | None:
     """Return the clock that `value` describes; None for `steps`.
 
     Accepts `constant:20ms`, `linear:base=5ms,prefill=50us,decode=80us,context=1ns,prefill_context=1ps` with
-    any of these costs, and a TOML file with a table `[clock]`, see `clock_of_table`. Raises ConfigError,
-    which calls the setting `name`.
+    any of these costs and `first_32=20us`, the cost of each of the first 32 tokens of a step, and a TOML file
+    with a table `[clock]`, see `clock_of_table`. Raises ConfigError, which calls the setting `name`.
     """
     kind, colon, rest = value.partition(":")
     if value == "steps":
@@ -184,17 +192,26 @@ def _pairs(name: str, text: str) -> dict[str, str]:
 
 def _linear(costs: Mapping[str, Any], place: str, separator: str) -> Clock:
     """Return the clock with these costs, those that are not given being 0; errors call them as in `place`."""
-    known = [field.name for field in fields(Clock)]
-    for cost in costs:
-        if cost not in known:
-            raise ConfigError(f"has {brief(cost)}; a linear clock knows {', '.join(known)}", setting=place)
-    given = {cost: parse_duration(f"{place}{separator}{cost}", value) for cost, value in costs.items()}
-    return Clock(**{"base": 0, **given})
+    known = [field.name for field in fields(Clock) if field.name != "first"]
+    given: dict[str, int] = {"base": 0}
+    first: list[tuple[int, int]] = []
+    for cost, value in costs.items():
+        match = _FIRST.fullmatch(cost)
+        if cost not in known and not match:
+            accepted = f"{', '.join(known)}, and first_N with a number of tokens for N"
+            raise ConfigError(f"has {brief(cost)}; a linear clock knows {accepted}", setting=place)
+        duration = parse_duration(f"{place}{separator}{cost}", value)
+        if match:
+            first.append((int(match["tokens"]), duration))
+        else:
+            given[cost] = duration
+    return Clock(**given, first=tuple(sorted(first)))
 
 
 def _checked(clock: Clock, name: str, value: object) -> Clock:
     """Return the clock. Raises ConfigError if steps can take no time: no further request would arrive."""
-    if clock.base <= 0 and (clock.prefill <= 0 or clock.decode <= 0):
+    has_first = any(cost > 0 for _, cost in clock.first)
+    if clock.base <= 0 and (clock.prefill <= 0 or clock.decode <= 0) and not has_first:
         raise ConfigError(
             f"is {brief(value)}; a step must take time: base, or prefill and decode, over 0", setting=name
         )
