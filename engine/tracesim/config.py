@@ -29,6 +29,7 @@ from tracesim.limits import MAX_FACTOR, MAX_INTEGER, MAX_TOKENS, MIN_INTEGER, wr
 
 EngineName = Literal["simple", "vllm-v0", "vllm-v1"]
 SchedulingPolicy = Literal["fcfs", "priority"]
+SessionMode = Literal["follow", "recorded", "ignore"]
 
 ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
 
@@ -320,6 +321,11 @@ class TimeSettings(SettingsGroup):
     )
     speedup: float = setting(
         "Factor by which requests arrive faster.", 1.0, over=0, at_most=MAX_FACTOR, metavar="FACTOR"
+    )
+    sessions: SessionMode = setting(
+        "When later turns of a session arrive: follow (after the turn before has finished, and their delay), "
+        "recorded (at the trace's arrival times), or ignore (each turn is a request of its own).",
+        "follow",
     )
     seed: int = setting("Seed of random arrivals.", 0, at_least=MIN_INTEGER, at_most=MAX_INTEGER)
 

@@ -67,7 +67,7 @@ def replay(
         raise ConfigError("needs a clock; choose one with --clock", setting="--slo")
     slo = None if time.slo is None else parse_slo(time.slo)
     params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
-    arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed)
+    arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed, args.sessions)
     expectation = _open_expectation(comparison, traces, output.output_format, config=config)
     others = [given.get("clock"), comparison.expect]
     output.check_files([*traces, *given.profiles, *(path for path in others if path)])

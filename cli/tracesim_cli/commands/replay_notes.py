@@ -15,8 +15,8 @@ from tracesim_cli.terminal.text import counted
 class RecordCounts:
     """How many records have something about which the user is informed.
 
-    `waiting` counts those that would wait for others: later turns of `sessions`, and records with `after` or
-    `delay`; `waiting_untimed` counts those of them that have no arrival time.
+    `waiting` counts those that wait for others: later turns of `sessions`, and records with `after`;
+    `waiting_timed` counts those of them that have an arrival time, and `delayed` those with a delay.
     """
 
     timed: int = 0
@@ -24,7 +24,8 @@ class RecordCounts:
     without_text: int = 0
     not_spelled: int = 0
     waiting: int = 0
-    waiting_untimed: int = 0
+    waiting_timed: int = 0
+    delayed: int = 0
     sessions: set[str] = field(default_factory=set)
 
     def add(self, record: TraceRecord, response: RecordedResponse | None) -> None:
@@ -32,9 +33,10 @@ class RecordCounts:
         self.timed += bool(record.arrival_time)
         self.stepped += bool(record.arrival_step)
         is_later_turn = record.session_id in self.sessions
-        if record.after is not None or record.delay is not None or is_later_turn:
+        if record.after or (record.after is None and is_later_turn):
             self.waiting += 1
-            self.waiting_untimed += record.arrival_time is None
+            self.waiting_timed += record.arrival_time is not None
+            self.delayed += bool(record.delay)
         if record.session_id is not None:
             self.sessions.add(record.session_id)
         if response and record.response is not None:
@@ -44,9 +46,11 @@ class RecordCounts:
 
 def notes_on(counts: RecordCounts, arrivals: ArrivalProcess, *, has_clock: bool) -> Iterator[str]:
     """Yield the notes for a replay of these records with this arrival process."""
+    follows = bool(counts.waiting) and arrivals.sessions == "follow"
     if arrivals.kind == "trace" and not has_clock and counts.timed:
         times = f"arrival times of {counted(counts.timed, 'record')}"
-        yield f"{times} are ignored, as there is no --clock: all requests arrive at step 0"
+        which = "those that wait for no other" if follows else "all requests"
+        yield f"{times} are ignored, as there is no --clock: {which} arrive at step 0"
     if arrivals.kind == "trace" and has_clock and counts.stepped:
         steps = f"arrival_step of {counted(counts.stepped, 'record')}"
         yield f"{steps} is ignored, as there is a --clock: these requests arrive at the start"
@@ -55,12 +59,12 @@ def notes_on(counts: RecordCounts, arrivals: ArrivalProcess, *, has_clock: bool)
         yield "--speedup is ignored: no request has an arrival that it could change"
     if arrivals.seed and arrivals.kind != "poisson":
         yield "--seed is ignored: no arrivals are random; --arrivals poisson:RATE makes them so"
-    if counts.waiting:
-        records = counted(counts.waiting, "record")
-        note = f"session_id, after and delay of {records} are ignored: each request arrives by itself"
-        if arrivals.kind == "trace" and has_clock and counts.waiting_untimed:
-            note += f", and those without an arrival time ({counts.waiting_untimed:,}) at the start"
-        yield note
+    if follows and not has_clock and counts.delayed:
+        yield f"delay of {counted(counts.delayed, 'record')} counts steps, as there is no --clock"
+    if follows and has_clock and counts.waiting_timed:
+        verb = "waits" if counts.waiting_timed == 1 else "wait"
+        turns = f"{counted(counts.waiting_timed, 'request')} with an arrival time"
+        yield f"{turns} {verb} for others to finish; --sessions recorded replays the times of the trace"
     if counts.without_text:
         yield (
             f"{counted(counts.without_text, 'record')} replayed without text: response_token_ids do not "

@@ -97,15 +97,12 @@ def print_summary(
 
 def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Line]]:
     """Yield the figures of a run, each with its title: requests, steps, tokens, batches and the KV cache."""
-    endings = [(count, reason, _reason_style(reason)) for reason, count in summary.finished.items()]
-    if summary.rejected:
-        endings.append((summary.rejected, "rejected: can never run", _reason_style("rejected")))
-    if summary.unfinished:
-        endings.append((summary.unfinished, "unfinished", "bold"))
     requests: Line = [(f"{summary.requests:,}", "")]
-    for count, ending, style in endings:
+    for count, ending, style in _endings(summary):
         requests += [(": " if len(requests) == 1 else ", ", ""), (f"{count:,} {visible(ending)}", style)]
     yield "requests", requests
+    if summary.sessions:
+        yield "sessions", [(f"{summary.sessions:,}", "")]
     steps = f"{summary.steps:,}"
     if summary.steps:
         steps += f": {summary.prefill_steps:,} with prefill, {summary.decode_steps:,} with decode"
@@ -121,9 +118,26 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
         yield "peak KV cache usage", [(f"{summary.peak_kv_cache_usage:.1%}", "")]
     if summary.cached_tokens is not None:
         tokens = counted(summary.cached_tokens, "prompt token")
-        yield "prefix cache hits", [(f"{tokens}, {summary.prefix_cache_hit_rate or 0:.1%}", "")]
+        hits = f"{tokens}, {summary.prefix_cache_hit_rate or 0:.1%}"
+        if summary.cached_session_tokens is not None:
+            share = summary.cached_session_tokens / max(1, summary.cached_tokens)
+            hits += f"; {share:.1%} of these from earlier turns of the session"
+        yield "prefix cache hits", [(hits, "")]
     if elapsed:
         yield "speed", [(f"{summary.steps / elapsed:,.0f} steps/s ({elapsed:,.3f} s)", "")]
+
+
+def _endings(summary: Summary) -> Iterator[tuple[int, str, str]]:
+    """Yield how many requests ended in which way, with its style."""
+    for reason, count in summary.finished.items():
+        yield count, reason, _reason_style(reason)
+    if summary.rejected:
+        yield summary.rejected, "rejected: can never run", _reason_style("rejected")
+    if summary.skipped:
+        reason = "skipped: one that they wait for did not finish"
+        yield summary.skipped, reason, _reason_style("skipped")
+    if summary.unfinished:
+        yield summary.unfinished, "unfinished", "bold"
 
 
 def _queue(summary: Summary) -> Iterator[tuple[str, Line]]:

@@ -19,7 +19,7 @@ from tracesim.analysis.queueing import (
     total_queue_time_by_cause,
 )
 from tracesim.engine.llm_engine import LLMEngine
-from tracesim.engine.progress import REJECTED, RequestProgress
+from tracesim.engine.progress import REJECTED, SKIPPED, RequestProgress
 from tracesim.engine.waiting_intervals import RUNNING_STEP
 from tracesim.scheduler import CAUSES
 from tracesim.timing.timekeeper import RequestTimes, Timekeeper
@@ -37,7 +37,10 @@ class RequestReport:
     `output_tokens` counts emitted tokens, `text` is the output they make (None if only ids or lengths are
     known), `preemptions` counts how often the request lost its KV cache and was computed again.
     `cached_tokens` of the prompt were in the prefix cache when the request was first admitted, in
-    `scheduled_step`. `queue_time_by_cause` splits the time from the arrival until then by what kept the
+    `scheduled_step`; `cached_session_tokens` of them are those that an earlier turn of its session had.
+    `session_id` is None outside of sessions.
+
+    `queue_time_by_cause` splits the time from the arrival until then by what kept the
     request waiting, in steps or, under a clock, in seconds: a cause of `WaitingFor`, or `running_step`, the
     step during which the request arrived.
     """
@@ -55,6 +58,8 @@ class RequestReport:
     cached_tokens: int = 0
     scheduled_step: int | None = None
     queue_time_by_cause: Mapping[str, float] = field(default_factory=dict)
+    session_id: str | None = None
+    cached_session_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +89,14 @@ class Summary:
     """The main figures of a run. `steps` counts the steps that did something, without idle ones.
 
     `discarded_tokens` were computed in vain; None without asynchronous scheduling and `stop_delay`.
-    `finished` counts requests by their reason, `rejected` those that could never run, whose tokens are not
-    counted.
+    `finished` counts requests by their reason, `rejected` those that could never run, and `skipped` those
+    that never arrived, as a request for which they wait was rejected, aborted or skipped. The tokens of
+    neither are counted. `sessions` counts the sessions of the requests.
 
     `peak_kv_cache_usage` is the largest fraction of the KV blocks in use at once (None: unlimited).
     `prefix_cache_hit_rate` is the fraction of the prompt tokens of all admitted requests that were in the
-    prefix cache, `cached_tokens` their number; both are None without prefix caching.
+    prefix cache, `cached_tokens` their number; both are None without prefix caching. `cached_session_tokens`
+    of these are tokens that an earlier turn of the same session had; None if there are no sessions, too.
 
     `queue_time_by_cause` is the sum over the requests. `overloaded` is true if the queue only grew while
     requests arrived; see `is_overloaded`.
@@ -113,6 +120,9 @@ class Summary:
     prefix_cache_hit_rate: float | None = None
     queue_time_by_cause: Mapping[str, float] = field(default_factory=dict)
     overloaded: bool = False
+    skipped: int = 0
+    sessions: int = 0
+    cached_session_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +158,7 @@ def measure_run(engine: LLMEngine, slo: Slo | None = None) -> Metrics | None:
     prompt_tokens = output_tokens = 0
     for progress in engine.requests.values():
         output_tokens += progress.state.num_output_tokens
-        if progress.finish_reason is not None and not progress.is_rejected:
+        if progress.finish_reason is not None and progress.can_run:
             prompt_tokens += progress.request.num_prompt_tokens
     # The run lasts from the first arrival of a request that can run to the end of the last step that counts.
     arrivals = [
@@ -169,7 +179,7 @@ def times_of_finished(engine: LLMEngine, timekeeper: Timekeeper) -> list[tuple[R
     return [
         (times[request_id], progress.state.num_output_tokens)
         for request_id, progress in engine.requests.items()
-        if progress.finish_reason not in (None, "abort", REJECTED) and request_id in times
+        if progress.finish_reason not in (None, "abort", REJECTED, SKIPPED) and request_id in times
     ]
 
 
@@ -178,7 +188,8 @@ def summarize(engine: LLMEngine) -> Summary:
     counts = engine.counts
     requests = engine.requests.values()
     finished = Counter(request.finish_reason for request in requests if request.finish_reason)
-    rejected = finished.pop(REJECTED, 0)
+    rejected, skipped = finished.pop(REJECTED, 0), finished.pop(SKIPPED, 0)
+    sessions = len({each.request.session_id for each in requests} - {None})
     cached = (
         sum(r.state.num_cached_tokens or 0 for r in requests) if engine.config.enable_prefix_caching else None
     )
@@ -191,7 +202,7 @@ def summarize(engine: LLMEngine) -> Summary:
         rejected=rejected,
         unfinished=engine.get_num_unfinished_requests(),
         steps=counts.steps,
-        prompt_tokens=sum(each.request.num_prompt_tokens for each in requests if not each.is_rejected),
+        prompt_tokens=sum(each.request.num_prompt_tokens for each in requests if each.can_run),
         output_tokens=sum(request.state.num_output_tokens for request in requests),
         prefill_steps=counts.prefill_steps,
         decode_steps=counts.decode_steps,
@@ -204,6 +215,11 @@ def summarize(engine: LLMEngine) -> Summary:
         queue_time_by_cause=total_queue_time_by_cause(engine, queue_times),
         overloaded=is_overloaded(engine, queue_times),
         prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
+        skipped=skipped,
+        sessions=sessions,
+        cached_session_tokens=(
+            None if cached is None or not sessions else sum(r.cached_session_tokens for r in requests)
+        ),
     )
 
 
@@ -263,6 +279,8 @@ def _row(progress: RequestProgress, engine: LLMEngine) -> dict[str, Any]:
         "cached_tokens": progress.state.num_cached_tokens or 0,
         "scheduled_step": progress.scheduled_step,
         "queue_time_by_cause": queue_time_by_cause(engine, progress.request.id),
+        "session_id": progress.request.session_id,
+        "cached_session_tokens": progress.cached_session_tokens,
     }
 
 

@@ -9,27 +9,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from tracesim.config import EngineArgs, EngineConfig
+from tracesim.engine.intake import RequestIntake
 from tracesim.engine.outputs import RequestOutput, output_of
-from tracesim.engine.progress import RequestProgress, RunCounts
+from tracesim.engine.progress import RunCounts
 from tracesim.engine.step_json import StepWriter
 from tracesim.engine.step_records import StepObserver, StepRecord, StepRecorder
 from tracesim.engine.stride_records import StrideRecord, StrideRecorder
 from tracesim.engine.waiting_intervals import WaitingIntervals
 from tracesim.errors import ConfigError, RequestError, StalledError, StepLimitError
-from tracesim.requests.arrival_queue import ArrivalQueue, ClosedLoopArrivals, OpenLoopArrivals
-from tracesim.requests.request import (
-    ARRIVING,
-    DEFAULT_HASH_BLOCK_SIZE,
-    FINISHED,
-    CoreEnd,
-    Request,
-    RequestState,
-)
-from tracesim.responses.record_tokenizer import TokenizedRecord
+from tracesim.requests.arrival_queue import ArrivalQueue, SessionArrivals
+from tracesim.requests.request import ARRIVING, RequestState
 from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.simulator import SimulatedToken, TraceSimulator
 from tracesim.scheduler import StepPlan, Stride, make_scheduler
-from tracesim.timing.arrival_process import ArrivalProcess, ArrivalTimes, parse_arrivals
+from tracesim.timing.arrival_process import ArrivalProcess, parse_arrivals
 from tracesim.timing.async_timekeeper import AsyncTimekeeper
 from tracesim.timing.clock import Clock, parse_clock
 from tracesim.timing.timekeeper import StepCounter, Timekeeper
@@ -60,29 +53,36 @@ class LLMEngine:
         clock: Clock | None = None,
         arrivals: ArrivalProcess | None = None,
         params: SamplingParams | None = None,
+        queue: ArrivalQueue | None = None,
     ) -> None:
         """`arrivals` is how the records of a trace arrive; by default at the times in the trace.
 
-        `params` apply to every request that is added without its own.
+        `params` apply to every request that is added without its own. `queue` has the requests that have not
+        arrived; by default the engine makes its own.
         """
         process = arrivals or ArrivalProcess()
         self.config = config
         self.simulator = simulator
         self.scheduler = make_scheduler(config)
         self.step_number = 0
-        self.requests: dict[str, RequestProgress] = {}
         self.counts = RunCounts()
         self.waits = WaitingIntervals()
-        self._params = params
         timekeeper_type = AsyncTimekeeper if config.async_scheduling else Timekeeper
         self.timekeeper = None if clock is None else timekeeper_type(clock)
         self._time = self.timekeeper or StepCounter()
-        self._arrival_times = ArrivalTimes(process, has_clock=clock is not None)
-        self._arrivals: ArrivalQueue = (
-            ClosedLoopArrivals(process.users) if process.users else OpenLoopArrivals()
+        self._arrivals: ArrivalQueue = SessionArrivals(process.users) if queue is None else queue
+        self.intake = RequestIntake(
+            config,
+            simulator,
+            self._arrivals,
+            self.scheduler.check,
+            process=process,
+            time=self._time,
+            has_clock=clock is not None,
+            params=params,
         )
+        self.requests = self.intake.requests
         self._prefix_caching = bool(config.enable_prefix_caching)
-        self._num_unfinished = 0
         self._last_decode_step = -1
         self._simulator_is_behind = False
         self._stride_recorder: StrideRecorder | None = None
@@ -108,7 +108,7 @@ class LLMEngine:
         paths = [path] if isinstance(path, (str, os.PathLike)) else path
         records, tokenizer = read_records(paths), load_tokenizer(args.tokenizer)
         simulator = TraceSimulator(records, tokenizer, eos_step=args.eos_step)
-        arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed)
+        arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed, args.sessions)
         params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
         return cls(config, simulator, clock=parse_clock(args.clock), arrivals=arrivals, params=params)
 
@@ -126,10 +126,7 @@ class LLMEngine:
         recording itself. Raises UnknownPromptError, which names the nearest prompt, if no recording is left,
         and RequestError if the id is taken or the request can never run.
         """
-        key = prompt if isinstance(prompt, str) else tuple(prompt["prompt_token_ids"])
-        (tokenized,) = self.simulator.tokenize([self.simulator.find(key)])
-        self._add(tokenized, request_id, params, self._time.now, priority, keep_prompt=True)
-        self.simulator.use(tokenized.record)
+        self.intake.add_prompt(request_id, prompt, params, priority)
 
     def add_record(self, record: TraceRecord, params: SamplingParams | None = None) -> None:
         """Add the request that `record` recorded, under its own id; it arrives by the engine's `arrivals`.
@@ -144,16 +141,7 @@ class LLMEngine:
         self, records: Sequence[TraceRecord], params: SamplingParams | None = None
     ) -> list[tuple[TraceRecord, RequestError]]:
         """Add many requests as `add_record` does, tokenized together; return the refused ones."""
-        refused = []
-        for tokenized in self.simulator.tokenize(records):
-            record = tokenized.record
-            try:
-                arrival = self._arrival_times.of(record)
-                self._add(tokenized, record.id, params, arrival, record.priority or 0, keep_prompt=False)
-                self._arrival_times.advance()
-            except RequestError as error:
-                refused.append((record, error))
-        return refused
+        return self.intake.add_records(records, params)
 
     def abort_request(self, request_id: str | Iterable[str]) -> None:
         """Drop one request or several, whether waiting, running or still to arrive.
@@ -165,23 +153,18 @@ class LLMEngine:
             progress = self.requests.get(each)
             if progress is None or progress.finish_reason is not None:
                 continue
-            if progress.state.status is ARRIVING:
-                self._arrivals.remove(progress.state)
-                progress.state.status = FINISHED
-            else:
+            if progress.state.status is not ARRIVING:
                 self.scheduler.abort_request(progress.state)
-                self._arrivals.on_finish([progress.state])
                 self._time.stop_decoding(each)
-            progress.finish_reason = "abort"
-            self._num_unfinished -= 1
+            self.intake.on_abort(progress)
 
     def has_unfinished_requests(self) -> bool:
         """Return whether a request is waiting, running or still to arrive."""
-        return self._num_unfinished > 0
+        return self.intake.num_unfinished > 0
 
     def get_num_unfinished_requests(self) -> int:
         """Return how many requests are waiting, running or still to arrive."""
-        return self._num_unfinished
+        return self.intake.num_unfinished
 
     def step(self) -> list[RequestOutput]:
         """Run one step; return the requests that emitted or finished in it, in the scheduler's order.
@@ -191,7 +174,8 @@ class LLMEngine:
         If no request runs or waits, time jumps to the next arrival first. Raises StalledError if the
         schedule can never move again.
         """
-        if not self._num_unfinished:
+        self.intake.skip_unreachable()
+        if not self.intake.num_unfinished:
             return []
         self._admit_arrivals()
         plan = self.scheduler.schedule()
@@ -235,10 +219,11 @@ class LLMEngine:
         self._stride_recorder = of_strides
         self.scheduler.takes_steps_in_vain = of_strides is None
         self._simulator_is_behind = True
-        while self._num_unfinished:
+        self.intake.skip_unreachable()
+        while self.intake.num_unfinished:
             steps_left = sys.maxsize if max_steps is None else max_steps - self.counts.steps
             if steps_left <= 0:
-                unfinished = f"{self._num_unfinished} of {len(self.requests)} requests"
+                unfinished = f"{self.intake.num_unfinished} of {len(self.requests)} requests"
                 raise StepLimitError(f"{unfinished} are unfinished after {max_steps} steps")
             self._admit_arrivals()
             if of_steps is not None or self._take_stride(steps_left):
@@ -348,47 +333,4 @@ class LLMEngine:
         if finished:
             for state in finished:
                 self.requests[state.id].finish_at(last - self.scheduler.plans_ahead)
-            self._num_unfinished -= len(finished)
-            self._arrivals.on_finish(finished)
-
-    def _add(
-        self,
-        tokenized: TokenizedRecord,
-        request_id: str,
-        params: SamplingParams | None,
-        arrival: int,
-        priority: int,
-        *,
-        keep_prompt: bool,
-    ) -> None:
-        """Add a request; keep the text and token ids of its prompt only for a client or the prefix cache."""
-        record, num_prompt_tokens = tokenized.record, tokenized.num_prompt_tokens
-        max_model_len = self.config.max_model_len
-        limit = None if max_model_len is None else max(1, max_model_len - num_prompt_tokens)
-        response = self.simulator.response_of(tokenized, params or self._params, limit)
-        ends_late = bool(self.config.async_scheduling) and not response.reaches_limit
-        core_end = None
-        if response.num_core_tokens > response.num_tokens and self.config.engine == "vllm-v1":
-            core_end = CoreEnd(response.num_core_tokens, ends_late)
-            ends_late = bool(self.config.async_scheduling or self.config.stop_delay)
-        request = Request(
-            request_id,
-            num_prompt_tokens,
-            response.num_tokens,
-            arrival=arrival,
-            priority=priority,
-            order=len(self.requests),
-            prompt_token_ids=tokenized.prompt_token_ids if keep_prompt or self._prefix_caching else None,
-            output_token_ids=response.token_ids if self._prefix_caching else None,
-            hash_ids=record.hash_ids if self._prefix_caching else None,
-            hash_block_size=record.hash_block_size or DEFAULT_HASH_BLOCK_SIZE,
-            ends_late=ends_late,
-            core_end=core_end,
-        )
-        self.scheduler.check(request)
-        self.simulator.adopt(request_id, response)
-        state = RequestState(request)
-        self._arrivals.add(state)
-        prompt = record.prompt if keep_prompt else None
-        self.requests[request_id] = RequestProgress(request, state, response, prompt)
-        self._num_unfinished += 1
+            self.intake.on_finish(finished, self._time.now)

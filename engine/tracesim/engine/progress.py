@@ -10,6 +10,9 @@ from tracesim.responses.recorded_response import RecordedResponse
 REJECTED = "rejected"
 """The `finish_reason` of a request that the scheduler could never run."""
 
+SKIPPED = "skipped"
+"""The `finish_reason` of a request that never arrived, as one for which it waits did not finish."""
+
 
 @dataclass(slots=True)
 class RequestProgress:
@@ -57,6 +60,16 @@ class RequestProgress:
         return self.finish_reason == REJECTED
 
     @property
+    def can_run(self) -> bool:
+        """Whether the request was not rejected or skipped, so that its tokens count."""
+        return self.finish_reason not in (REJECTED, SKIPPED)
+
+    @property
+    def cached_session_tokens(self) -> int:
+        """How many of the prompt tokens that were in the prefix cache an earlier turn of the session had."""
+        return min(self.state.num_cached_tokens or 0, self.request.num_session_tokens)
+
+    @property
     def vllm_finish_reason(self) -> str | None:
         """The reason that vLLM gives: "length" for a rejected request, too."""
         return "length" if self.is_rejected else self.finish_reason
@@ -64,7 +77,7 @@ class RequestProgress:
     def finish_at(self, step: int) -> None:
         """Note the end: as the response ends, or as a request that the scheduler cannot run, or not again."""
         if self.state.status is FINISHED_IGNORED:
-            self.finish_reason = "length" if self.state.num_preemptions else REJECTED
+            self.finish_reason = REJECTED if self.state.is_rejected else "length"
             self.last_token_step = self._last_emission
         else:
             self.finish_reason, self.stop_reason = self.response.finish_reason, self.response.stop_reason

@@ -215,7 +215,9 @@ class PrefixCache(KVCache):
         """Return the cached blocks of a request, kept from its first `match_prefix` until it finishes."""
         blocks = self._request_blocks.get(state)
         if blocks is None:
-            blocks = self._request_blocks[state] = _RequestBlocks(self._tree.path_of(state.request))
+            blocks = self._request_blocks[state] = _RequestBlocks(
+                self._tree.path_of(state.request, state.next_turn)
+            )
             self._outputs_are_known = self._outputs_are_known or state.request.output_token_ids is not None
         return blocks
 

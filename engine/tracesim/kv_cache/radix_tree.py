@@ -78,6 +78,10 @@ class RadixTree:
     for `hash_block_size` tokens, a content is one hash id if that fills whole blocks, and otherwise the hash
     ids that one block overlaps. Requests with different hash block sizes have nothing in common. What is
     not known, such as an output of which only the length is, equals nothing else.
+
+    Where a later turn of a session goes on from a request, the tokens of that turn's prompt are those of the
+    request's prompt and output, as far as both reach: also those of an output of which only the length is
+    known, and of the end of a prompt that fills no whole hash block.
     """
 
     def __init__(self, block_size: int, on_split: Callable[[Node, Node], object]) -> None:
@@ -86,9 +90,12 @@ class RadixTree:
         self._on_split = on_split
         self._roots: dict[int | None, Node] = defaultdict(lambda: Node(0, (), 1, None))
 
-    def path_of(self, request: Request) -> Path:
-        """Return where the blocks of a request are; add nodes for those that no request had before."""
-        contents, span, num_blocks = self._contents_of(request)
+    def path_of(self, request: Request, next_turn: Request | None = None) -> Path:
+        """Return where the blocks of a request are; add nodes for those that no request had before.
+
+        `next_turn` is a request that goes on from it.
+        """
+        contents, span, num_blocks = self._contents_of(request, next_turn)
         node, at = self._roots[None if request.hash_ids is None else request.hash_block_size], 0
         while at < len(contents):
             child = node.children.get(contents[at])
@@ -105,11 +112,18 @@ class RadixTree:
             node = child
         return Path(node, num_blocks, Node(num_blocks, (), 1, None))
 
-    def _contents_of(self, request: Request) -> tuple[Sequence[Hashable], int, int]:
+    def _contents_of(
+        self, request: Request, next_turn: Request | None = None
+    ) -> tuple[Sequence[Hashable], int, int]:
         """Return a request's known contents, how many blocks each stands for, and how many blocks all do."""
-        size, hash_ids, token_ids = self._block_size, request.hash_ids, request.prompt_token_ids
+        num_output_tokens, *_ = request.core_end or (request.num_output_tokens,)
+        known = request if next_turn is None else next_turn
+        num_known = known.num_prompt_tokens
+        if next_turn is not None:
+            num_known = min(num_known, request.num_prompt_tokens + num_output_tokens)
+        size, hash_ids, token_ids = self._block_size, known.hash_ids, known.prompt_token_ids
         if hash_ids is not None:
-            hash_size, num_blocks = request.hash_block_size, request.num_prompt_tokens // size
+            hash_size, num_blocks = request.hash_block_size, num_known // size
             if hash_size % size == 0:
                 span = hash_size // size
                 return hash_ids[: -(-num_blocks // span)], span, num_blocks
@@ -118,8 +132,9 @@ class RadixTree:
             return [tuple(hash_ids[first:end]) for first, end in overlapped], 1, num_blocks
         if token_ids is None:
             return (), 1, 0
-        if request.output_token_ids is not None:
-            num_output_tokens, *_ = request.core_end or (request.num_output_tokens,)
+        if next_turn is not None:
+            token_ids = token_ids[:num_known]
+        elif request.output_token_ids is not None:
             token_ids = [*token_ids, *request.output_token_ids[:num_output_tokens]]
         num_blocks = len(token_ids) // size
         starts = range(0, num_blocks * size, size)

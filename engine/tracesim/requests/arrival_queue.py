@@ -1,25 +1,52 @@
-"""The queues of requests that have not arrived yet."""
+"""The queue of requests that have not arrived yet: at times of their own, after others, or sent by users."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from itertools import islice
+from dataclasses import dataclass
 from typing import Protocol
 
 from tracesim.requests.request import RequestState
 
 
+@dataclass(slots=True)
+class Wait:
+    """What a request waits for: it arrives `delay` after the last of the requests `after` has finished.
+
+    It arrives no earlier than `offset` after the arrival of `first`, or after the start of the run if that is
+    None. `num_unfinished` counts those of `after` that have not finished. Times are in steps or in the units
+    of a clock.
+    """
+
+    after: Sequence[str]
+    delay: int = 0
+    first: RequestState | None = None
+    offset: int = 0
+    num_unfinished: int = 0
+
+    def arrival(self, now: int) -> int:
+        """Return when the request arrives if the last of the others finishes `now`."""
+        start = 0 if self.first is None else self.first.arrival
+        return max(now + self.delay, start + self.offset)
+
+
 class ArrivalQueue(Protocol):
-    """Requests that have not arrived yet. Times are steps or, in a run with a clock, femtoseconds.
+    """Requests that have not arrived yet. Times are steps or, in a run with a clock, those of the clock.
 
     `next_time` is when the next request arrives, None while no arrival is known.
     """
 
-    next_time: int | None
+    @property
+    def next_time(self) -> int | None: ...  # noqa: D102
 
-    def add(self, state: RequestState) -> None:
-        """Add a request."""
+    @property
+    def num_waiting(self) -> int:
+        """How many requests wait for others."""
+        ...
+
+    def add(self, state: RequestState, wait: Wait | None = None) -> None:
+        """Add a request that arrives at its `arrival` or, with `wait`, after others."""
         ...
 
     def remove(self, state: RequestState) -> None:
@@ -30,27 +57,40 @@ class ArrivalQueue(Protocol):
         """Remove and return the requests that arrive by `now`; their `arrival` is final then."""
         ...
 
-    def on_finish(self, finished: Sequence[RequestState]) -> None:
-        """Take note that requests have finished or were aborted: others may arrive because of it."""
+    def on_finish(self, finished: Sequence[RequestState], now: int) -> Sequence[RequestState]:
+        """Take note that requests have finished, so that others may arrive because of it.
+
+        Return the requests that will never arrive, as one for which they wait was rejected.
+        """
+        ...
+
+    def on_abort(self, request_id: str, now: int) -> Sequence[RequestState]:
+        """Take note that a request was refused or aborted; return the requests that never arrive now."""
+        ...
+
+    def drop_waiting(self) -> Sequence[RequestState]:
+        """Remove and return the requests that wait for others: these will not come any more."""
         ...
 
 
-class OpenLoopArrivals:
+class TimedArrivals:
     """Requests that arrive at times of their own, and in the order of adding where these are equal."""
+
+    num_waiting = 0
 
     def __init__(self) -> None:
         self.next_time: int | None = None
         self._by_time: dict[int, dict[RequestState, None]] = {}
         self._times: list[int] = []
 
-    def add(self, state: RequestState) -> None:
-        """Add a request that arrives at its `arrival`."""
+    def add(self, state: RequestState, wait: Wait | None = None) -> None:
+        """Add a request that arrives at its `arrival`; nothing that it could wait for is known here."""
         simultaneous = self._by_time.get(state.arrival)
         if simultaneous is None:
             simultaneous = self._by_time[state.arrival] = {}
             heapq.heappush(self._times, state.arrival)
-            self.next_time = self._times[0]
         simultaneous[state] = None
+        self.next_time = self._times[0]
 
     def remove(self, state: RequestState) -> None:
         """Remove a request, which then never arrives."""
@@ -60,13 +100,22 @@ class OpenLoopArrivals:
     def pop_due(self, now: int) -> Sequence[RequestState]:
         """Remove and return the requests whose `arrival` is `now` or before."""
         due: list[RequestState] = []
-        while self.next_time is not None and self.next_time <= now:
+        while self._times and self._times[0] <= now:
             due += self._by_time.pop(heapq.heappop(self._times))
-            self._update_next_time()
+        self._update_next_time()
         return due
 
-    def on_finish(self, finished: Sequence[RequestState]) -> None:
+    def on_finish(self, finished: Sequence[RequestState], now: int) -> Sequence[RequestState]:
         """Do nothing: no arrival depends on other requests."""
+        return ()
+
+    def on_abort(self, request_id: str, now: int) -> Sequence[RequestState]:
+        """Do nothing: no arrival depends on other requests."""
+        return ()
+
+    def drop_waiting(self) -> Sequence[RequestState]:
+        """Return nothing: no request waits for others."""
+        return ()
 
     def _update_next_time(self) -> None:
         """Set `next_time` to the first time that has requests left."""
@@ -75,39 +124,139 @@ class OpenLoopArrivals:
         self.next_time = self._times[0] if self._times else None
 
 
-class ClosedLoopArrivals:
-    """Users who each send the next request, in the order of adding, when their last one has finished."""
+@dataclass(slots=True)
+class _Conversation:
+    """What one user sends: a first request, and those that wait for it; `num_open` have not finished."""
 
-    def __init__(self, num_users: int) -> None:
-        self.next_time: int | None = None
+    num_open: int
+
+
+class SessionArrivals(TimedArrivals):
+    """Requests that arrive at times of their own or after others have finished: turns of sessions.
+
+    With `num_users` a request that waits for no other does not arrive at its own time: a user sends it, and
+    everything that waits for it follows. A user whose requests have all finished sends the next such request,
+    in the order of adding. So there are never more conversations at once than users.
+    """
+
+    def __init__(self, num_users: int = 0) -> None:
+        """Make an empty queue; 0 users stand for requests that arrive at times of their own."""
+        super().__init__()
+        self._has_users = num_users > 0
         self._num_idle_users = num_users
-        self._states: dict[RequestState, None] = {}
+        self._unsent: dict[RequestState, None] = {}
+        self._conversations: dict[str, _Conversation] = {}
+        self._followers: dict[str, list[RequestState]] = {}
+        self._waits: dict[RequestState, Wait] = {}
 
-    def add(self, state: RequestState) -> None:
-        """Add a request, which a user will send."""
-        self._states[state] = None
-        self._update_next_time()
+    def add(self, state: RequestState, wait: Wait | None = None) -> None:
+        """Add a request that arrives at its `arrival`, when a user sends it or, with `wait`, after others.
+
+        All the requests that it waits for are unfinished, or were not added yet.
+        """
+        if wait is not None:
+            self._waits[state] = wait
+            wait.num_unfinished = len(wait.after)
+            for request_id in wait.after:
+                self._followers.setdefault(request_id, []).append(state)
+        elif self._has_users:
+            self._unsent[state] = None
+            self._send(state.arrival)
+        else:
+            super().add(state)
+
+    @property
+    def num_waiting(self) -> int:  # type: ignore[override]  # it is always 0 in the base
+        """How many requests wait for others."""
+        return len(self._waits)
 
     def remove(self, state: RequestState) -> None:
         """Remove a request, which then never arrives."""
-        del self._states[state]
-        self._update_next_time()
+        if state in self._waits:
+            del self._waits[state]
+        elif state in self._unsent:
+            del self._unsent[state]
+        else:
+            super().remove(state)
 
-    def pop_due(self, now: int) -> Sequence[RequestState]:
-        """Remove and return a request for each idle user; it arrives `now`."""
-        due = list(islice(self._states, self._num_idle_users))
-        for state in due:
-            del self._states[state]
-            state.arrival = now
-        self._num_idle_users -= len(due)
-        self._update_next_time()
-        return due
+    def delay_after(self, state: RequestState) -> int | None:
+        """Return how long after the end of a request another may arrive because of it; None if none does."""
+        if self._unsent:
+            return 0
+        delays = [
+            self._waits[each].delay for each in self._followers.get(state.id, ()) if each in self._waits
+        ]
+        return min(delays, default=None)
 
-    def on_finish(self, finished: Sequence[RequestState]) -> None:
-        """Let the users of these requests send their next ones."""
-        self._num_idle_users += len(finished)
-        self._update_next_time()
+    def on_finish(self, finished: Sequence[RequestState], now: int) -> Sequence[RequestState]:
+        """Let those arrive that waited for these requests, and let users without a request send another."""
+        if not self._followers and not self._has_users:
+            return ()
+        dropped: list[RequestState] = []
+        for state in finished:
+            conversation = self._conversations.pop(state.id, None)
+            if state.is_rejected:
+                dropped += self._drop_followers(state.id)
+            for follower in self._followers.pop(state.id, ()):
+                self._on_predecessor_finished(follower, now, conversation)
+            self._leave(conversation)
+        self._send(now)
+        return dropped
 
-    def _update_next_time(self) -> None:
-        """Set `next_time` to 0, which is always due, if a user is idle and a request is left."""
-        self.next_time = 0 if self._num_idle_users and self._states else None
+    def on_abort(self, request_id: str, now: int) -> Sequence[RequestState]:
+        """Drop everything that waits for a request that was refused or aborted."""
+        dropped = self._drop_followers(request_id)
+        self._leave(self._conversations.pop(request_id, None))
+        self._send(now)
+        return dropped
+
+    def drop_waiting(self) -> Sequence[RequestState]:
+        """Remove and return the requests that wait for others: these will not come any more."""
+        dropped = list(self._waits)
+        self._waits.clear()
+        self._followers.clear()
+        return dropped
+
+    def _on_predecessor_finished(
+        self, state: RequestState, now: int, conversation: _Conversation | None
+    ) -> None:
+        """Let a request arrive if it waits for no other any more."""
+        wait = self._waits.get(state)
+        if wait is None:
+            return
+        wait.num_unfinished -= 1
+        if wait.num_unfinished:
+            return
+        del self._waits[state]
+        state.arrival = wait.arrival(now)
+        super().add(state)
+        if conversation is not None:
+            conversation.num_open += 1
+            self._conversations[state.id] = conversation
+
+    def _drop_followers(self, request_id: str) -> list[RequestState]:
+        """Remove and return the requests that wait for this one, and those that wait for them, and so on."""
+        dropped: list[RequestState] = []
+        ids = [request_id]
+        while ids:
+            for state in self._followers.pop(ids.pop(), ()):
+                if self._waits.pop(state, None):
+                    dropped.append(state)
+                    ids.append(state.id)
+        return dropped
+
+    def _leave(self, conversation: _Conversation | None) -> None:
+        """Count that a request of a conversation has ended; after the last one its user is idle."""
+        if conversation is not None:
+            conversation.num_open -= 1
+            self._num_idle_users += not conversation.num_open
+
+    def _send(self, now: int) -> None:
+        """Let each idle user send a request."""
+        while self._num_idle_users and self._unsent:
+            state = next(iter(self._unsent))
+            del self._unsent[state]
+            self._num_idle_users -= 1
+            self._conversations[state.id] = _Conversation(1)
+            state.arrival = max(state.arrival, now)
+            super().add(state)

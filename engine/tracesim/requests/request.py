@@ -40,7 +40,9 @@ class Request(NamedTuple):
     """What a scheduler may know about a request; its text is not part of that.
 
     `num_output_tokens` is the number of tokens that the recorded response will emit, known before the first
-    step. `arrival` is in steps or, in a run with a clock, in femtoseconds. A lower `priority` runs earlier.
+    step. `arrival` is in steps or, in a run with a clock, in its units; it is 0 where the request waits for
+    others. A lower `priority` runs earlier. `session_id` is that of its conversation, and the first
+    `num_session_tokens` of its prompt are those that an earlier turn of it had, prompt and answer.
     `order` numbers the requests as they are added. With `ends_late` the scheduler does not know of the end
     when it plans the next step, so it schedules the request again. `core_end` is None unless a stop string
     ends the request: the front end finds that and aborts the request, which the engine core would continue.
@@ -62,6 +64,8 @@ class Request(NamedTuple):
     hash_block_size: int = DEFAULT_HASH_BLOCK_SIZE
     ends_late: bool = False
     core_end: CoreEnd | None = None
+    session_id: str | None = None
+    num_session_tokens: int = 0
 
 
 class TickCounter(Protocol):
@@ -81,6 +85,7 @@ class RequestState:
     `arrival` is when the request arrives, which a closed loop decides during the run. `admission` numbers
     admissions, so that running requests sort into the scheduler's order. `num_cached_tokens` is the number
     of prompt tokens found in the prefix cache when the request was first admitted, None before that.
+    `next_turn` is the request whose prompt has the tokens of this one's prompt and answer, if one is known.
     """
 
     __slots__ = (
@@ -90,6 +95,7 @@ class RequestState:
         "ends_late",
         "id",
         "joined_at",
+        "next_turn",
         "num_cached_tokens",
         "num_computed_tokens",
         "num_preemptions",
@@ -114,6 +120,12 @@ class RequestState:
         self.admission = 0
         self.num_preemptions = 0
         self.num_cached_tokens: int | None = None
+        self.next_turn: Request | None = None
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the request ended because it could never run."""
+        return self.status is FINISHED_IGNORED and not self.num_preemptions
 
     @property
     def is_decoding(self) -> bool:

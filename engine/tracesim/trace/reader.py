@@ -315,8 +315,8 @@ class RecordBuilder:
                     _new_problem(("duplicate-prompt", "warning", places.file, places.line, field, message))
                 )
         record = _new_record(shape.in_order(record_id, places.file, places.line, fields))
-        if record.after:
-            self._after.add(record)
+        if record.after or record.session_id is not None:
+            self._after.add(record, self.ids)
         items.append(record)
         return items
 
