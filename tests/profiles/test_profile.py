@@ -93,7 +93,10 @@ def test_an_empty_profile_changes_nothing(tmp_path: Path) -> None:
         ("[engine]\nwatermark = nan", r"\[engine\] watermark is nan; must be a number >= 0 and < 1"),
         ("[arrivals]\nspeedup = 0", r"\[arrivals\] speedup is 0; must be a number > 0"),
         ("[arrivals]\narrivals = 'often'", r"\[arrivals\] arrivals is 'often'; must be trace, asap, poisson"),
-        ("[arrivals]\nclock = 'steps'", r"\[arrivals\] clock is no setting: arrivals, speedup, seed"),
+        (
+            "[arrivals]\nclock = 'steps'",
+            r"\[arrivals\] clock is no setting: arrivals, speedup, session",
+        ),
         ("[clock]\nbase = 'soon'", r"\[clock\] base is 'soon'; must be a duration, such as 20ms"),
         ("[clock]\nspeed = 1", r"\[clock\] has 'speed'; a linear clock knows base, prefill, decode, context"),
         ("[clock]", r"\[clock\] is \{\}; a step must take time"),

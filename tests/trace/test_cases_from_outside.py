@@ -204,17 +204,19 @@ def test_the_recorded_text_counts_where_a_tokenizer_does_not_spell_it() -> None:
     assert "2 records are not spelled back by this tokenizer" in notes
 
 
-def test_a_turn_that_would_wait_is_noted_with_when_it_arrives_instead() -> None:
-    records, problems = read(OUTSIDE / "session_delay.jsonl")
-    _, notes = summary_of(OUTSIDE / "session_delay.jsonl", "--clock", "constant:100ms", *V1)
+def test_a_turn_is_sent_its_delay_after_the_turn_before_has_finished() -> None:
+    """The first turn arrives at 1 s and has 20 tokens of 0.1 s, so the second arrives at 1 + 2 + 2 s."""
+    path = OUTSIDE / "session_delay.jsonl"
+    records, problems = read(path)
+    replayed = run("replay", path, "--clock", "constant:100ms", *V1, "--format", "json")
 
     assert [(each.session_id, each.arrival_time, each.delay) for each in records] == [
         ("s", 1.0, None),
         ("s", None, 2.0),
     ]
     assert problems == []
-    assert "session_id, after and delay of 1 record are ignored" in notes
-    assert "those without an arrival time (1) at the start" in notes
+    assert [each["arrival_time"] for each in json.loads(replayed.stdout)["requests"]] == [1.0, 5.0]
+    assert replayed.stderr == ""
 
 
 @pytest.mark.parametrize("order", [1, -1])

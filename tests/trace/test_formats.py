@@ -202,7 +202,7 @@ def test_a_replay_reports_what_it_ignores() -> None:
     result = run("replay", *(SAMPLES / name for name in ("mooncake.jsonl", "burstgpt.csv")))
 
     assert result.exit_code == 0
-    assert "session_id, after and delay of 2 records are ignored" in result.stderr
+    assert "delay of 1 record counts steps, as there is no --clock" in result.stderr
     assert "skipped 1 request that failed when recorded" in result.stderr
 
 

@@ -651,3 +651,25 @@ def test_after_names_records_and_runs_in_no_circle(links: Any, expected: list[tu
     _, problems = read_lines(*lines)
 
     assert expected == [(problem.code, problem.line) for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [
+        ([("a", "s", ["c"]), ("b", "s", None), ("c", "s", None)], [("after-cycle", 1)]),
+        ([("x", "t", None), ("a", "s", ["c"]), ("b", "t", ["a"]), ("c", "t", None)], [("after-cycle", 2)]),
+        ([("a", "s", ["c"]), ("b", "s", None), ("c", "t", None)], []),
+        ([("a", "s", ["c"]), ("b", "s", None), ("c", "s", [])], []),
+    ],
+)
+def test_a_turn_waits_for_the_turn_before_so_that_it_may_wait_for_itself(
+    turns: list[Any], expected: list[tuple[str, int]]
+) -> None:
+    lengths = {"input_length": 1, "output_length": 1}
+    lines = [
+        {**lengths, "id": name, "session_id": session, **({} if after is None else {"after": after})}
+        for name, session, after in turns
+    ]
+    _, problems = read_lines(*map(json.dumps, lines))
+
+    assert expected == [(problem.code, problem.line) for problem in problems]

@@ -31,7 +31,7 @@ r1!      decode of r1 in vain: its end was not known yet (asynchronous schedulin
 +1       one more entry that does not fit in the column"""
 """The signs in the table of steps, for the help of a command."""
 
-REASON_STYLES = {"stop": "green", "length": "yellow", "abort": "red", "rejected": "red", "skipped": "red"}
+REASON_STYLES = {"stop": "green", "length": "yellow", "abort": "red", "rejected": "red", "unsent": "red"}
 
 _GAP = 2
 _MIN_WIDTH = 40

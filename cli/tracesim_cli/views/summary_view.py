@@ -118,11 +118,12 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
         yield "peak KV cache usage", [(f"{summary.peak_kv_cache_usage:.1%}", "")]
     if summary.cached_tokens is not None:
         tokens = counted(summary.cached_tokens, "prompt token")
-        hits = f"{tokens}, {summary.prefix_cache_hit_rate or 0:.1%}"
+        rate = summary.prefix_cache_hit_rate or 0
+        yield "prefix cache hits", [(f"{tokens}, {rate:.1%}", "")]
         if summary.cached_session_tokens is not None:
-            share = summary.cached_session_tokens / max(1, summary.cached_tokens)
-            hits += f"; {share:.1%} of these from earlier turns of the session"
-        yield "prefix cache hits", [(hits, "")]
+            within = rate * summary.cached_session_tokens / max(1, summary.cached_tokens)
+            text = f"{within:.1%} within sessions, {rate - within:.1%} across"
+            yield "where cached", [(text, "")]
     if elapsed:
         yield "speed", [(f"{summary.steps / elapsed:,.0f} steps/s ({elapsed:,.3f} s)", "")]
 
@@ -133,9 +134,9 @@ def _endings(summary: Summary) -> Iterator[tuple[int, str, str]]:
         yield count, reason, _reason_style(reason)
     if summary.rejected:
         yield summary.rejected, "rejected: can never run", _reason_style("rejected")
-    if summary.skipped:
-        reason = "skipped: one that they wait for did not finish"
-        yield summary.skipped, reason, _reason_style("skipped")
+    if summary.unsent:
+        reason = "unsent: one that they wait for did not finish"
+        yield summary.unsent, reason, _reason_style("unsent")
     if summary.unfinished:
         yield summary.unfinished, "unfinished", "bold"
 

@@ -19,7 +19,7 @@ from tracesim.analysis.queueing import (
     total_queue_time_by_cause,
 )
 from tracesim.engine.llm_engine import LLMEngine
-from tracesim.engine.progress import REJECTED, SKIPPED, RequestProgress
+from tracesim.engine.progress import REJECTED, UNSENT, RequestProgress
 from tracesim.engine.waiting_intervals import RUNNING_STEP
 from tracesim.scheduler import CAUSES
 from tracesim.timing.timekeeper import RequestTimes, Timekeeper
@@ -89,8 +89,8 @@ class Summary:
     """The main figures of a run. `steps` counts the steps that did something, without idle ones.
 
     `discarded_tokens` were computed in vain; None without asynchronous scheduling and `stop_delay`.
-    `finished` counts requests by their reason, `rejected` those that could never run, and `skipped` those
-    that never arrived, as a request for which they wait was rejected, aborted or skipped. The tokens of
+    `finished` counts requests by their reason, `rejected` those that could never run, and `unsent` those
+    that never arrived, as one for which they wait was rejected, aborted or unsent itself. The tokens of
     neither are counted. `sessions` counts the sessions of the requests.
 
     `peak_kv_cache_usage` is the largest fraction of the KV blocks in use at once (None: unlimited).
@@ -120,7 +120,7 @@ class Summary:
     prefix_cache_hit_rate: float | None = None
     queue_time_by_cause: Mapping[str, float] = field(default_factory=dict)
     overloaded: bool = False
-    skipped: int = 0
+    unsent: int = 0
     sessions: int = 0
     cached_session_tokens: int | None = None
 
@@ -179,7 +179,7 @@ def times_of_finished(engine: LLMEngine, timekeeper: Timekeeper) -> list[tuple[R
     return [
         (times[request_id], progress.state.num_output_tokens)
         for request_id, progress in engine.requests.items()
-        if progress.finish_reason not in (None, "abort", REJECTED, SKIPPED) and request_id in times
+        if progress.finish_reason not in (None, "abort", REJECTED, UNSENT) and request_id in times
     ]
 
 
@@ -188,7 +188,7 @@ def summarize(engine: LLMEngine) -> Summary:
     counts = engine.counts
     requests = engine.requests.values()
     finished = Counter(request.finish_reason for request in requests if request.finish_reason)
-    rejected, skipped = finished.pop(REJECTED, 0), finished.pop(SKIPPED, 0)
+    rejected, unsent = finished.pop(REJECTED, 0), finished.pop(UNSENT, 0)
     sessions = len({each.request.session_id for each in requests} - {None})
     cached = (
         sum(r.state.num_cached_tokens or 0 for r in requests) if engine.config.enable_prefix_caching else None
@@ -215,7 +215,7 @@ def summarize(engine: LLMEngine) -> Summary:
         queue_time_by_cause=total_queue_time_by_cause(engine, queue_times),
         overloaded=is_overloaded(engine, queue_times),
         prefix_cache_hit_rate=None if cached is None else round(cached / max(1, looked_up), 4),
-        skipped=skipped,
+        unsent=unsent,
         sessions=sessions,
         cached_session_tokens=(
             None if cached is None or not sessions else sum(r.cached_session_tokens for r in requests)

@@ -55,7 +55,7 @@ class Conversation:
         self.turns.append(_Turn(state, text))
 
     def tokens_in_common(self, request: Request, record: TraceRecord) -> tuple[int, RequestState | None]:
-        """Return how many tokens of a prompt an earlier turn had, and the turn that the prompt goes on from.
+        """Return how many tokens of a prompt an earlier turn had, and the turn that the prompt continues.
 
         That turn's prompt and answer are the beginning of this prompt: by token ids, by text, or by the hash
         ids of all whole blocks. If there are several, it is the last. None if there is none.

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from tracesim.config import EngineConfig
 from tracesim.engine.conversations import Conversation
-from tracesim.engine.progress import REJECTED, SKIPPED, RequestProgress
+from tracesim.engine.progress import REJECTED, UNSENT, RequestProgress
 from tracesim.errors import RequestError
 from tracesim.requests.arrival_queue import ArrivalQueue, Wait
 from tracesim.requests.request import (
@@ -25,7 +25,7 @@ from tracesim.responses.simulator import TraceSimulator
 from tracesim.timing.arrival_process import ArrivalProcess, ArrivalTimes
 from tracesim.trace.record import TraceRecord
 
-_FAILED: Final = (REJECTED, SKIPPED, "abort")
+_FAILED: Final = (REJECTED, UNSENT, "abort")
 """The reasons of requests that did not finish by their response."""
 
 
@@ -107,7 +107,7 @@ class RequestIntake:
                 refused.append((record, error))
                 if record.id not in self.requests:
                     self._refused.add(record.id)
-                    self._skip(self.queue.on_abort(record.id, self._time.now))
+                    self._end_unsent(self.queue.on_abort(record.id, self._time.now))
         return refused
 
     def receive(self, progress: RequestProgress) -> None:
@@ -117,11 +117,11 @@ class RequestIntake:
         self.queue.add(progress.state)
 
     def on_finish(self, finished: Sequence[RequestState], now: int) -> None:
-        """Take note that requests have finished `now`; others may arrive or be skipped because of it."""
+        """Take note that requests have finished `now`; others may arrive or be dropped because of it."""
         self.num_unfinished -= len(finished)
-        if skipped := self.queue.on_finish(finished, now):
-            self._skip(skipped)
-        self.skip_unreachable()
+        if dropped := self.queue.on_finish(finished, now):
+            self._end_unsent(dropped)
+        self.drop_unreachable()
 
     def on_abort(self, progress: RequestProgress) -> None:
         """Take note that a request was aborted, whether it had arrived or not."""
@@ -130,12 +130,12 @@ class RequestIntake:
             progress.state.status = FINISHED
         progress.finish_reason = "abort"
         self.num_unfinished -= 1
-        self._skip(self.queue.on_abort(progress.request.id, self._time.now))
+        self._end_unsent(self.queue.on_abort(progress.request.id, self._time.now))
 
-    def skip_unreachable(self) -> None:
-        """Skip the requests that wait for others if those are all that is left: the others will not come."""
+    def drop_unreachable(self) -> None:
+        """Drop the requests that wait for others if these are all that is left: the others will not come."""
         if self.num_unfinished and self.num_unfinished == self.queue.num_waiting:
-            self._skip(self.queue.drop_waiting())
+            self._end_unsent(self.queue.drop_waiting())
 
     def _add_record(self, tokenized: TokenizedRecord, params: SamplingParams | None) -> None:
         """Add the request of one record. Raises RequestError if it is refused."""
@@ -195,12 +195,12 @@ class RequestIntake:
         return conversation.first, recorded - conversation.first_recorded
 
     def _add_waiting(self, state: RequestState, wait: Wait) -> None:
-        """Add a request that waits for others, or skip it if one of those did not finish by its response."""
+        """Add a request that waits for others, or drop it if one of those did not finish by its response."""
         unfinished = []
         for request_id in wait.after:
             progress = self.requests.get(request_id)
             if request_id in self._refused or (progress and progress.finish_reason in _FAILED):
-                self._skip([state, *self.queue.on_abort(state.id, self._time.now)])
+                self._end_unsent([state, *self.queue.on_abort(state.id, self._time.now)])
                 return
             if progress is None or progress.finish_reason is None:
                 unfinished.append(request_id)
@@ -211,11 +211,11 @@ class RequestIntake:
             state.arrival = wait.arrival(self._time.now)
             self.queue.add(state)
 
-    def _skip(self, states: Sequence[RequestState]) -> None:
+    def _end_unsent(self, states: Sequence[RequestState]) -> None:
         """Let requests end that will never arrive."""
         for state in states:
             state.status = FINISHED
-            self.requests[state.id].finish_reason = SKIPPED
+            self.requests[state.id].finish_reason = UNSENT
         self.num_unfinished -= len(states)
 
     def _request_of(

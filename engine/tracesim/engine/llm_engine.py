@@ -174,7 +174,7 @@ class LLMEngine:
         If no request runs or waits, time jumps to the next arrival first. Raises StalledError if the
         schedule can never move again.
         """
-        self.intake.skip_unreachable()
+        self.intake.drop_unreachable()
         if not self.intake.num_unfinished:
             return []
         self._admit_arrivals()
@@ -219,7 +219,7 @@ class LLMEngine:
         self._stride_recorder = of_strides
         self.scheduler.takes_steps_in_vain = of_strides is None
         self._simulator_is_behind = True
-        self.intake.skip_unreachable()
+        self.intake.drop_unreachable()
         while self.intake.num_unfinished:
             steps_left = sys.maxsize if max_steps is None else max_steps - self.counts.steps
             if steps_left <= 0:

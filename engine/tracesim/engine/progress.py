@@ -10,7 +10,7 @@ from tracesim.responses.recorded_response import RecordedResponse
 REJECTED = "rejected"
 """The `finish_reason` of a request that the scheduler could never run."""
 
-SKIPPED = "skipped"
+UNSENT = "unsent"
 """The `finish_reason` of a request that never arrived, as one for which it waits did not finish."""
 
 
@@ -61,8 +61,8 @@ class RequestProgress:
 
     @property
     def can_run(self) -> bool:
-        """Whether the request was not rejected or skipped, so that its tokens count."""
-        return self.finish_reason not in (REJECTED, SKIPPED)
+        """Whether the request was neither rejected nor unsent, so that its tokens count."""
+        return self.finish_reason not in (REJECTED, UNSENT)
 
     @property
     def cached_session_tokens(self) -> int:

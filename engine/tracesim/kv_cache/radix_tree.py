@@ -79,7 +79,7 @@ class RadixTree:
     ids that one block overlaps. Requests with different hash block sizes have nothing in common. What is
     not known, such as an output of which only the length is, equals nothing else.
 
-    Where a later turn of a session goes on from a request, the tokens of that turn's prompt are those of the
+    Where a later turn of a session continues a request, the tokens of that turn's prompt are those of the
     request's prompt and output, as far as both reach: also those of an output of which only the length is
     known, and of the end of a prompt that fills no whole hash block.
     """
@@ -93,7 +93,7 @@ class RadixTree:
     def path_of(self, request: Request, next_turn: Request | None = None) -> Path:
         """Return where the blocks of a request are; add nodes for those that no request had before.
 
-        `next_turn` is a request that goes on from it.
+        `next_turn` is a request that continues it.
         """
         contents, span, num_blocks = self._contents_of(request, next_turn)
         node, at = self._roots[None if request.hash_ids is None else request.hash_block_size], 0

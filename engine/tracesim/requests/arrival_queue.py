@@ -144,7 +144,7 @@ class SessionArrivals(TimedArrivals):
         super().__init__()
         self._has_users = num_users > 0
         self._num_idle_users = num_users
-        self._unsent: dict[RequestState, None] = {}
+        self._to_send: dict[RequestState, None] = {}
         self._conversations: dict[str, _Conversation] = {}
         self._followers: dict[str, list[RequestState]] = {}
         self._waits: dict[RequestState, Wait] = {}
@@ -160,7 +160,7 @@ class SessionArrivals(TimedArrivals):
             for request_id in wait.after:
                 self._followers.setdefault(request_id, []).append(state)
         elif self._has_users:
-            self._unsent[state] = None
+            self._to_send[state] = None
             self._send(state.arrival)
         else:
             super().add(state)
@@ -174,14 +174,14 @@ class SessionArrivals(TimedArrivals):
         """Remove a request, which then never arrives."""
         if state in self._waits:
             del self._waits[state]
-        elif state in self._unsent:
-            del self._unsent[state]
+        elif state in self._to_send:
+            del self._to_send[state]
         else:
             super().remove(state)
 
     def delay_after(self, state: RequestState) -> int | None:
         """Return how long after the end of a request another may arrive because of it; None if none does."""
-        if self._unsent:
+        if self._to_send:
             return 0
         delays = [
             self._waits[each].delay for each in self._followers.get(state.id, ()) if each in self._waits
@@ -253,9 +253,9 @@ class SessionArrivals(TimedArrivals):
 
     def _send(self, now: int) -> None:
         """Let each idle user send a request."""
-        while self._num_idle_users and self._unsent:
-            state = next(iter(self._unsent))
-            del self._unsent[state]
+        while self._num_idle_users and self._to_send:
+            state = next(iter(self._to_send))
+            del self._to_send[state]
             self._num_idle_users -= 1
             self._conversations[state.id] = _Conversation(1)
             state.arrival = max(state.arrival, now)

@@ -100,6 +100,7 @@ def test_every_setting_of_the_library_is_an_option() -> None:
         "clock": "constant:20ms",
         "arrivals": "poisson:2",
         "speedup": 1.5,
+        "sessions": "ignore",
         "seed": 7,
     }
     options = []

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from factories import a_record
+from tracesim.config import SessionMode
 from tracesim.timing.arrival_process import ArrivalProcess, parse_arrivals
 from tracesim_cli.commands.replay_notes import RecordCounts, notes_on
 
@@ -14,8 +15,15 @@ STEPS_IGNORED = (
     "arrival_step of 1 record is ignored, as there is a --clock: these requests arrive at the start"
 )
 SPEEDUP_IGNORED = "--speedup is ignored: no request has an arrival that it could change"
-ALONE = "session_id, after and delay of 1 record are ignored: each request arrives by itself"
-EARLY = f"{ALONE}, and those without an arrival time (1) at the start"
+FOLLOWS = (
+    "1 request with an arrival time waits for others to finish; --sessions recorded replays the times of the "
+    "trace"
+)
+DELAY_IN_STEPS = "delay of 1 record counts steps, as there is no --clock"
+FOLLOWERS = (
+    "arrival times of 1 record are ignored, as there is no --clock: those that wait for no other arrive at "
+    "step 0"
+)
 SEED_IGNORED = "--seed is ignored: no arrivals are random; --arrivals poisson:RATE makes them so"
 
 
@@ -50,23 +58,29 @@ def test_notes_on_arrivals_name_what_is_ignored(
 
 
 @pytest.mark.parametrize(
-    ("turns", "notes"),
+    ("turns", "sessions", "has_clock", "notes"),
     [
-        ([{"session_id": "s"}, {"session_id": "t"}], []),
-        ([{"session_id": "s"}, {"session_id": "s", "arrival_time": 1.0}], [ALONE]),
+        ([{"session_id": "s"}, {"session_id": "t", **TIMED}], "follow", True, []),
+        ([{"session_id": "s"}, {"session_id": "s", **TIMED}], "follow", True, [FOLLOWS]),
+        ([{"session_id": "s"}, {"session_id": "s", **TIMED}], "recorded", True, []),
+        ([{"session_id": "s"}, {"session_id": "s", "delay": 1.0}], "follow", True, []),
+        ([{"session_id": "s"}, {"session_id": "s", "delay": 1.0}], "follow", False, [DELAY_IN_STEPS]),
+        ([{"session_id": "s"}, {"session_id": "s", "delay": 1.0}], "ignore", False, []),
+        ([{}, {"after": ("r0",), **TIMED}], "follow", True, [FOLLOWS]),
+        ([{"session_id": "s"}, {"session_id": "s", "after": (), **TIMED}], "follow", True, []),
         (
-            [{"session_id": "s"}, {"session_id": "s"}],
-            [EARLY],
+            [{"session_id": "s"}, {"session_id": "s", **TIMED}],
+            "follow",
+            False,
+            [FOLLOWERS],
         ),
-        ([{"session_id": "s", "delay": 1.0, "arrival_time": 1.0}], [ALONE]),
-        ([{}, {"after": ("r0",), "arrival_time": 1.0}], [ALONE]),
     ],
 )
-def test_requests_that_would_wait_for_others_are_counted(
-    turns: list[dict[str, Any]], notes: list[str]
+def test_notes_on_turns_name_what_decides_their_arrivals(
+    turns: list[dict[str, Any]], sessions: SessionMode, has_clock: bool, notes: list[str]
 ) -> None:
     counts = RecordCounts()
     for at, fields in enumerate(turns):
         counts.add(a_record(f"r{at}", **fields), None)
 
-    assert notes == list(notes_on(counts, parse_arrivals("trace"), has_clock=True))
+    assert notes == list(notes_on(counts, ArrivalProcess(sessions=sessions), has_clock=has_clock))
