@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+CACHE_CONFIG = SimpleNamespace(enable_prefix_caching=False, block_size=16, num_gpu_blocks=9)
+
 
 class Status(Enum):
     FINISHED_ABORTED = "abort"
@@ -28,6 +30,8 @@ class FakeRequest:
     prompt_token_ids: list[int]
     sampling_params: Any
     client_index: int = 0
+    arrival_time: float = 0.0
+    priority: int = 0
     status: Status | None = None
     output: list[int] = field(default_factory=list)
     computed: int = 0
@@ -60,11 +64,12 @@ class FakeScheduler:
     request that one of them is sure to end; nobody is preempted.
     """
 
-    def __init__(self, eos: int, scheduler_config: Any) -> None:
+    def __init__(self, eos: int, vllm_config: Any) -> None:
         self.eos = eos
-        self.scheduler_config = scheduler_config
+        self.vllm_config = vllm_config
+        self.scheduler_config = vllm_config.scheduler_config
         self.requests: dict[str, FakeRequest] = {}
-        self.cache_config = SimpleNamespace(enable_prefix_caching=False)
+        self.cache_config = CACHE_CONFIG
         self.max_model_len = 1000
         self.running: list[FakeRequest] = []
         self.waiting: list[FakeRequest] = []
@@ -187,6 +192,10 @@ def engine_args() -> dict[str, type[Any]]:
         distributed_executor_backend: Any = None
         additional_config: dict[str, Any] = field(default_factory=dict)
         tensor_parallel_size: int = 1
+        pipeline_parallel_size: int = 1
+        data_parallel_size: int = 1
+        speculative_config: Any = None
+        scheduler_cls: Any = None
         async_scheduling: bool | None = None
 
         @staticmethod
@@ -195,8 +204,19 @@ def engine_args() -> dict[str, type[Any]]:
             return parser
 
         def create_engine_config(self) -> Any:
-            parallel = SimpleNamespace(world_size=self.tensor_parallel_size, data_parallel_size=1)
-            return SimpleNamespace(parallel_config=parallel, speculative_config=None)
+            parallel = SimpleNamespace(
+                world_size=self.tensor_parallel_size * self.pipeline_parallel_size,
+                pipeline_parallel_size=self.pipeline_parallel_size,
+                data_parallel_size=self.data_parallel_size,
+            )
+            scheduler = SimpleNamespace(
+                scheduler_cls=self.scheduler_cls, async_scheduling=bool(self.async_scheduling)
+            )
+            return SimpleNamespace(
+                parallel_config=parallel,
+                scheduler_config=scheduler,
+                speculative_config=self.speculative_config,
+            )
 
     @dataclass
     class AsyncEngineArgs(EngineArgs):
@@ -231,7 +251,13 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         "vllm.config": {"VllmConfig": _Fields},
         "vllm.engine.arg_utils": engine_args(),
         "vllm.exceptions": {"VLLMValidationError": ValidationError},
-        "vllm.logger": {"init_logger": lambda name: SimpleNamespace(error=lambda *_: None)},
+        "vllm.logger": {
+            "init_logger": lambda name: SimpleNamespace(error=lambda *_: None, info=lambda *_: None)
+        },
+        "vllm.v1.core.sched.async_scheduler": {
+            "AsyncScheduler": type("AsyncScheduler", (FakeScheduler,), {})
+        },
+        "vllm.v1.core.sched.scheduler": {"Scheduler": FakeScheduler},
         "vllm.v1.core.sched.output": {"CachedRequestData": _Fields},
         "vllm.v1.engine": {
             "EngineCoreOutput": lambda **fields: spec(**fields),
@@ -248,7 +274,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         },
         "vllm.v1.request": {"RequestStatus": Status},
     }
-    for name in ("executor", "served_scheduler"):
+    for name in ("executor", "logged_scheduler", "recording_scheduler", "served_scheduler"):
         monkeypatch.delitem(sys.modules, f"tracesim.vllm.{name}", raising=False)
     for name, members in modules.items():
         for parent in _parents(name):

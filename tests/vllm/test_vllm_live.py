@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from operator import itemgetter
 from pathlib import Path
@@ -34,6 +27,7 @@ from tracesim import (
 )
 from tracesim.analysis.report import report_requests
 from tracesim.vllm.model_folder import model_files
+from vllm_server import Server
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -131,71 +125,16 @@ def test_a_trace_is_scheduled_in_vllm_as_it_is_replayed(
     assert any(report.preemptions for report in report_requests(engine))
 
 
+def prompts(records: Sequence[TraceRecord]) -> list[str]:
+    return [record.prompt or "" for record in records]
+
+
 def texts_of(records: Sequence[TraceRecord]) -> list[str | None]:
     """The outputs of these records, which no schedule changes."""
     engine = LLMEngine(EngineConfig(), TraceSimulator([], load_tokenizer()))
     engine.add_records(records)
     engine.run()
     return [report.text for report in report_requests(engine)]
-
-
-class Server:
-    """The installed vLLM's own server, as a process that answers from a trace and logs its steps."""
-
-    def __init__(self, folder: Path, trace: Path, log: Path, *options: str) -> None:
-        for name, content in model_files().items():
-            (folder / name).write_bytes(content)
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            self._port = unused.getsockname()[1]
-        self._output = (folder / "server.txt").open("wb")
-        settings = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={folder}"]
-        self._process = subprocess.Popen(
-            [
-                *command,
-                "--served-model-name=sim",
-                "--host=127.0.0.1",
-                f"--port={self._port}",
-                "--use-simulator",
-                f"--sim-trace={trace}",
-                f"--additional-config={json.dumps({'sim_log': str(log)})}",
-                "--num-gpu-blocks-override=60",
-                *settings,
-                *options,
-            ],
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-        )
-
-    def __enter__(self) -> Server:
-        while self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=5).close()
-                return self
-            time.sleep(0.2)
-        raise AssertionError(Path(self._output.name).read_text(errors="replace")[-5000:])
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(60)
-        self._output.close()
-
-    def answers(self, records: Sequence[TraceRecord], clients: int) -> list[str]:
-        """Return the answers to the prompts, which so many clients send one after another."""
-
-        def answer(record: TraceRecord) -> str:
-            body = orjson.dumps({"model": "sim", "prompt": record.prompt, "max_tokens": 300})
-            url, headers = (
-                f"http://127.0.0.1:{self._port}/v1/completions",
-                {"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=120) as response:
-                text: str = json.load(response)["choices"][0]["text"]
-            return text
-
-        with ThreadPoolExecutor(clients) as pool:
-            return list(pool.map(answer, records))
 
 
 def with_arrivals(records: Sequence[TraceRecord], steps: Sequence[Any]) -> list[TraceRecord]:
@@ -231,8 +170,13 @@ def test_a_server_schedules_as_a_replay_of_the_same_arrivals(caching: bool, tmp_
     stopped = [record for record in records if record.stop]
     others = [record for record in records if not record.stop]
     option = "--enable-prefix-caching" if caching else "--no-enable-prefix-caching"
-    with Server(tmp_path, trace, log, option) as server:
-        texts = server.answers(others, 64), server.answers(stopped, 64)
+    for name, content in model_files().items():
+        (tmp_path / name).write_bytes(content)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+    options += ["--use-simulator", f"--sim-trace={trace}", "--num-gpu-blocks-override=60", option]
+    options += [f"--additional-config={json.dumps({'sim_log': str(log)})}"]
+    with Server(tmp_path, *options) as server:
+        texts = server.answers(prompts(others), 64), server.answers(prompts(stopped), 64)
     names = {record.id for record in others}
     logged = map(orjson.loads, log.read_bytes().splitlines())
     steps = list(takewhile(lambda step: {e["id"] for e in step["prefill"] + step["decode"]} <= names, logged))

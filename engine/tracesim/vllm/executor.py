@@ -12,9 +12,10 @@ from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, ModelRunnerOutput
 from tracesim.trace.reader import read_records
 from tracesim.vllm.answers import RecordedAnswers
 from tracesim.vllm.pace import DueFuture, Pacer
+from tracesim.vllm.record_settings import RecordSettings
 from tracesim.vllm.served_plan import batch_of, entries_of
 from tracesim.vllm.served_scheduler import served_scheduler
-from tracesim.vllm.served_tokenizer import ServedTokenizer
+from tracesim.vllm.served_tokenizer import ServedTokenizer, load_served_tokenizer
 from tracesim.vllm.settings import SimSettings, refuse_what_has_no_meaning
 
 T = TypeVar("T")
@@ -51,7 +52,12 @@ class TraceExecutor(Executor):  # type: ignore[misc]
         self._pacer = Pacer(settings.clock, async_scheduling=bool(config.async_scheduling))
         self._output: ModelRunnerOutput | None = None
         self._due = 0.0
-        config.scheduler_cls = served_scheduler(config.get_scheduler_cls(), self._answers, settings.log)
+        scheduler = config.get_scheduler_cls()
+        if RecordSettings.from_additional_config(self.vllm_config.additional_config):
+            from tracesim.vllm.recording_scheduler import recording_scheduler
+
+            scheduler = recording_scheduler(scheduler)
+        config.scheduler_cls = served_scheduler(scheduler, self._answers, settings.log)
 
     # ---- What vLLM asks of its workers
 
@@ -143,19 +149,6 @@ class TraceExecutor(Executor):  # type: ignore[misc]
         """Return the tokens of the step that was executed last, at its end or in a future."""
         future = DueFuture(self._output, self._due, self._pacer)
         return future if non_block else future.result()
-
-
-def load_served_tokenizer(model_config: Any) -> ServedTokenizer:
-    """Return the tokenizer of the model that vLLM serves."""
-    from transformers import AutoTokenizer
-
-    return ServedTokenizer(
-        AutoTokenizer.from_pretrained(
-            model_config.tokenizer,
-            revision=model_config.tokenizer_revision,
-            trust_remote_code=model_config.trust_remote_code,
-        )
-    )
 
 
 def load_answers(settings: SimSettings, tokenizer: ServedTokenizer) -> RecordedAnswers:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tracesim.requests.batch import Batch, pairs_of_chunk
-from tracesim.vllm.answers import ServedRequest
+
+
+class _HasPrompt(Protocol):
+    @property
+    def num_prompt_tokens(self) -> int: ...
 
 
 class ServedEntry(NamedTuple):
@@ -23,7 +27,7 @@ class ServedEntry(NamedTuple):
     decodes: bool
 
 
-def entries_of(plan: Any, requests: Mapping[str, ServedRequest]) -> list[ServedEntry]:
+def entries_of(plan: Any, requests: Mapping[str, _HasPrompt]) -> list[ServedEntry]:
     """Return the batch of a step in the scheduler's order; `requests` are by vLLM's ids."""
     progress = {}  # the computed and the emitted tokens of each request before the step
     for new in plan.scheduled_new_reqs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
+from pathlib import Path
 from typing import Any
 
 from vllm.logger import init_logger
@@ -13,15 +13,13 @@ from tracesim.errors import RequestError
 from tracesim.responses.sampling_params import SamplingParams
 from tracesim.vllm.answers import RecordedAnswers
 from tracesim.vllm.front_end import check
-from tracesim.vllm.served_log import Counts, ServedLog
+from tracesim.vllm.logged_scheduler import LoggedScheduler, SchedulerLog
+from tracesim.vllm.step_logger import StepLogger
 
 _logger = init_logger("vllm.tracesim")  # vLLM shows only what is logged below its own name
 
 
-_Base: Any = object
-
-
-class _Served(_Base):  # type: ignore[misc]
+class _Served(LoggedScheduler):
     """Mixin for a Scheduler class of vLLM. A request whose prompt was not recorded fails by itself."""
 
     answers: RecordedAnswers
@@ -30,17 +28,18 @@ class _Served(_Base):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._failed: list[tuple[Any, str]] = []
-        self._preempted: list[str] = []
-        self._log: ServedLog | None = None
+
+    def _open_logs(self) -> list[SchedulerLog]:
+        logs = super()._open_logs()
         if self.log_path is not None:
-            caching = bool(self.cache_config.enable_prefix_caching)
-            self._log = ServedLog(
-                self.log_path,
+            log = StepLogger(
+                Path(self.log_path).open("wb", buffering=0),  # noqa: SIM115 - open as long as the engine lives
                 self.answers.requests,
-                prefix_caching=caching,
+                prefix_caching=bool(self.cache_config.enable_prefix_caching),
                 async_scheduling=bool(self.scheduler_config.async_scheduling),
             )
-            atexit.register(self._close_log)  # an engine in its user's own process is rarely shut down
+            logs.append(log)
+        return logs
 
     def add_request(self, request: Any) -> None:
         """Find the answer of a request; one without an answer fails, and the engine informs its client."""
@@ -61,27 +60,9 @@ class _Served(_Base):  # type: ignore[misc]
             self.finish_requests([request.request_id], RequestStatus.FINISHED_ERROR)
             self._failed.append((request, str(error)))
 
-    def schedule(self, *args: Any, **kwargs: Any) -> Any:
-        """Plan a step, and log its plan; the step whose output came last is complete."""
-        if self._log:
-            self._log.write()
-        self._preempted = []
-        plan = super().schedule(*args, **kwargs)
-        if self._log:
-            self._log.planned(plan, self._preempted, self._counts())
-        return plan
-
-    def _preempt_request(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        self._preempted.append(request.request_id)
-        return super()._preempt_request(request, *args, **kwargs)
-
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
-        """Update the scheduler with the tokens of a step, and log them."""
-        discarded = [each for each in scheduler_output.num_scheduled_tokens if each not in self.requests]
+        """Update the scheduler with the tokens of a step, and inform the clients of requests that failed."""
         by_client = super().update_from_output(scheduler_output, model_runner_output)
-        if self._log:
-            outputs = [output for client in by_client.values() for output in client.outputs]
-            self._log.computed(outputs, discarded, self._counts())
         for request, reason in self._failed:
             client = by_client.setdefault(request.client_index, EngineCoreOutputs())
             failure = EngineCoreOutput(
@@ -93,28 +74,6 @@ class _Served(_Base):  # type: ignore[misc]
             client.outputs.append(failure)
         self._failed.clear()
         return by_client
-
-    def finish_requests(self, request_ids: Any, finished_status: Any) -> Any:
-        finished = super().finish_requests(request_ids, finished_status)
-        if self._log and finished_status == RequestStatus.FINISHED_ABORTED:
-            # vLLM reports an abort twice; the result has those that were not finished yet: requests, or
-            # since vLLM 0.32 an id and a client for each.
-            aborted = (each[0] if isinstance(each, tuple) else each.request_id for each in finished or ())
-            self._log.aborted(aborted, self._counts())
-        return finished
-
-    def shutdown(self) -> None:
-        self._close_log()
-        super().shutdown()
-
-    def _close_log(self) -> None:
-        if self._log:
-            atexit.unregister(self._close_log)
-            self._log.close(self.requests, self._counts())
-
-    def _counts(self) -> Counts:
-        free_blocks = self.kv_cache_manager.block_pool.get_num_free_blocks()
-        return Counts(len(self.running), len(self.waiting), free_blocks)
 
 
 def served_scheduler(base: type[Any], answers: RecordedAnswers, log_path: str | None) -> type[Any]:

@@ -50,6 +50,10 @@ class ServedTokenizer:
         """Return the text of tokens, special tokens included."""
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=False))
 
+    def shown_text(self, token_ids: Sequence[int]) -> str:
+        """Return the text of output tokens as vLLM shows it, without special tokens."""
+        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
     def last_user_messages(self, token_ids: Sequence[int]) -> Iterator[str]:
         """Return what may be the last user message of a chat, the shortest first."""
         frame = self._frame
@@ -86,3 +90,16 @@ class ServedTokenizer:
         chat = [{"role": role, "content": content} for role, content in messages]
         rendered: str = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         return rendered
+
+
+def load_served_tokenizer(model_config: Any) -> ServedTokenizer:
+    """Return the tokenizer of the model that vLLM serves."""
+    from transformers import AutoTokenizer
+
+    return ServedTokenizer(
+        AutoTokenizer.from_pretrained(
+            model_config.tokenizer,
+            revision=model_config.tokenizer_revision,
+            trust_remote_code=model_config.trust_remote_code,
+        )
+    )

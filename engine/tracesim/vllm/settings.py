@@ -42,7 +42,7 @@ class SimSettings:
         given = {
             name.removeprefix(_PREFIX): value
             for name, value in config.items()
-            if isinstance(name, str) and name.startswith(_PREFIX)
+            if isinstance(name, str) and name.startswith(_PREFIX) and not name.startswith("sim_record")
         }
         known = [*(field.name for field in fields(cls)), "step_time"]
         for name in given:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tracesim.engine.step_json import step_to_json
 from tracesim.engine.step_records import (
@@ -17,8 +16,8 @@ from tracesim.engine.step_records import (
     ScheduledTokens,
     StepRecord,
 )
-from tracesim.vllm.answers import ServedRequest
 from tracesim.vllm.served_plan import ServedEntry, entries_of
+from tracesim.vllm.step_times import StepTimes
 
 
 class Counts(NamedTuple):
@@ -29,6 +28,40 @@ class Counts(NamedTuple):
     free_blocks: int
 
 
+class LoggedRequest(Protocol):
+    """A request in vLLM: what a step record has of it."""
+
+    @property
+    def name(self) -> str:
+        """The id of the request in the log."""
+        ...
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """The number of its prompt tokens."""
+        ...
+
+    def emit(self, first: int, output: Any) -> Sequence[EmittedToken]:
+        """Return the tokens of an `EngineCoreOutput` as a record has them, from output token `first` on."""
+        ...
+
+    def completed_stop(self, num_tokens: int) -> str | None:
+        """Return the stop string that is complete in the first `num_tokens` output tokens, if any."""
+        ...
+
+
+class LineSink(Protocol):
+    """Where the lines of a log are written to."""
+
+    def write(self, line: bytes, /) -> object:
+        """Take a line."""
+        ...
+
+    def close(self) -> object:
+        """Take no more lines."""
+        ...
+
+
 class _Draft(NamedTuple):
     """A planned step: the part of its record that is known, its batch, and the names of its requests."""
 
@@ -37,7 +70,7 @@ class _Draft(NamedTuple):
     names: Mapping[str, str]
 
 
-class ServedLog:
+class StepLogger:
     """Writes a line for each step in which something was scheduled or preempted, numbered from 0.
 
     With asynchronous scheduling a step is planned before the output of the one before is taken in, and a
@@ -52,26 +85,37 @@ class ServedLog:
 
     def __init__(
         self,
-        path: str,
-        requests: Mapping[str, ServedRequest],
+        file: LineSink,
+        requests: Mapping[str, LoggedRequest],
         *,
         prefix_caching: bool,
         async_scheduling: bool,
+        times: StepTimes | None = None,
     ) -> None:
-        """Log the requests in `requests`, by vLLM's ids. Raises OSError if `path` cannot be written."""
-        self._file = Path(path).open("wb")  # noqa: SIM115 - open as long as the engine lives
+        """Log the requests in `requests`, by vLLM's ids, in JSON; with `times` steps have durations."""
+        self._file = file
         self._requests = requests
         self._prefix_caching = prefix_caching
         self._async_scheduling = async_scheduling
-        self._number = 0
+        self._times = times
+        self.number = 0
         self._drafts: deque[_Draft] = deque()
         self._record: StepRecord | None = None
         self._aborted: list[FinishedRequest] = []
         self._num_emitted: dict[str, int] = {}
         self._order: dict[str, int] = {}
 
-    def planned(self, plan: Any, preempted: Sequence[str], counts: Counts) -> None:
-        """Record what a step computes: vLLM's `SchedulerOutput`, the ids it preempted, and the counts now."""
+    def added(self, request: Any) -> None:
+        """Do nothing: a request appears in the log with its first step."""
+
+    def planned(self, plan: Any, preempted: Sequence[str], counts: Counts, moment: int) -> None:
+        """Record what a step computes: vLLM's `SchedulerOutput`, the ids it preempted, and the counts now.
+
+        The plan was begun at `moment`. The step whose output came last is complete, and is written.
+        """
+        self._write_record()
+        if self._times:
+            self._times.planned(moment)
         entries = entries_of(plan, self._requests)
         names = {entry.request_id: self._requests[entry.request_id].name for entry in entries}
         cached = None
@@ -86,7 +130,7 @@ class ServedLog:
             for entry in entries
         ]
         record = StepRecord(
-            step=self._number,
+            step=self.number,
             prefill=[tokens for decodes, tokens in batch if not decodes],
             decode=[tokens for decodes, tokens in batch if decodes],
             emitted=[],
@@ -97,29 +141,37 @@ class ServedLog:
             **counts._asdict(),
         )
         self._drafts.append(_Draft(record, entries, names))
-        self._number += self._async_scheduling or bool(entries)
+        self.number += self._async_scheduling or bool(entries)
 
-    def computed(self, outputs: Iterable[Any], discarded: Sequence[str], counts: Counts) -> None:
+    def computed(
+        self,
+        outputs: Iterable[Any],
+        discarded: Sequence[str],
+        counts: Counts,
+        moment: int | None,
+    ) -> None:
         """Record the output of the oldest step that has none yet: vLLM's `EngineCoreOutput`s.
 
-        Requests whose ids are in `discarded` had ended before.
+        Requests whose ids are in `discarded` had ended before. The output was there at `moment`, which is
+        None if nobody waited for it.
         """
-        self.write()
+        self._write_record()
+        start, duration = None, None
+        if self._times and moment is not None:
+            start, duration = self._times.computed(moment)
+        self._note_idle(counts)
         record, entries, names = self._drafts.popleft()
         if not entries and not record.preempted:
             return
         by_id = {output.request_id: output for output in outputs}
         self._order = {name: place for place, name in enumerate(names.values())}
-        emitted, finished = [], []
+        emitted: list[EmittedToken] = []
+        finished = []
         for entry in entries:
             if (output := by_id.get(entry.request_id)) is None:
                 continue
-            name, _, response = self._requests[entry.request_id]
-            end = self._num_emitted[entry.request_id] = entry.emitted + len(output.new_token_ids)
-            emitted += [
-                EmittedToken(name, response.token_id(position), response.piece(position))
-                for position in range(entry.emitted, end)
-            ]
+            emitted += self._requests[entry.request_id].emit(entry.emitted, output)
+            self._num_emitted[entry.request_id] = entry.emitted + len(output.new_token_ids)
             if output.finish_reason is not None:
                 reason = str(output.finish_reason)
                 finished.append(self._ending(entry.request_id, reason, output.stop_reason))
@@ -128,36 +180,40 @@ class ServedLog:
             emitted=emitted,
             finished=finished,
             discarded=[names[each] for each in discarded] if self._async_scheduling else None,
+            start=start,
+            duration=duration,
             **counts._asdict(),
         )
         self._add_aborted(counts)
 
     def aborted(self, request_ids: Iterable[str], counts: Counts) -> None:
         """Record requests that the front end aborted, after the step recorded last or during the next."""
+        self._note_idle(counts)
         self._aborted += [self._ending(each, "abort", None) for each in request_ids if each in self._requests]
         if self._record is not None:
             self._add_aborted(counts)
 
-    def write(self) -> None:
-        """Write the step that was recorded last, to which nothing more can happen."""
-        if self._record is not None:
-            self._file.write(step_to_json(self._record))
-            self._file.flush()
-            self._record = None
-
     def close(self, alive: Container[str], counts: Counts) -> None:
-        """Write what is left and close the file; it may be called again.
+        """Write what is left, and close the file.
 
         A batch that computes nothing for requests that are still `alive` is complete: nobody may wait for
         its output.
         """
-        if self._file.closed:
-            return
         for draft in list(self._drafts):
             if not any(request_id in alive for request_id in draft.names):
-                self.computed([], list(draft.names), counts)
-        self.write()
+                self.computed([], list(draft.names), counts, None)
+        self._write_record()
         self._file.close()
+
+    def _write_record(self) -> None:
+        """Write the step that was recorded last, to which nothing more can happen."""
+        if self._record is not None:
+            self._file.write(step_to_json(self._record))
+            self._record = None
+
+    def _note_idle(self, counts: Counts) -> None:
+        if self._times and not (counts.running or counts.waiting):
+            self._times.idle()
 
     def _add_aborted(self, counts: Counts) -> None:
         """Move the aborted requests into the step recorded last."""
@@ -169,8 +225,11 @@ class ServedLog:
 
     def _ending(self, request_id: str, finish_reason: str, stop_reason: object) -> FinishedRequest:
         """Return how a request ended: by a stop string, which the front end finds, or as vLLM reports."""
-        name, _, response = self._requests[request_id]
-        num_emitted = self._num_emitted.pop(request_id, 0)
-        if response.stop_reason is not None and num_emitted >= response.num_tokens:
-            return FinishedRequest(name, "stop", response.stop_reason)
-        return FinishedRequest(name, finish_reason, None if stop_reason is None else str(stop_reason))
+        request = self._requests[request_id]
+        completed = request.completed_stop(self._num_emitted.pop(request_id, 0))
+        if completed is not None:
+            return FinishedRequest(request.name, "stop", completed)
+        # A stop token is no stop string: vLLM names it by its id.
+        return FinishedRequest(
+            request.name, finish_reason, stop_reason if isinstance(stop_reason, str) else None
+        )

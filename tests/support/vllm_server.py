@@ -1,0 +1,65 @@
+"""A server of the installed vLLM."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+
+class Server:
+    """The installed vLLM's own server, as a process, in a session of its own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        """Serve the model in `folder`, which gets the output of the server, too."""
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            self._port = unused.getsockname()[1]
+        self._output = (folder / "server.txt").open("wb")
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={folder}"]
+        address = ["--served-model-name=sim", "--host=127.0.0.1", f"--port={self._port}"]
+        self.process = subprocess.Popen(
+            [*command, *address, *options],
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Server:
+        while self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=5).close()
+                return self
+            time.sleep(0.2)
+        raise AssertionError(Path(self._output.name).read_text(errors="replace")[-5000:])
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+        self._output.close()
+
+    def answers(self, prompts: Sequence[str], clients: int, **fields: Any) -> list[str]:
+        """Return the answers to the prompts, which so many clients send one after another."""
+
+        def answer(prompt: str) -> str:
+            body = orjson.dumps({"model": "sim", "prompt": prompt, "max_tokens": 300, **fields})
+            url, headers = (
+                f"http://127.0.0.1:{self._port}/v1/completions",
+                {"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=120) as response:
+                text: str = json.load(response)["choices"][0]["text"]
+            return text
+
+        with ThreadPoolExecutor(clients) as pool:
+            return list(pool.map(answer, prompts))
