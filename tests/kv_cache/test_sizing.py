@@ -166,8 +166,8 @@ def test_a_sliding_window_makes_groups_of_layers() -> None:
     """Gemma 3 27B: 10 of 62 layers have full attention, so 52 with a window make 6 groups of 10, and 1 of 10.
 
     A block has 10 layers x 16 tokens x 2 x 16 heads x 128 x 2 bytes. A request within the window takes one
-    block in each of 7 groups. One of 32,768 tokens takes 2,048 in the group with full attention and, with
-    chunks of 8,192 tokens, (1,023 + 8,192) / 16 = 576 and one more in the six others: 5,510, not 2,048.
+    block in each of 7 groups for 16 tokens. One of 32,768 tokens takes 2,048 in the group with full attention
+    and 1,023 / 16 = 64 and one more in the six others while it decodes: 2,438.
     """
     sizing = size(GEMMA3_27B)
     long = size(GEMMA3_27B, request_tokens=32_768)
@@ -179,7 +179,7 @@ def test_a_sliding_window_makes_groups_of_layers() -> None:
     }
     assert sizing.block_bytes == 10 * 16 * 2 * 16 * 128 * 2
     assert sizing.num_gpu_blocks == sizing.total_blocks // 7
-    assert long.num_gpu_blocks == sizing.total_blocks * 2048 // (2048 + 6 * 577)
+    assert long.num_gpu_blocks == sizing.total_blocks * 2048 // (2048 + 6 * 65)
 
 
 @pytest.mark.parametrize(

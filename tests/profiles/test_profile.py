@@ -101,6 +101,11 @@ def test_an_empty_profile_changes_nothing(tmp_path: Path) -> None:
         ("[clock]\nspeed = 1", r"\[clock\] has 'speed'; a linear clock knows base, prefill, decode, context"),
         ("[clock]", r"\[clock\] is \{\}; a step must take time"),
         ("[source]\nurl = 1", r"\[source\] url is 1; must be a string"),
+        ("[source]\nfitted_on = 1", r"\[source\] fitted_on is 1; must have decode_requests, pre"),
+        (
+            "[source.fitted_on]\ndecode_requests = 0\nprefill_tokens = 1\ncontext_tokens = 1",
+            r"fitted_on is \{.*\}; must have decode_requests, prefill_tokens, context_tokens, each an int",
+        ),
         ("[engine", "which is not TOML"),
         (b"\x89PNG\r\n\x1a\n\x00", "which is not TOML"),
         (f"[engine]\nmax_num_seqs = {'9' * 30}", "not TOML: it has an integer of more than 64 bits"),
@@ -126,9 +131,9 @@ def test_an_error_names_the_file_the_table_and_the_key(
     [
         (
             "vllm-serv",
-            "profile is 'vllm-serv'; must be a TOML file or a built-in profile; did you mean vllm-serve",
+            "profile is 'vllm-serv'; must be .* or h100/llama-3.1-8b; did you mean vllm-serve or vllm-",
         ),
-        ("h900", "must be a TOML file or a built-in profile: vllm-llm, vllm-llm-b200"),
+        ("h900", "must be a TOML file or a built-in profile, such as .*; `tracesim profiles` lists them"),
         ("none.toml", "profile is none.toml, which cannot be read: No such file or directory"),
         ("/dev/zero", "profile is /dev/zero, which has more than 4,194,304 bytes"),
     ],

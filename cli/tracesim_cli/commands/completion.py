@@ -21,10 +21,10 @@ def offering(values: Iterable[str] | Callable[[], Iterable[str]]) -> Complete:
 
 
 def profile_names() -> list[str]:
-    """Return the names of the built-in profiles."""
-    from tracesim.profiles.profile import built_in_profiles
+    """Return the names of the built-in profiles, with the presets."""
+    from tracesim.profiles import profile
 
-    return built_in_profiles()
+    return profile.profile_names()
 
 
 def step_fields() -> Iterable[str]:

@@ -69,9 +69,6 @@ def kv_blocks(
             "the window by default.",
         ),
     ] = None,
-    max_num_batched_tokens: Annotated[
-        int, typer.Option(min=1, max=1 << 40, help="Longest prefill chunk; matters to sliding windows only.")
-    ] = 8192,
     output_format: Annotated[
         Literal["text", "json"], typer.Option("--format", help="How to write the calculation.")
     ] = "text",
@@ -95,7 +92,6 @@ def kv_blocks(
             kv_cache_dtype=kv_cache_dtype,
             block_size=block_size,
             request_tokens=request_tokens,
-            max_num_batched_tokens=max_num_batched_tokens,
         ),
     )
     if output_format == "json":

@@ -17,7 +17,7 @@ from tracesim.tokenizers.loading import LazyTokenizer
 from tracesim_cli.commands.arguments import Traces
 from tracesim_cli.commands.option_groups import GivenSettings, with_option_groups
 from tracesim_cli.commands.replay_loading import TraceLoader
-from tracesim_cli.commands.replay_notes import notes_on
+from tracesim_cli.commands.replay_notes import notes_on, notes_on_range
 from tracesim_cli.commands.replay_options import (
     ComparisonOptions,
     InputOptions,
@@ -88,6 +88,9 @@ def replay(
     figures = RunFigures(engine, RunSettings(args, profiles, traces, inputs.limit), slo)
     with open_sinks(engine, output, expectation) as sinks:
         run(engine, sinks, figures, time.max_steps)
+    if not output.quiet:
+        for note in notes_on_range(engine, profiles, args.clock):
+            print_message(note)
 
 
 def _open_expectation(

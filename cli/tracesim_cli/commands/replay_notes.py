@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tracesim.engine.llm_engine import LLMEngine
+from tracesim.profiles.profile import Profile
 from tracesim.responses.recorded_response import RecordedResponse
 from tracesim.timing.arrival_process import ArrivalProcess
 from tracesim.trace.record import TraceRecord
@@ -75,4 +77,35 @@ def notes_on(counts: RecordCounts, arrivals: ArrivalProcess, *, has_clock: bool)
         yield (
             f"{counted(counts.not_spelled, 'record')} {is_are} not spelled back by this tokenizer: the "
             "recorded text is shown, and stop strings are found in it"
+        )
+
+
+def notes_on_range(engine: LLMEngine, profiles: Sequence[Profile], clock: str) -> Iterator[str]:
+    """Yield a note if the run left the batches that its clock was fitted on.
+
+    The clock is that of the last of the profiles that has this one and names a range.
+    """
+    fitted = [each for each in profiles if each.fitted_on and each.settings.get("clock") == clock]
+    if not fitted or fitted[-1].fitted_on is None:
+        return
+    limits = fitted[-1].fitted_on
+    computed = [each for each in engine.requests.values() if each.scheduled_step is not None]
+    prompts = [each.request.num_prompt_tokens for each in computed]
+    lengths = [each.request.num_prompt_tokens + each.state.num_output_tokens for each in computed]
+    budget = engine.config.max_num_batched_tokens
+    prefill = max(prompts, default=0) if budget is None else min(budget, max(prompts, default=0))
+    reached = (
+        (engine.counts.largest_decode, limits.decode_requests, "decode request", "in one step"),
+        (prefill, limits.prefill_tokens, "prompt token", "in one step"),
+        (max(lengths, default=0), limits.context_tokens, "token", "of one request"),
+    )
+    beyond = [
+        f"{counted(value, noun)} {where}, fitted up to {limit:,}"
+        for value, limit, noun, where in reached
+        if value > limit
+    ]
+    if beyond:
+        yield (
+            f"warning: this run is outside the range of the clock of {fitted[-1].name}: {'; '.join(beyond)}. "
+            "Its durations there are extrapolated"
         )

@@ -18,6 +18,7 @@ _ENGINES: Final = {
     "vllm-v0": "as in vLLM 0.8.5",
     "vllm-v1": "as in vLLM 0.32",
 }
+_UNCALIBRATED: Final = "not calibrated: typically 10 to 40 % too fast"
 _MAX_TRACES: Final = 5
 
 
@@ -54,6 +55,9 @@ class RunSettings:
         rows.append(("trace", _listed(traces)))
         if clock is not None:
             rows.append(("clock", [visible(clock)]))
+            sources = [each.source for each in self.profiles if each.settings.get("clock") == clock]
+            if sources and sources[-1].get("scale") == "not calibrated":
+                rows.append(("clock scale", _UNCALIBRATED.split(" ")))
         return rows
 
 

@@ -98,12 +98,12 @@ def _blocks(sizing: Sizing) -> Iterator[str]:
     total = counted(sizing.total_blocks, "block")
     yield f"{sizing.cache_bytes:,} bytes / {sizing.block_bytes:,} bytes = {total}"
     if sizing.num_groups > 1:
-        yield "A request takes blocks in every group: the cache is as large as one group with"
+        plain = -(-sizing.request_tokens // settings.block_size)
+        takes = f"takes {counted(sizing.request_blocks, 'block')}, and {plain:,} in a cache with one group:"
+        yield f"A request of {sizing.request_tokens:,} tokens {takes}"
+        yield f"{sizing.total_blocks:,} x {plain:,} / {sizing.request_blocks:,} = {blocks}"
         if settings.request_tokens is None:
-            yield f"{sizing.total_blocks:,} / {sizing.num_groups} groups = {blocks}."
             yield "Requests longer than the window take less: see --request-tokens."
-        else:
-            yield f"{blocks}, for requests of {settings.request_tokens:,} tokens."
     yield f"num_gpu_blocks: {sizing.num_gpu_blocks} ({sizing.cache_tokens:,} tokens)"
 
 

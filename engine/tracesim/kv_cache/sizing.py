@@ -44,8 +44,7 @@ class MemorySettings:
     `memory` is the GPU's, of which vLLM uses `utilization`. `overhead` is what activations, CUDA graphs and
     libraries take, an assumption. `weights` replaces the size that the configuration gives. `tp` is the
     number of GPUs of tensor parallelism. `request_tokens` is the length of a request for which the blocks of
-    layers with a sliding window are counted; None is a request within every window. A prefill chunk has at
-    most `max_num_batched_tokens`.
+    layers with a sliding window are counted, as it decodes; None is a request within every window.
     """
 
     memory: int
@@ -57,7 +56,6 @@ class MemorySettings:
     kv_cache_dtype: str = "auto"
     block_size: int = 16
     request_tokens: int | None = None
-    max_num_batched_tokens: int = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +75,24 @@ class LayerKind:
     tokens_per_page: int
     page_bytes: int
 
-    def blocks_of(self, tokens: int | None, settings: MemorySettings) -> int:
-        """Return the blocks that a request of this length takes; None is one block in each group."""
-        if tokens is None:
-            return self.num_groups
-        limit = tokens
-        extra = 0
+    def blocks_of(self, tokens: int) -> int:
+        """Return the blocks that a request of this length takes while it decodes.
+
+        A window may start within a block, so that it lies in one more than it has tokens for.
+        """
+        blocks = -(-tokens // self.tokens_per_page)
         if self.layer.window is not None:
-            limit = min(tokens, self.layer.window - 1 + settings.max_num_batched_tokens)
-            extra = 1 if limit < tokens else 0  # a window may start within a block
-        return self.num_groups * (-(-limit // self.tokens_per_page) + extra)
+            blocks = min(blocks, -(-(self.layer.window - 1) // self.tokens_per_page) + 1)
+        return self.num_groups * blocks
 
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
     """The calculation, from the memory to the blocks. Sizes are in bytes, of one GPU.
 
-    `total_blocks` are vLLM's own, which all groups share. `num_gpu_blocks` are the blocks of a cache in which
-    a request takes one block for every `block_size` tokens, as in a replay; the same if there is one group.
+    `total_blocks` are vLLM's own, which all groups share: a request of `request_tokens` takes
+    `request_blocks` of them. `num_gpu_blocks` are those of a cache in which a request takes one block for
+    every `block_size` tokens, as in a replay. With one group both numbers are equal.
     """
 
     settings: MemorySettings
@@ -106,6 +104,8 @@ class Sizing:
     usable_bytes: int
     cache_bytes: int
     total_blocks: int
+    request_tokens: int
+    request_blocks: int
     num_gpu_blocks: int
 
     @property
@@ -154,8 +154,9 @@ def size_kv_cache(model: ModelConfig, settings: MemorySettings) -> Sizing:
             setting="memory",
         )
     total = cache_bytes // block_bytes
-    needed = sum(kind.blocks_of(settings.request_tokens, settings) for kind in kinds)
-    plain = 1 if settings.request_tokens is None else -(-settings.request_tokens // settings.block_size)
+    tokens = settings.request_tokens or max(kind.tokens_per_page for kind in kinds)
+    needed = sum(kind.blocks_of(tokens) for kind in kinds)
+    plain = -(-tokens // settings.block_size)
     return Sizing(
         settings=settings,
         weights=weights,
@@ -166,6 +167,8 @@ def size_kv_cache(model: ModelConfig, settings: MemorySettings) -> Sizing:
         usable_bytes=usable,
         cache_bytes=cache_bytes,
         total_blocks=total,
+        request_tokens=tokens,
+        request_blocks=needed,
         num_gpu_blocks=total * plain // needed,
     )
 

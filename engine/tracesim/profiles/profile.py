@@ -15,7 +15,7 @@
     description = "Measured on our test server."
 
 `[engine]` and `[arrivals]` have settings by their names, `[clock]` what `clock_of_table` reads. `[source]`
-may have anything; `description` and `url` are text.
+may have anything; `description` and `url` are text, and `fitted_on` is a `FittedRange`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from tracesim.config import EngineArgs, EngineSettings, TimeSettings, all_settings, settings_of
 from tracesim.errors import ConfigError, brief
+from tracesim.profiles.presets import presets, similar_presets
 from tracesim.timing.arrival_process import parse_arrivals
 from tracesim.timing.clock import clock_in_file, clock_of_table, is_clock_file
-from tracesim.toml_file import TomlFile, read_toml
+from tracesim.toml_file import TomlFile, parse_toml, read_toml
 
 _FOLDER: Final = Path(__file__).with_name("built_in")
 
@@ -42,6 +43,18 @@ _SETTINGS: Final[Mapping[str, Sequence[str]]] = {
 """The settings of each table whose keys are settings."""
 
 _TABLES: Final = ("engine", "clock", "arrivals", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRange:
+    """The batches that a clock was fitted on, as the most in one step: beyond them it is a guess.
+
+    They are the requests that decode, the prompt tokens, and the tokens that one request has in the KV cache.
+    """
+
+    decode_requests: int
+    prefill_tokens: int
+    context_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +76,47 @@ class Profile:
         """What the profile is for, in a sentence, or ""."""
         return str(self.source.get("description", ""))
 
+    @property
+    def fitted_on(self) -> FittedRange | None:
+        """The batches that the profile's clock was fitted on, if it says so."""
+        fitted_on = self.source.get("fitted_on")
+        return None if fitted_on is None else FittedRange(**fitted_on)
+
 
 def built_in_profiles() -> list[str]:
-    """Return the names of the built-in profiles in alphabetical order."""
-    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+    """Return the names of the built-in profiles, without the presets, in alphabetical order."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml") if path.stem != "presets")
+
+
+def profile_names() -> list[str]:
+    """Return the names of all built-in profiles, with the presets."""
+    return [*built_in_profiles(), *presets()]
 
 
 def load_profile(name: str | os.PathLike[str]) -> Profile:
-    """Return the built-in profile with this name, or else the profile in this file.
+    """Return the built-in profile or the preset with this name, or else the profile in this file.
 
     Raises ConfigError, which names the file, the table, the key and what is accepted.
     """
     name = os.fspath(name)
     if name in built_in_profiles():
         return _checked(name, read_toml(_FOLDER / f"{name}.toml", "profile"))
-    if not name.endswith(".toml") and not Path(name).exists():
+    if name.endswith(".toml") or Path(name).exists():
+        return _checked(name, read_toml(Path(name), "profile"))
+    preset = presets().get(name.lower())
+    if preset is None:
+        from difflib import get_close_matches
+
+        close = similar_presets(name) or get_close_matches(name, built_in_profiles(), cutoff=0.6)
+        hint = f"did you mean {' or '.join(close)}?" if close else "`tracesim profiles` lists them"
         raise ConfigError(
-            f"is {brief(name)}; must be a TOML file or a built-in profile"
-            f"{_suggestion(name, built_in_profiles())}",
+            f"is {brief(name)}; must be a TOML file or a built-in profile, such as vllm-serve or "
+            f"h100/llama-3.1-8b; {hint}",
             setting="profile",
         )
-    return _checked(name, read_toml(Path(name), "profile"))
+    limits = load_profile(preset.profile).settings
+    text = preset.text(limits)
+    return _checked(preset.name, TomlFile(text.encode(), parse_toml(text)))
 
 
 def engine_args_from_profiles(
@@ -134,11 +167,22 @@ def _checked(name: str, file: TomlFile) -> Profile:
         except ConfigError as error:
             raise ConfigError(error.problem, setting=_place(name, "arrivals", "arrivals")) from None
     source = tables.get("source", {})
+    _check_source(name, source)
+    return Profile(name, settings, source, file.content.decode(), hashlib.sha256(file.content).hexdigest())
+
+
+def _check_source(name: str, source: Mapping[str, Any]) -> None:
+    """Raise ConfigError if a key of the table `[source]` that has a meaning has no such value."""
     for key in ("description", "url"):
         if not isinstance(source.get(key, ""), str):
             problem = f"is {brief(source[key])}; must be a string"
             raise ConfigError(problem, setting=_place(name, "source", key))
-    return Profile(name, settings, source, file.content.decode(), hashlib.sha256(file.content).hexdigest())
+    if "fitted_on" in source:
+        fitted_on, names = source["fitted_on"], [field.name for field in fields(FittedRange)]
+        is_range = isinstance(fitted_on, dict) and sorted(fitted_on) == sorted(names)
+        if not is_range or any(type(each) is not int or each < 1 for each in fitted_on.values()):
+            problem = f"is {brief(fitted_on)}; must have {', '.join(names)}, each an integer >= 1"
+            raise ConfigError(problem, setting=_place(name, "source", "fitted_on"))
 
 
 def _check_setting(place: str, key: str, value: Any, known: Sequence[str]) -> None:
