@@ -110,6 +110,14 @@ class OutputOptions(OptionGroup):
             parser=_parse_delay,
         ),
     ] = 0.0
+    explain: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Print the story of this request: why it waited, what was computed when, how it ended. "
+            "Repeatable.",
+            metavar="ID",
+        ),
+    ] = None
     save_steps: Annotated[Path | None, _file_option("Write a JSON step record per line.")] = None
     save_report: Annotated[Path | None, _file_option("Write the JSON report.")] = None
     save_requests: Annotated[Path | None, _file_option("Write a CSV row per request.")] = None

@@ -15,6 +15,7 @@ from tracesim.engine.step_records import StepRecord
 from tracesim_cli.commands.replay_options import OutputOptions
 from tracesim_cli.commands.replay_sinks import (
     DelaySink,
+    ExplanationSink,
     LineSink,
     ReportSink,
     RequestsSink,
@@ -60,7 +61,11 @@ def open_sinks(
     with ExitStack() as stack:
         if expectation or any(options.files()):
             stack.enter_context(ignoring_closed_pipe())
-        files = list(_open_files(stack, engine, options))  # first: an error comes before any output
+        # First, so that an error comes before any output.
+        files = list(_open_files(stack, engine, options))
+        explanation = None
+        if options.explain:
+            explanation = ExplanationSink(engine, options.explain, options.output_format)
         sinks: list[Sink] = []
         if options.output_format == "table":
             sinks.append(TableSink(stack.enter_context(_open_table(engine, options))))
@@ -70,7 +75,10 @@ def open_sinks(
             sinks.append(ReportSink(stdout_for_json()))
         if options.delay:
             sinks.append(DelaySink(options.delay))
-        sinks += [SummarySink(options.output_format, quiet=options.quiet), *files]
+        sinks.append(SummarySink(options.output_format, quiet=options.quiet))
+        if explanation:
+            sinks.append(explanation)
+        sinks += files
         yield [*sinks, expectation] if expectation else sinks
 
 
@@ -105,10 +113,12 @@ def _open_table(engine: LLMEngine, options: OutputOptions) -> StepView:
 
 
 def _run_engine(engine: LLMEngine, sinks: Sequence[Sink], max_steps: int | None) -> None:
-    """Run the engine for the sinks that take steps. Lines alone are made without the records, and faster."""
+    """Run the engine for the sinks that follow it. Lines alone are made without the records, and faster."""
+    strides = [sink.on_stride for sink in sinks if sink.on_stride]
+    on_stride = _each(strides) if strides else None
     if not any(sink.on_step for sink in sinks):
         lines = [sink.on_line for sink in sinks if sink.on_line]
-        engine.run(write=_each(lines) if lines else None, max_steps=max_steps)
+        engine.run(write=_each(lines) if lines else None, on_stride=on_stride, max_steps=max_steps)
         return
     records: list[Callable[[StepRecord], object]] = []
     for sink in sinks:
@@ -116,7 +126,7 @@ def _run_engine(engine: LLMEngine, sinks: Sequence[Sink], max_steps: int | None)
             records.append(sink.on_step)
         elif sink.on_line:
             records.append(_as_line(sink.on_line))
-    engine.run(_each(records), max_steps=max_steps)
+    engine.run(_each(records), on_stride=on_stride, max_steps=max_steps)
 
 
 def _as_line(on_line: Callable[[bytes], object]) -> Callable[[StepRecord], object]:

@@ -6,9 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
+from tracesim.analysis.explanation import Explainer
 from tracesim.analysis.metrics import Metrics, Slo
 from tracesim.analysis.report import (
     RequestReport,
@@ -22,10 +24,14 @@ from tracesim.analysis.report import (
 )
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_records import StepRecord
-from tracesim.errors import TracesimError
+from tracesim.engine.stride_records import StrideRecord
+from tracesim.errors import ConfigError, TracesimError
 from tracesim_cli.commands.replay_options import OutputFormat
 from tracesim_cli.terminal.display import choose_display
+from tracesim_cli.terminal.lines import print_lines
+from tracesim_cli.terminal.text import quoted
 from tracesim_cli.views.run_view import RunSettings
+from tracesim_cli.views.story_view import format_story
 from tracesim_cli.views.summary_view import MAX_TEXTS, print_summary
 
 if TYPE_CHECKING:
@@ -63,9 +69,11 @@ class RunFigures:
 class Sink:
     """An output of a replay, which does nothing yet.
 
-    A sink that takes steps has `on_step` for their records, or `on_line` for their lines of JSON.
+    A sink that takes steps has `on_step` for their records, or `on_line` for their lines of JSON. One that
+    takes only what changes has `on_stride`.
     """
 
+    on_stride: Callable[[StrideRecord], object] | None = None
     on_step: Callable[[StepRecord], object] | None = None
     on_line: Callable[[bytes], object] | None = None
 
@@ -153,6 +161,39 @@ class SummarySink(Sink):
             figures.metrics,
             figures.settings.rows(),
         )
+
+
+class ExplanationSink(Sink):
+    """The stories of some requests, for people, after the summary."""
+
+    def __init__(self, engine: LLMEngine, request_ids: Sequence[str], output_format: OutputFormat) -> None:
+        """Raise ConfigError for an id that the engine does not have."""
+        for request_id in request_ids:
+            if request_id not in engine.requests:
+                nearest = get_close_matches(request_id, engine.requests, n=1)
+                advice = f"; the nearest id is {quoted(nearest[0])}" if nearest else ""
+                raise ConfigError(
+                    f"is {quoted(request_id)}, which is no request of the replay{advice}", setting="--explain"
+                )
+        self._explainer = Explainer(engine, request_ids)
+        self._format = output_format
+        self.on_stride = self._explainer.on_stride
+
+    def fail(self, error: BaseException, figures: RunFigures) -> None:
+        """Print the stories so far if the user or the engine has stopped the run."""
+        if isinstance(error, (KeyboardInterrupt, TracesimError)):
+            self._print()
+
+    def finish(self, figures: RunFigures) -> None:
+        """Print the stories."""
+        self._print()
+
+    def _print(self) -> None:
+        stream = people_stream(self._format)
+        display = choose_display(os.environ, stream)
+        for story in self._explainer.stories:
+            lines = format_story(story, self._explainer.latency(story), width=display.width)
+            print_lines(stream, display, [[], *lines])
 
 
 class ReportSink(Sink):

@@ -217,7 +217,7 @@ class LLMEngine:
         of_strides = StrideRecorder(on_stride, self.scheduler, self.requests) if on_stride else None
         observers = [each for each in (of_steps, of_strides) if each is not None]
         self._stride_recorder = of_strides
-        self.scheduler.takes_steps_in_vain = of_strides is None
+        self.scheduler.records_strides = of_strides is not None
         self._simulator_is_behind = True
         self.intake.drop_unreachable()
         while self.intake.num_unfinished:

@@ -99,7 +99,7 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
     def _longest_stride(self, limit: int) -> int:
         """Return after how many steps the batch changes: one more, where requests that end decode in vain."""
         steps = super()._longest_stride(limit)
-        if steps == limit or not self.takes_steps_in_vain:
+        if steps == limit or self.records_strides:
             return steps
         for state in self._decoding.finishing_in(steps):
             if not state.ends_late:

@@ -34,7 +34,7 @@ class BaseScheduler:
         self._watermark = int((config.watermark or 0) * (config.num_gpu_blocks or 0))
         self._num_admissions = 0
         self.shortage: tuple[int, int] | None = None
-        self.takes_steps_in_vain = True
+        self.records_strides = False
         self._obstacle: Cause | None = None
 
     @property

@@ -76,7 +76,7 @@ class Stride:
     these. `waiting_for` is why requests wait, for the same cause in each step; None if nobody does.
     `discarded` are decodes in vain; then it is a single step. `ends_requests` is true if the last step
     emitted the last token of a request. With asynchronous scheduling that finishes one step later: where this
-    step was taken at once, too, it is the stride `then`; see `Scheduler.takes_steps_in_vain`.
+    step was taken at once, too, it is the stride `then`.
     """
 
     steps: int
@@ -145,10 +145,11 @@ class Scheduler(Protocol):
         """Whether a step may compute tokens in vain."""
         ...
 
-    takes_steps_in_vain: bool
-    """Whether `stride` may also take the step after a last token, see `Stride.then`.
+    records_strides: bool
+    """Whether somebody asks for the scheduler's figures after each stride.
 
-    Then nobody can ask for the scheduler's figures between the two.
+    Then `stride` does not take the step after a last token as well, see `Stride.then`, and it does not take
+    the first step of a wait for KV blocks: `schedule` finds how many blocks are needed and free in it.
     """
 
     @property

@@ -25,7 +25,7 @@ from tracesim.requests.request import FINISHED, RUNNING, Request, RequestState
 from tracesim.requests.waiting_queue import make_queue
 from tracesim.scheduler.base import BaseScheduler
 from tracesim.scheduler.interface import BatchEntry, StepPlan, StepsBeforeArrival, Stride
-from tracesim.scheduler.waiting import BUDGET_SPENT
+from tracesim.scheduler.waiting import BUDGET_SPENT, Cause
 
 _NUM_NULL_BLOCKS = 1
 """vLLM's V1 keeps one block as a placeholder, the null block, and never allocates it."""
@@ -53,6 +53,7 @@ class TokenBudgetScheduler(BaseScheduler):
         self._stop_delay = config.stop_delay or 0
         self.discards = self.discards or self._stop_delay > 0
         self._aborts_due: dict[RequestState, int] = {}
+        self._recorded_wait: tuple[RequestState, Cause | None, int] | None = None
 
     def check(self, request: Request) -> None:
         """Raise RequestError, with need and limit, for a request that vLLM refuses: it can never run."""
@@ -159,7 +160,8 @@ class TokenBudgetScheduler(BaseScheduler):
         elif self._waiting and budget_left:
             state = self._waiting.peek_request()
             prefix = self._cache.match_prefix(state)
-            if self._first_chunk(state, prefix, budget_left, self._longest_chunk()):
+            is_admitted = self._first_chunk(state, prefix, budget_left, self._longest_chunk()) > 0
+            if is_admitted or (self.records_strides and self._begins_wait(state)):
                 return None
         pairs = pairs_of_chunk(prefilling.num_computed_tokens, budget_left) if prefilling else 0
         batch = Batch(budget_left if prefilling else 0, decoding.num_requests, decoding.context_tokens, pairs)
@@ -176,6 +178,13 @@ class TokenBudgetScheduler(BaseScheduler):
             prefill = BatchEntry(prefilling, prefilling.num_computed_tokens, budget_left)
             prefilling.num_computed_tokens += steps * budget_left
         return self._take_stride(steps, batch, prefill, waiting_for)
+
+    def _begins_wait(self, state: RequestState) -> bool:
+        """Return whether `state`, which is first in the queue, or one behind it begins to wait for blocks."""
+        wait = None if self.shortage is None else (state, self._obstacle, len(self._waiting))
+        begins = wait is not None and wait != self._recorded_wait
+        self._recorded_wait = wait
+        return begins
 
     def _longest_stride(self, limit: int) -> int:
         """Return after how many steps, at most `limit`, the batch changes because requests end."""
