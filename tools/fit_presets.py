@@ -25,7 +25,7 @@ import numpy as np
 import yaml
 from aiconfigurator_core import sdk
 from aiconfigurator_core.sdk.config_builders import build_model_config
-from aiconfigurator_core.sdk.memory import estimate_kv_cache
+from aiconfigurator_core.sdk.memory import estimate_kv_cache, estimate_num_gpu_blocks
 from aiconfigurator_core.sdk.models import get_model
 from aiconfigurator_core.sdk.rust_engine_step import RustForwardPassPerfModel
 from scipy.optimize import nnls
@@ -74,6 +74,10 @@ PER_MILLISECOND = np.array([1e3, *(1e6 for _ in FIRST), 1e6, 1e6, 1e9, 1e12])
 """The units of the costs in the columns."""
 
 
+WEIGHTS = {"decode": 1 / 2, "mixed": 1 / 3, "prefill": 1 / 6}
+"""How much the batches of each kind weigh in a fit."""
+
+
 class Step(NamedTuple):
     """A batch: prefills of `tokens` tokens after `before`, and decodes with `context`, all in sum."""
 
@@ -82,6 +86,13 @@ class Step(NamedTuple):
     before: int
     decodes: int
     context: int
+
+    @property
+    def kind(self) -> str:
+        """What the batch has."""
+        if self.tokens:
+            return "mixed" if self.decodes else "prefill"
+        return "decode"
 
     def costs(self) -> list[float]:
         """Return what each cost of a clock is multiplied with, in the order of the columns."""
@@ -171,20 +182,21 @@ class Estimator:
         raise ValueError(str(failure)) from failure
 
     def _open(self, gpu: Gpu, model: str, tp: int, kv_cache_dtype: str | None) -> None:
-        memory = estimate_kv_cache(
-            model,
-            gpu.system,
-            "vllm",
-            gpu.vllm,
-            max_num_tokens=gpu.max_num_batched_tokens,
-            max_batch_size=gpu.max_num_seqs,
-            memory_fraction_kind="of_total",
-            memory_fraction_value=MEMORY_FRACTION,
-            tp_size=tp,
-            moe_tp_size=tp,
-            moe_ep_size=1,
-            kvcache_quant_mode=kv_cache_dtype,
-        )
+        self.request: dict[str, Any] = {
+            "model_path": model,
+            "system": gpu.system,
+            "backend": "vllm",
+            "backend_version": gpu.vllm,
+            "max_num_tokens": gpu.max_num_batched_tokens,
+            "max_batch_size": gpu.max_num_seqs,
+            "memory_fraction_kind": "of_total",
+            "memory_fraction_value": MEMORY_FRACTION,
+            "tp_size": tp,
+            "moe_tp_size": tp,
+            "moe_ep_size": 1,
+            "kvcache_quant_mode": kv_cache_dtype,
+        }
+        memory = estimate_kv_cache(**self.request)
         self.num_gpu_blocks = memory["total_kv_size_tokens"] // BLOCK_SIZE
         self.weights = memory["memory_breakdown"]["weights_bytes"]
         config: dict[str, Any] = {
@@ -267,8 +279,17 @@ def served_steps(steps: Iterable[Step], gpu: Gpu, num_gpu_blocks: int) -> list[S
     ]
 
 
+def weights_of(steps: list[Step]) -> Any:
+    """Return the weight of each step, 1 in sum: the more often a server runs its kind, the more it weighs."""
+    kinds = [step.kind for step in steps]
+    return np.array([WEIGHTS[kind] / kinds.count(kind) for kind in kinds])
+
+
 class Fit(NamedTuple):
-    """A fitted clock: its costs in the units of the columns, and its mean and its worst relative error."""
+    """A fitted clock: its costs in the units of the columns, and its mean and its worst relative error.
+
+    The mean has the weights of the fit.
+    """
 
     costs: list[int]
     mean_error: float
@@ -282,14 +303,16 @@ def errors_of(costs: Iterable[float], steps: list[Step], times: Any) -> Any:
 
 
 def fit(steps: list[Step], times: Any) -> Fit:
-    """Fit costs that are not negative, by least squares of the relative error."""
+    """Fit costs that are not negative, by weighted least squares of the relative error."""
+    weights = weights_of(steps)
+    root = np.sqrt(weights)
     matrix = np.array([step.costs() for step in steps]) / times[:, None]
     scale = np.abs(matrix).max(axis=0)
     scale[scale == 0] = 1
-    solution, _ = nnls(matrix / scale, np.ones(len(steps)))
+    solution, _ = nnls(matrix / scale * root[:, None], root)
     costs = [round_to(each, 4) for each in solution / scale * PER_MILLISECOND]
     errors = np.abs(errors_of(costs, steps, times))
-    return Fit(costs, float(errors.mean()), float(errors.max()))
+    return Fit(costs, float(errors @ weights), float(errors.max()))
 
 
 def round_to(number: float, digits: int) -> int:
@@ -347,6 +370,7 @@ HEADER = f"""\
 # ]
 # The errors are those against the estimator over the batches that it was fitted on: up to max_num_seqs decode
 # requests and max_num_batched_tokens tokens of the GPU's profile, and {MAX_CONTEXT} tokens of each request.
+# In the mean, as in the fit, decodes weigh a half, steps with both a third, and prefills a sixth.
 
 package = "aiconfigurator-core {VERSION}"
 url = "https://pypi.org/project/aiconfigurator-core/{VERSION}/"
@@ -388,8 +412,11 @@ PAGE = """\
 
 [Presets](../guide/profiles.md#presets) are linear clocks, fitted to estimates of the package
 aiconfigurator-core {version}. This page has the relative error of each against that estimator, over the
-batches that it was fitted on: the mean, and after the stroke the worst, in percent. `tools/fit_presets.py`
-writes it. The estimator's own error against a real server comes on top: typically it is 10 to 40 % too fast.
+batches that it was fitted on: the mean, and after the stroke the worst, in percent. In the mean, as in the
+fit, steps with decodes alone weigh a half, those with prefills and decodes a third, and those with prefills
+alone a sixth: in a server most steps decode. `tools/fit_presets.py` writes this page.
+
+The estimator's own error against a real server comes on top: typically it is 10 to 40 % too fast.
 
 There are {total:,} presets.
 
@@ -466,9 +493,10 @@ def check(path: Path) -> None:
         times = np.array([estimator.milliseconds(step) for step in steps])
         seconds, calls = seconds + time.perf_counter() - start, calls + len(steps)
         errors = np.abs(errors_of(costs, steps, times))
-        kinds = np.array([2 * (step.tokens > 0) + (step.decodes > 0) for step in steps])
-        means = [f"{100 * errors[kinds == kind].mean():.1f} %" for kind in (1, 2, 3)]
-        figures = [f"{blocks:,}", f"{estimator.num_gpu_blocks:,}", str(len(steps)), *means]
+        kinds = np.array([step.kind for step in steps])
+        means = [f"{100 * errors[kinds == kind].mean():.1f} %" for kind in ("decode", "prefill", "mixed")]
+        estimated = estimate_num_gpu_blocks(scheduler_block_size=BLOCK_SIZE, **estimator.request)
+        figures = [f"{blocks:,}", f"{estimated:,}", str(len(steps)), *means]
         print(f"| `{name}` | {' | '.join(figures)} | {100 * errors.max():.0f} % |")
     print(f"\nThe estimator took {1e6 * seconds / calls:.0f} us a batch, over {calls:,} batches.")
 
