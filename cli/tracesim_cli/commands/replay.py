@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from tracesim.analysis.metrics import parse_slo
 from tracesim.config import EngineConfig
@@ -25,9 +26,11 @@ from tracesim_cli.commands.replay_options import (
     OutputOptions,
     TimeOptions,
 )
+from tracesim_cli.commands.replay_requirements import check_requirements, parse_requirements
 from tracesim_cli.commands.replay_run import open_sinks, run
-from tracesim_cli.commands.replay_sinks import RunFigures, Sink
+from tracesim_cli.commands.replay_sinks import RunFigures, Sink, is_for_people
 from tracesim_cli.terminal.exit_codes import print_message, with_exit_codes
+from tracesim_cli.terminal.streams import ignoring_closed_pipe
 from tracesim_cli.views.run_view import RunSettings
 from tracesim_cli.views.step_table import LEGEND
 
@@ -39,7 +42,7 @@ tracesim replay trace.jsonl --profile vllm-serve --num-gpu-blocks 4096 --clock c
 
 Exit codes:
 0    the replay is complete
-1    the trace is invalid, or a step differs from --expect
+1    the trace is invalid, a step differs from --expect, or the run is not as --require has it
 2    wrong usage
 3    stopped early: --max-steps, or the schedule cannot continue
 130  interrupted"""
@@ -68,6 +71,9 @@ def replay(
     slo = None if time.slo is None else parse_slo(time.slo)
     params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
     arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed, args.sessions)
+    requirements = parse_requirements(
+        comparison.require or [], config, has_clock=clock is not None, has_slo=slo is not None
+    )
     expectation = _open_expectation(comparison, traces, output.output_format, config=config)
     others = [given.get("clock"), comparison.expect]
     output.check_files([*traces, *given.profiles, *(path for path in others if path)])
@@ -86,11 +92,15 @@ def replay(
             print_message(note)
 
     figures = RunFigures(engine, RunSettings(args, profiles, traces, inputs.limit), slo)
-    with open_sinks(engine, output, expectation) as sinks:
-        run(engine, sinks, figures, time.max_steps)
-    if not output.quiet:
-        for note in notes_on_range(engine, profiles, args.clock):
-            print_message(note)
+    with ExitStack() as stack:
+        if requirements:
+            stack.enter_context(ignoring_closed_pipe())  # the verdict is the exit code in any case
+        with open_sinks(engine, output, expectation) as sinks:
+            run(engine, sinks, figures, time.max_steps)
+        if not output.quiet:
+            for note in notes_on_range(engine, profiles, args.clock):
+                print_message(note)
+        check_requirements(requirements, figures, for_people=is_for_people(output.output_format))
 
 
 def _open_expectation(

@@ -159,9 +159,18 @@ class OutputOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class ComparisonOptions(OptionGroup):
-    """What the steps of the replay are compared with."""
+    """What the figures and the steps of the replay are compared with."""
 
     title = "Comparison"
+
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="End with exit code 1 if a figure of the run is not within a limit, such as "
+            "'ttft.p99<=500ms' or 'slo_attainment>=99%'. Repeatable.",
+            metavar="LIMIT",
+        ),
+    ] = None
 
     expect: Annotated[
         str | None,

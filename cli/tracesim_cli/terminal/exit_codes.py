@@ -36,6 +36,7 @@ class ExitCode(IntEnum):
     DONE = 0
     INVALID_TRACE = 1
     DIFFERENT = 1
+    NOT_MET = 1
     USAGE = 2
     STOPPED = 3
     BUG = 70
