@@ -337,9 +337,15 @@ class Preset:
 
 
 def presets_of(gpu: Gpu) -> Iterator[Preset]:
-    """Yield a preset for each model, with each degree of tensor parallelism that makes sense on this GPU."""
+    """Yield a preset for each model, with each degree of tensor parallelism that makes sense on this GPU.
+
+    More than 8 GPUs are those of several machines: only for models that 8 are too small for.
+    """
     for name, model in model_names().items():
-        for tp in (1, 2, 4, 8):
+        smallest = 0
+        for tp in (1, 2, 4, 8, 16):
+            if tp > 8 and smallest:
+                break
             try:
                 estimator = Estimator(gpu, model, tp)
                 if estimator.num_gpu_blocks * BLOCK_SIZE < MIN_CACHE_TOKENS:
@@ -351,10 +357,10 @@ def presets_of(gpu: Gpu) -> Iterator[Preset]:
             except ValueError as error:
                 print(f"{gpu.name}/{name} on {tp}: {str(error)[:120]}", file=sys.stderr)
                 continue
-            suffix = f"-tp{tp}" if tp > 1 else ""
-            yield Preset(
-                f"{name}{suffix}", estimator.num_gpu_blocks, fit(steps, times), estimator.kv_cache_dtype
-            )
+            smallest = smallest or tp
+            full_name = f"{name}-tp{tp}" if tp > 1 else name
+            found = fit(steps, times)
+            yield Preset(full_name, estimator.num_gpu_blocks, found, estimator.kv_cache_dtype)
 
 
 HEADER = f"""\

@@ -31,7 +31,7 @@ def profiles(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME|FILE|WORD]...",
+            metavar="[NAME|FILE|WORD]",
             help="Profile to show, a built-in one or a TOML file; or words of the profiles to list.",
             autocompletion=offering(profile_names),
         ),

@@ -38,6 +38,9 @@ _BIAS_EVERYWHERE: Final = frozenset(["gpt2", "gpt_neox", "gpt_bigcode", "opt", "
 _POSITIONS: Final[Mapping[str, int]] = {"gpt2": 0, "gpt_bigcode": 0, "opt": 2}
 """Model types with an embedding for each position, and how many it has beyond the longest context."""
 
+_TIED: Final = frozenset(["gpt2", "gemma", "gemma2", "gemma3_text"])
+"""Model types whose output layer is the embedding where the configuration has no other word on it."""
+
 _QUERY_KEY_NORMS: Final = frozenset(
     ["qwen3", "qwen3_moe", "qwen3_vl_text", "qwen3_vl_moe_text", "gemma3_text"]
 )
@@ -166,24 +169,35 @@ def _compressed_weights(quantization: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _counts(model: ModelConfig, tp: int) -> dict[str, _Count]:
     """Return the parameters of each part of the model."""
-    hidden = model.hidden_size
-    vocab = model.integer("vocab_size")
-    embedding = vocab * hidden
-    positions = _POSITIONS.get(model.model_type)
-    num_moe = sum(_is_moe(model, layer) for layer in range(model.num_layers))
-    dense, experts = _mlp(model), _experts(model)
-    attention, norms = _attention(model, tp), _norms(model)
-    tied = model.get("tie_word_embeddings", model.model_type in ("gpt2", "gemma", "gemma2", "gemma3_text"))
+    hidden, layers = model.hidden_size, model.num_layers
+    embedding = model.integer("vocab_size") * hidden
+    has_biases = model.model_type in _BIAS_EVERYWHERE
+
+    extra_positions = _POSITIONS.get(model.model_type)
+    positions = 0
+    if extra_positions is not None:
+        positions = model.integer("max_position_embeddings") + extra_positions
+
+    inner = model.integer("intermediate_size", 4 * hidden)
+    matrices = 2 if model.model_type in _PLAIN_MLP else 3
+    mlp = matrices * hidden * inner + (inner + hidden if has_biases else 0)
+
+    norm = hidden * (2 if has_biases else 1)
+    norms_of_layer = norm * (4 if model.model_type in _FOUR_NORMS else 2)
+    if model.model_type in _QUERY_KEY_NORMS:
+        norms_of_layer += 2 * model.head_size
+
+    attention, experts = _attention(model, tp), _experts(model)
+    num_moe = _num_moe_layers(model)
+    tied = model.get("tie_word_embeddings", model.model_type in _TIED)
     return {
         "embedding": _Count(embedding),
-        "positions": _Count()
-        if positions is None
-        else _Count(whole=(model.integer("max_position_embeddings") + positions) * hidden),
-        "attention": _Count(attention.divided * model.num_layers, attention.whole * model.num_layers),
-        "MLP": _Count(dense * (model.num_layers - num_moe)),
+        "positions": _Count(whole=positions * hidden),
+        "attention": _Count(attention.divided * layers, attention.whole * layers),
+        "MLP": _Count(mlp * (layers - num_moe)),
         "experts": _Count(experts.divided * num_moe),
         "router": _Count(whole=experts.whole * num_moe),
-        "norms": _Count(whole=norms),
+        "norms": _Count(whole=norms_of_layer * layers + norm),
         "output layer": _Count(0 if tied else embedding),
     }
 
@@ -227,14 +241,6 @@ def _latent_attention(model: ModelConfig) -> _Count:
     return count
 
 
-def _mlp(model: ModelConfig) -> int:
-    """Return the parameters of the MLP of one layer that has no experts."""
-    inner = model.integer("intermediate_size", 4 * model.hidden_size)
-    matrices = 2 if model.model_type in _PLAIN_MLP else 3
-    biases = inner + model.hidden_size if model.model_type in _BIAS_EVERYWHERE else 0
-    return matrices * model.hidden_size * inner + biases
-
-
 def _experts(model: ModelConfig) -> _Count:
     """Return the parameters of the experts of one layer, and of the router as those on every GPU."""
     if "num_experts" not in model:
@@ -253,18 +259,10 @@ def _experts(model: ModelConfig) -> _Count:
     return count
 
 
-def _is_moe(model: ModelConfig, layer: int) -> bool:
-    """Return whether the layer of this number has experts."""
-    if "num_experts" not in model or layer in model.get("mlp_only_layers", ()):
-        return False
-    first = model.get("first_k_dense_replace", 0)
-    return bool(layer >= first and (layer + 1) % model.get("decoder_sparse_step", 1) == 0)
-
-
-def _norms(model: ModelConfig) -> int:
-    """Return the parameters of all norms."""
-    size = model.hidden_size * (2 if model.model_type in _BIAS_EVERYWHERE else 1)
-    per_layer = size * (4 if model.model_type in _FOUR_NORMS else 2)
-    if model.model_type in _QUERY_KEY_NORMS:
-        per_layer += 2 * model.head_size
-    return per_layer * model.num_layers + size
+def _num_moe_layers(model: ModelConfig) -> int:
+    """Return how many layers have experts in place of an MLP."""
+    if "num_experts" not in model:
+        return 0
+    first, every = model.get("first_k_dense_replace", 0), model.get("decoder_sparse_step", 1)
+    plain = set(model.get("mlp_only_layers", ()))
+    return sum((layer + 1) % every == 0 and layer not in plain for layer in range(first, model.num_layers))
