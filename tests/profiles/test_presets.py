@@ -70,6 +70,17 @@ def test_a_later_profile_overrides_single_settings_of_a_preset(tmp_path: Path) -
     assert args.num_gpu_blocks == presets()["h100/llama-3.1-8b"].num_gpu_blocks
 
 
+def test_presets_are_read_only_for_a_name_that_may_be_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So that nobody else waits for their file."""
+    path = tmp_path / "mine.toml"
+    path.write_text("")
+    monkeypatch.setattr("tracesim.profiles.profile.presets", lambda: pytest.fail("presets are read"))
+
+    assert [load_profile(each).name for each in ("vllm-serve", path)] == ["vllm-serve", str(path)]
+
+
 def test_words_find_presets_by_name_model_and_gpu() -> None:
     found = [preset.name for preset in find_presets(["Meta-Llama-3.1-8B", "h100 SXM"])]
 

@@ -44,7 +44,10 @@ class CachedLayers(TypedDict):
 
 
 class KvBlocksDocument(TypedDict):
-    """The number of KV cache blocks, and all that it follows from."""
+    """The number of KV cache blocks, and all that it follows from.
+
+    A request of `request_tokens` takes `request_blocks` of the `vllm_num_gpu_blocks`, over all groups.
+    """
 
     schema: str
     model: str
@@ -56,6 +59,8 @@ class KvBlocksDocument(TypedDict):
     layers: Sequence[CachedLayers]
     block_bytes: int
     vllm_num_gpu_blocks: int
+    request_tokens: int
+    request_blocks: int
     num_gpu_blocks: int
     cache_tokens: int
 
@@ -99,6 +104,8 @@ def format_json(model: ModelConfig, sizing: Sizing) -> bytes:
         ],
         "block_bytes": sizing.block_bytes,
         "vllm_num_gpu_blocks": sizing.total_blocks,
+        "request_tokens": sizing.request_tokens,
+        "request_blocks": sizing.request_blocks,
         "num_gpu_blocks": sizing.num_gpu_blocks,
         "cache_tokens": sizing.cache_tokens,
     }

@@ -54,6 +54,7 @@ def test_the_json_document_has_the_same_figures(config: Path) -> None:
     document = json.loads(run("kv-blocks", "--model", config.parent, *options).stdout)
 
     assert document["num_gpu_blocks"] == 36_653
+    assert (document["request_tokens"], document["request_blocks"]) == (16, 6)
     assert [(each["kind"], each["layers"], each["groups"]) for each in document["layers"]] == [
         ("sliding_window", 5, 5),
         ("full", 1, 1),
