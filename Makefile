@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The extras that development needs; a variable, since commas separate the arguments of `call`.
-EXTRAS := .[hf,html,parquet,zst]
+EXTRAS := .[calibrate,hf,html,parquet,zst]
 # Dependency groups need pip 25.1. LOCKED=1 installs the versions of requirements.lock, with their hashes, instead of
 # the newest ones that fit.
 install = $(PIP) --upgrade 'pip>=25.1' && \

@@ -26,6 +26,7 @@ COMMANDS = (
     "inspect",
     "convert",
     "diff",
+    "calibrate",
     "profiles",
     "kv-blocks",
     "schema",

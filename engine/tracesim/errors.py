@@ -4,6 +4,7 @@
     ├── ConfigError           a setting is not accepted, or in conflict with another; names the setting
     ├── TraceError            records of a trace cannot be used; has their problems, each with file and line
     ├── StepLogError          a file cannot be read as a step log; has the file and the line
+    ├── MeasurementError      a file has no measurements, or too few; has the file and the place
     ├── TokenizerError        a tokenizer cannot be loaded, or cannot do what is required
     ├── RequestError          a request cannot be added: its id is taken, or it can never run
     │   └── UnknownPromptError    no recorded response has its prompt; names the most similar prompt
@@ -84,6 +85,18 @@ class StepLogError(TracesimError, ValueError):
         self.file, self.line = file, line
         place = file if line is None else f"{file}:{line}"
         super().__init__(f"{place}: {message}")
+
+
+class MeasurementError(TracesimError, ValueError):
+    """A file cannot be read as measurements of a server, or has too few.
+
+    `place` counts from 1: the line, or the request where the file is one JSON document; None for the file as
+    a whole. The message may quote the file, so it is untrusted text.
+    """
+
+    def __init__(self, file: str, place: int | None, message: str) -> None:
+        self.file, self.place = file, place
+        super().__init__(f"{file}: {message}" if place is None else f"{file}:{place}: {message}")
 
 
 class TokenizerError(TracesimError):

@@ -36,6 +36,7 @@ BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
         (["bailian.jsonl"], "bailian"),
         (["burstgpt.csv"], "burstgpt"),
         (["vidur.csv"], "vidur"),
+        (["llmservingsim.jsonl"], "llmservingsim"),
         (["sharegpt.json"], "sharegpt"),
         (["messages.jsonl"], "messages"),
         (["weka.json"], "weka"),
@@ -247,6 +248,26 @@ def test_files_of_azure_are_in_any_order() -> None:
 
     assert lengths(records) == [(374, 4, 77.0), (90, 4, 78.0), (100, 4, 0.0)]
     assert problems == []
+
+
+def test_llmservingsim_has_token_ids_and_nanoseconds() -> None:
+    records, problems = read(SAMPLES / "llmservingsim.jsonl")
+
+    assert problems == []
+    assert [(r.prompt_token_ids, r.response_token_ids, r.arrival_time) for r in records] == [
+        ((5971, 2927, 220, 1032), (97554, 23977), 0.046926808),
+        ((5971, 2927, 7068), (1, 2, 3), 1.5),
+    ]
+
+
+def test_llmservingsim_may_have_lengths_alone(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text('{"input_toks": 4, "output_toks": 2, "arrival_time_ns": 1}\n')
+    late = tmp_path / "late.jsonl"
+    late.write_text('{"input_toks": 4, "output_toks": 2, "arrival_time_ns": -1}\n')
+
+    assert lengths(read(path)[0]) == [(4, 2, 1e-9)]
+    assert [problem.field for problem in read(late)[1]] == ["arrival_time_ns"]
 
 
 def test_vidur_has_seconds_and_may_have_none() -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TextIO, TypeVar
 
 from tracesim.errors import TraceProblem
@@ -51,6 +52,32 @@ def _count_on(
                 _write(stream, _CLEAR_LINE + shown)
                 due = clock() + REFRESH_SECONDS
             yield record
+    finally:
+        if shown:
+            _write(stream, _CLEAR_LINE)
+
+
+@contextmanager
+def counting_status(
+    doing: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int], None]]:
+    """Give a function that shows a number after `doing`, on a terminal, if it has taken a while.
+
+    The line is removed at the end of the block.
+    """
+    stream = stream or sys.stderr
+    display = choose_display(os.environ, stream)
+    due, shown = clock() + FIRST_AFTER_SECONDS, ""
+
+    def show(number: int) -> None:
+        nonlocal due, shown
+        if display.live and clock() >= due:
+            shown = clip(f"{doing} {number:,}", display.width - 1)
+            _write(stream, _CLEAR_LINE + shown)
+            due = clock() + REFRESH_SECONDS
+
+    try:
+        yield show
     finally:
         if shown:
             _write(stream, _CLEAR_LINE)

@@ -31,28 +31,45 @@ def plotly_javascript() -> str:
     return javascript
 
 
-def html_page(data: ChartData) -> bytes:
-    """Return the page in UTF-8. Raises ConfigError if Plotly is not installed.
+Section = tuple[str, str, Sequence[Chart | Table]]
+"""The key, the title and the content of a section."""
 
-    Its content security policy allows the scripts in it, by their hashes, and no network requests.
+
+def html_page(data: ChartData) -> bytes:
+    """Return the page of a run in UTF-8. Raises ConfigError if Plotly is not installed."""
+    return page_of(data.title, data.run, data.summary, list(_sections(data)))
+
+
+def page_of(
+    title: str,
+    rows: Sequence[tuple[str, str]],
+    summary: Sequence[tuple[str, str]],
+    content: Sequence[Section],
+) -> bytes:
+    """Return a page in UTF-8: `rows` of names and values, cards with the `summary`, and sections.
+
+    The page's content security policy allows the scripts in it, by their hashes, and no network requests.
+    Raises ConfigError if Plotly is not installed.
     """
     scripts = [_in_script(plotly_javascript()), _in_script(_asset("page.js"))]
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     cards = ""
-    for name, value in data.summary:
+    for name, value in summary:
         figure, _, parts = value.partition(": ")
         more = f"<small>{_text(parts)}</small>" if parts else ""
         cards += f"<div><dt>{_text(name)}</dt><dd>{_text(figure)}{more}</dd></div>"
-    run = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in data.run)
+    run = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in rows)
     links = sections = ""
     charts = []
-    for key, title, content in _sections(data):
-        links += f'<a href="#{key}">{_text(title)}</a>'
-        inner = "".join(_chart(each) if isinstance(each, Chart) else _table(each) for each in content)
-        sections += f'<section id="{key}"><h2>{_text(title)}</h2><div class="content">{inner}</div></section>'
-        charts += [asdict(each) for each in content if isinstance(each, Chart)]
+    for key, heading, parts_of_it in content:
+        links += f'<a href="#{key}">{_text(heading)}</a>'
+        inner = "".join(_chart(each) if isinstance(each, Chart) else _table(each) for each in parts_of_it)
+        sections += (
+            f'<section id="{key}"><h2>{_text(heading)}</h2><div class="content">{inner}</div></section>'
+        )
+        charts += [asdict(each) for each in parts_of_it if isinstance(each, Chart)]
     page = Template(_asset("page.html")).substitute(
-        title=_text(data.title),
+        title=_text(title),
         policy=" ".join(f"'sha256-{each}'" for each in hashes),
         style=_asset("page.css"),
         links=links,
@@ -67,7 +84,7 @@ def html_page(data: ChartData) -> bytes:
     return page.encode()
 
 
-def _sections(data: ChartData) -> Iterator[tuple[str, str, Sequence[Chart | Table]]]:
+def _sections(data: ChartData) -> Iterator[Section]:
     """Yield the key, the title and the content of each section that is not empty."""
     timeline = data.timeline
     if over_time := charts_over_time(data):

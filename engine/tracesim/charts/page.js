@@ -24,6 +24,7 @@
     const role = trace.meta.role;
     if (trace.type === "bar")
       return { ...trace, marker: { color: colour(role), line: { color: colour(role), width: 1 } } };
+    if (trace.mode === "markers") return { ...trace, marker: { ...trace.marker, color: colour(role, 0.6) } };
     const filled = trace.stackgroup ? { fillcolor: colour(role, 0.75) } : trace.fill ? { fillcolor: colour(role, 0.22) } : {};
     return { ...trace, ...filled, line: { ...trace.line, color: colour(role, role === "largest" ? 0.5 : 1) } };
   };
@@ -45,7 +46,7 @@
       ...(layout.yaxis2 && { yaxis2: { ...axis, fixedrange: true, ...layout.yaxis2 } }),
       shapes: (layout.shapes || []).map((shape) => ({ ...shape, line: { ...shape.line, color: colour("text") } })),
       annotations: (layout.annotations || []).map((note) => ({ ...note, bgcolor: colour("card", 0.75) })),
-      legend, hovermode: isRows(chart) ? "closest" : "x unified", showlegend: layout.showlegend ?? true,
+      legend, hovermode: layout.hovermode ?? (isRows(chart) ? "closest" : "x unified"), showlegend: layout.showlegend ?? true,
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("border"), font: { color: colour("text") }, align: "left" },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     };

@@ -166,6 +166,15 @@ def parse_duration(name: str, value: object) -> int:
     return round(femtoseconds)
 
 
+def written_duration(femtoseconds: int, digits: int = 5) -> str:
+    """Return a duration as `parse_duration` reads it, such as "12.616ms", rounded to so many digits."""
+    if not femtoseconds:
+        return "0s"
+    value = float(f"{femtoseconds:.{digits - 1}e}")
+    unit = max((unit for unit in _UNITS if _UNITS[unit] <= value and unit != "µs"), key=_UNITS.__getitem__)
+    return f"{value / _UNITS[unit]:.{digits}g}".rstrip(".") + unit
+
+
 def to_femtoseconds(seconds: float) -> int:
     """Return seconds, as a trace has them, in femtoseconds.
 

@@ -27,6 +27,7 @@ _READERS: dict[FormatName, str] = {
     "weka": "Weka",
     "tracelab": "TraceLab",
     "vllm-bench": "VLLMBench",
+    "llmservingsim": "LLMServingSim",
 }
 
 

@@ -29,6 +29,7 @@ _KEYS: dict[FormatName, tuple[frozenset[str], ...]] = {
     "bailian": (frozenset({"chat_id", "parent_chat_id"}), frozenset({"chat_id", "timestamp"})),
     "openai-batch": (frozenset({"custom_id", "body"}), frozenset({"custom_id", "response"})),
     "vllm-bench": (frozenset({"input_lens"}), frozenset({"request_throughput"})),
+    "llmservingsim": (frozenset({"input_toks", "arrival_time_ns"}), frozenset({"input_tok_ids"})),
     "sharegpt": (frozenset({"conversations"}),),
     "weka": (frozenset({"requests", "block_size"}),),
     "tracelab": (frozenset({"round_index", "input_tokens_total"}),),
@@ -70,6 +71,7 @@ _READ: dict[FormatName, tuple[str, ...]] = {
     "weka": ("requests", "block_size", "hash_ids"),
     "tracelab": ("session_id", "round_index", "input_tokens_total", "output_tokens"),
     "vllm-bench": ("input_lens", "output_lens", "start_times"),
+    "llmservingsim": ("input_tok_ids", "output_tok_ids", "input_toks", "output_toks", "arrival_time_ns"),
 }
 """What each format reads, to find those that are similar to a file of an unknown format."""
 

@@ -20,6 +20,7 @@ FormatName = Literal[
     "weka",
     "tracelab",
     "vllm-bench",
+    "llmservingsim",
 ]
 
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)

@@ -1,0 +1,224 @@
+"""Fit the costs of a clock to measured times, by least squares that outliers hardly move (SciPy).
+
+A clock is fitted as factors on the costs of another one, its shape. The logarithms of the factors are the
+unknowns, so no cost becomes negative, and weak extra equations pull the factors towards each other: where the
+data cannot tell two costs apart, these keep the proportion that they have in the shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any, Final
+
+from tracesim.errors import ConfigError
+from tracesim.requests.batch import Batch
+from tracesim.timing.clock import PER_SECOND, Clock, parse_duration, written_duration
+
+_PS: Final = PER_SECOND // 10**12
+
+DEFAULT_SHAPE: Final = Clock(10**10 * _PS, 40 * 10**6 * _PS, 20 * 10**6 * _PS, 10**5 * _PS, 2 * _PS)
+"""About the proportions of a dense model of eight billion parameters on one GPU, in round numbers."""
+
+ERROR_OF_MODEL: Final = 0.03
+"""The relative error up to which the square of a residual counts; a larger one counts by its amount."""
+
+_PULL: Final = 0.1
+"""The residual, in `ERROR_OF_MODEL`, of a factor that is e times that of the scale, once per measurement."""
+
+_PULL_OF_STEPS: Final = 2e-4
+"""That of a factor that is twice the scale: steps tell the costs far better than latencies do."""
+
+_STEPS: Final = (0.04, 0.01)
+"""By how much logarithms of factors are changed to see the effect: much at first, as schedules jump."""
+
+_MOST_TRIALS: Final = 12
+_TOLERANCE: Final = 3e-3
+_UNCERTAIN: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A fitted clock, its costs rounded to five digits.
+
+    `uncertain` has the costs that the data hardly tell, each with its relative error. `negative` has
+    the costs that would be negative without the bound, with their values in seconds.
+    """
+
+    clock: Clock
+    uncertain: dict[str, float] = field(default_factory=dict)
+    negative: dict[str, float] = field(default_factory=dict)
+
+
+def require_scipy() -> None:
+    """Raise ConfigError, with the command that installs it, if SciPy is not there."""
+    try:
+        import scipy.optimize  # noqa: F401
+    except ImportError as error:
+        command = "pip install 'tracesim[calibrate]'"
+        raise ConfigError(f"calibrate needs the package scipy; install it with: {command}") from error
+
+
+def costs_of(clock: Clock) -> dict[str, int]:
+    """Return the costs of a clock by their names, in femtoseconds; `first_32` is one of `Clock.first`."""
+    costs = {each.name: getattr(clock, each.name) for each in fields(clock) if each.name != "first"}
+    return {**costs, **{f"first_{tokens}": cost for tokens, cost in clock.first}}
+
+
+def with_costs(clock: Clock, costs: Mapping[str, float]) -> Clock:
+    """Return the clock with other costs: those of `costs_of`, in femtoseconds."""
+    first = tuple((tokens, round(costs[f"first_{tokens}"])) for tokens, _ in clock.first)
+    others = {name: round(cost) for name, cost in costs.items() if not name.startswith("first_")}
+    return replace(clock, first=first, **others)
+
+
+def rounded(clock: Clock) -> Clock:
+    """Return the clock with its costs as they are written, with five digits."""
+    costs = {name: parse_duration(name, written_duration(cost)) for name, cost in costs_of(clock).items()}
+    return with_costs(clock, costs)
+
+
+def fit_steps(
+    shape: Clock, batches: Sequence[Batch], seconds: Sequence[float], *, keeps_shape: bool = False
+) -> Fit:
+    """Return the clock for steps with these batches that took so long; each counts by its relative error.
+
+    With `keeps_shape` all costs are those of `shape` times one factor. Otherwise each is found by itself, and
+    the pull towards the shape is so weak that it decides only what the steps do not.
+    """
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    names = [name for name, cost in costs_of(shape).items() if cost]
+    durations = np.array(seconds)
+    parts = np.array([_parts(shape, names, batch) for batch in batches])
+    scale = float(np.median(durations / parts.sum(axis=1)))
+    if keeps_shape:
+        parts = parts.sum(axis=1, keepdims=True)
+    weights = 1 / (ERROR_OF_MODEL * durations)
+    equations, right = parts * weights[:, None], durations * weights
+    pull = _PULL_OF_STEPS * np.sqrt(len(durations)) / scale
+    pulls = np.zeros((0, 1)) if keeps_shape else np.eye(len(names)) * pull
+
+    def residuals(factors: Any) -> Any:
+        return np.concatenate([equations @ factors - right, pulls @ (factors - scale)])
+
+    def jacobian(_: Any) -> Any:
+        return np.concatenate([equations, pulls])
+
+    start = np.full(parts.shape[1], scale)
+    bounds = (0, np.inf)
+    found = least_squares(residuals, start, jacobian, bounds=bounds, loss="soft_l1", x_scale=scale)
+    factors = np.where(found.x < 1e-4 * scale, 0, found.x)
+    if keeps_shape:
+        factors = np.repeat(factors, len(names))
+        return Fit(rounded(_times(shape, dict(zip(names, factors, strict=True)))))
+    free = least_squares(residuals, start, jacobian, loss="soft_l1", x_scale=scale).x
+    negative = {
+        name: factor * costs_of(shape)[name] / PER_SECOND
+        for name, factor in zip(names, free, strict=True)
+        if factor < 0
+    }
+    clock = rounded(_times(shape, dict(zip(names, factors, strict=True))))
+    rows = found.jac[: len(durations)] * np.maximum(factors, 1e-4 * scale)
+    return Fit(clock, _uncertain(names, rows, _spread(found, len(durations))), negative)
+
+
+Predict = Callable[[Clock], Sequence[float]]
+"""Returns the latencies that a clock gives, in seconds: one for each that was measured."""
+
+
+def fit_latencies(
+    shape: Clock,
+    predict: Predict,
+    measured: Sequence[float],
+    tolerance: Sequence[float],
+    *,
+    keeps_shape: bool = False,
+) -> Fit:
+    """Return the clock whose predicted latencies are the nearest to the `measured` ones.
+
+    `predict` is asked again and again with another clock, until the costs stand still. `tolerance` has for
+    each latency the absolute error, in seconds, that is no fault of the clock; to it `ERROR_OF_MODEL` of the
+    latency is added. With `keeps_shape` all costs are those of `shape` times one factor.
+    """
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    names = [name for name, cost in costs_of(shape).items() if cost]
+    times = np.array(measured)
+    spread = np.hypot(ERROR_OF_MODEL, np.array(tolerance) / times)
+    pull = _PULL * np.sqrt(len(measured))
+    known: dict[bytes, Any] = {}
+
+    def clock_at(logs: Any) -> Clock:
+        factors = np.exp(logs[0] + logs[1:]) if len(logs) > 1 else np.repeat(np.exp(logs[0]), len(names))
+        return _times(shape, dict(zip(names, factors, strict=True)))
+
+    def residuals(logs: Any) -> Any:
+        if logs.tobytes() not in known:
+            predicted = np.maximum(predict(clock_at(logs)), 1e-9)
+            known[logs.tobytes()] = np.concatenate([np.log(predicted / times) / spread, pull * logs[1:]])
+        return known[logs.tobytes()]
+
+    def jacobian(logs: Any, size: float) -> Any:
+        steps = size * np.eye(len(logs))
+        return np.stack([(residuals(logs + step) - residuals(logs)) / size for step in steps], axis=1)
+
+    logs = np.zeros(1)
+    for _ in range(_MOST_TRIALS):
+        error = float(np.median(residuals(logs) * spread))
+        logs = logs - error
+        if abs(error) < _TOLERANCE:
+            break
+    if not keeps_shape:
+        logs = np.concatenate([logs, np.zeros(len(names))])
+    limits = {"ftol": _TOLERANCE, "xtol": _TOLERANCE, "max_nfev": _MOST_TRIALS}
+    for size in _STEPS:
+        found = least_squares(residuals, logs, partial(jacobian, size=size), loss="soft_l1", **limits)
+        logs = found.x
+    if keeps_shape:
+        return Fit(rounded(clock_at(found.x)))
+    rows = found.jac[: len(measured), 1:]
+    return Fit(rounded(clock_at(found.x)), _uncertain(names, rows, _spread(found, len(measured))))
+
+
+def _parts(shape: Clock, names: Sequence[str], batch: Batch) -> list[float]:
+    """Return what each cost of a clock contributes to the duration of a step, in seconds."""
+    costs = costs_of(shape)
+    num_tokens = batch.prefill_tokens + batch.num_decodes
+    counts: dict[str, int] = {
+        "base": 1,
+        "prefill": batch.prefill_tokens,
+        "decode": batch.num_decodes,
+        "context": batch.context_tokens,
+        "prefill_context": batch.prefill_context_tokens,
+        **{f"first_{tokens}": min(tokens, num_tokens) for tokens, _ in shape.first},
+    }
+    return [counts[name] * costs[name] / PER_SECOND for name in names]
+
+
+def _times(shape: Clock, factors: Mapping[str, float]) -> Clock:
+    """Return the clock with some costs of `shape`, each multiplied by its factor."""
+    costs = costs_of(shape)
+    times = {name: cost * factors.get(name, 0) for name, cost in costs.items()}
+    return with_costs(shape, times)
+
+
+def _spread(found: Any, num_measured: int) -> float:
+    """Return the typical residual of a fit, at least 1."""
+    import numpy as np
+
+    return max(1.0, float(np.median(np.abs(found.fun[:num_measured]))) * 1.4826)
+
+
+def _uncertain(names: Sequence[str], rows: Any, spread: float) -> dict[str, float]:
+    """Return the costs whose relative standard error is large; `rows` is the Jacobian of their logarithms."""
+    import numpy as np
+
+    rows = np.nan_to_num(rows)
+    values, vectors = np.linalg.eigh(rows.T @ rows)
+    variances = (vectors**2 / np.maximum(values, 1e-12)).sum(axis=1)
+    errors = spread * np.sqrt(variances)
+    return {n: float(e) for n, e in zip(names, errors, strict=True) if e > _UNCERTAIN}
