@@ -91,12 +91,12 @@ class StepWriter(StepRecorder):
             calendar = decoding[0].calendar
             assert calendar is not None, f"{decoding[0]!r} does not decode"
             tick = calendar.tick
-            decode = _json_list(
+            decode = json_list(
                 [f'{starts[s]}{s.num_tokens + tick - s.joined_at - 1},"tokens":1}}' for s in decoding]
             )
         else:
             decode = self._entries(self._scheduler.decode_batch(plan))
-        emitted = _json_list(map(next, map(self._tokens_left.__getitem__, plan.emitting(decoding))))
+        emitted = json_list(map(next, map(self._tokens_left.__getitem__, plan.emitting(decoding))))
         return self._entries(plan.prefill), decode, emitted
 
     def on_update(
@@ -123,7 +123,7 @@ class StepWriter(StepRecorder):
 
     def _entries(self, batch: Sequence[BatchEntry]) -> Any:
         starts = self._entry_starts
-        return _json_list([f'{starts[e.state]}{e.computed},"tokens":{e.tokens}}}' for e in batch])
+        return json_list([f'{starts[e.state]}{e.computed},"tokens":{e.tokens}}}' for e in batch])
 
 
 def _encoded_tokens(name: str, response: RecordedResponse, first: int) -> Iterator[str]:
@@ -134,7 +134,7 @@ def _encoded_tokens(name: str, response: RecordedResponse, first: int) -> Iterat
         yield f'{start}{"null" if token_id is None else token_id},"text":{_json(piece)}}}'
 
 
-def _json_list(items: Iterable[str]) -> Any:
+def json_list(items: Iterable[str]) -> Any:
     """Return items that are JSON as a list, which `orjson.dumps` takes as it is."""
     return orjson.Fragment(f"[{','.join(items)}]")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tracesim.engine.step_records import EmittedToken
 from tracesim.errors import ConfigError, UnknownPromptError
 from tracesim.responses.recorded_response import CutText, RecordedResponse
 from tracesim.responses.recordings import Prompt, shortened
@@ -23,12 +22,10 @@ class ServedRequest(NamedTuple):
     num_prompt_tokens: int
     response: RecordedResponse
 
-    def emit(self, first: int, output: Any) -> list[EmittedToken]:
-        """Return the tokens of an `EngineCoreOutput`, from output token `first` on, as a record has them."""
-        return [
-            EmittedToken(self.name, self.response.token_id(position), self.response.piece(position))
-            for position in range(first, first + len(output.new_token_ids))
-        ]
+    def emit(self, first: int, output: Any) -> list[tuple[int | None, str | None]]:
+        """Return id and text of the tokens of an `EngineCoreOutput`, from output token `first` on."""
+        positions = range(first, first + len(output.new_token_ids))
+        return [(self.response.token_id(position), self.response.piece(position)) for position in positions]
 
     def completed_stop(self, num_tokens: int) -> str | None:
         """Return the stop string that is complete in the first `num_tokens` output tokens, if any."""

@@ -19,7 +19,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from tracesim.engine.step_records import EmittedToken
 from tracesim.errors import TokenizerError
 from tracesim.responses.recorded_response import RecordedResponse, RecordedTokens
 from tracesim.responses.sampling_params import SamplingParams
@@ -88,19 +87,18 @@ class _Recording:
         """The number of its prompt tokens."""
         return int(self.source.num_prompt_tokens)
 
-    def emit(self, first: int, output: Any) -> list[EmittedToken]:
-        """Keep the tokens of an `EngineCoreOutput`, and return them as a step record has them.
+    def emit(self, first: int, output: Any) -> list[tuple[int | None, str | None]]:
+        """Keep the tokens of an `EngineCoreOutput`, and return their ids, unless they are hidden.
 
-        A token that ends the output as such, as the end-of-sequence token does, is no part of a recording.
+        Their texts are not known. A token that ends the output as such, as the end-of-sequence token does, is no part of a recording.
         """
-        self.token_ids[first:] = output.new_token_ids
-        shown: list[int | None] = list(output.new_token_ids)
+        self.token_ids[first:] = token_ids = output.new_token_ids
         if output.finish_reason is not None and str(output.finish_reason) == "stop":
             self.token_ids.pop()
-            shown[-1] = None
+            token_ids = [*token_ids[:-1], None]
         if self.recorder.hides_tokens:
-            shown = [None] * len(shown)
-        return [EmittedToken(self.name, token_id, None) for token_id in shown]
+            return [(None, None)] * len(token_ids)
+        return [(token_id, None) for token_id in token_ids]
 
     def completed_stop(self, num_tokens: int) -> str | None:
         """Return the stop string that is complete in the first `num_tokens` output tokens, if any."""
