@@ -90,7 +90,8 @@ class _Recording:
     def emit(self, first: int, output: Any) -> list[tuple[int | None, str | None]]:
         """Keep the tokens of an `EngineCoreOutput`, and return their ids, unless they are hidden.
 
-        Their texts are not known. A token that ends the output as such, as the end-of-sequence token does, is no part of a recording.
+        Their texts are not known. A token that ends the output as such, as the end-of-sequence token does, is
+        no part of a recording.
         """
         self.token_ids[first:] = token_ids = output.new_token_ids
         if output.finish_reason is not None and str(output.finish_reason) == "stop":
