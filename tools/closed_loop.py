@@ -76,9 +76,9 @@ BASE = Run("base", 5, 16, 512)
 """The run that is calibrated."""
 
 OTHERS = [
-    Run("rate", 9, 16, 512, seed=1),
-    Run("settings", 5, 4, 128, seed=2),
-    Run("both", 9, 8, 192, seed=3),
+    Run("rate", 8, 16, 512, seed=1),
+    Run("settings", 5, 8, 128, seed=2),
+    Run("both", 7, 10, 192, seed=3),
 ]
 """The runs that are predicted."""
 

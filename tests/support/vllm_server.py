@@ -1,9 +1,10 @@
-"""A server of the installed vLLM."""
+"""A server of the installed vLLM, and a trace for it to answer from."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -63,3 +64,23 @@ class Server:
 
         with ThreadPoolExecutor(clients) as pool:
             return list(pool.map(answer, prompts))
+
+
+def a_trace_of_all_endings(folder: Path, requests: int) -> Path:
+    """Requests of which some share prefixes, and some are cut: by a stop string, or by `max_tokens`."""
+    draw = random.Random(7)
+    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
+    starts = [" ".join(draw.choices(words, k=60)) for _ in range(3)]
+    limits: list[dict[str, Any]] = [{}, {}, {"stop": ["theta", "a b"]}, {"max_tokens": 9}]
+    records = []
+    for number in range(requests):
+        question = " ".join(draw.choices(words, k=draw.randint(1, 40)))
+        record = {
+            "prompt": f"{draw.choice(starts)} {number} {question}",
+            "response": " ".join(draw.choices([*words, "é🤷🏽 "], k=draw.randint(0, 90))),
+            **draw.choice(limits),
+        }
+        records.append(orjson.dumps(record))
+    path = folder / "trace.jsonl"
+    path.write_bytes(b"\n".join(records))
+    return path

@@ -17,7 +17,7 @@ import pytest
 
 from paths import ROOT
 from tracesim.trace.reader import read_records
-from vllm_server import Server
+from vllm_server import Server, a_trace_of_all_endings
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -96,13 +96,41 @@ def test_a_replay_takes_the_steps_that_were_recorded(content: str, tmp_path: Pat
     printed = replay(run, f"--tokenizer={tmp_path / 'tokenizer.json'}", *IGNORED)
     steps = [json.loads(line) for line in run.with_suffix(".steps.jsonl").read_bytes().splitlines()]
 
-    assert f"as expected: {len(steps)} steps equal" in printed
+    assert f"as expected: {len(steps):,} steps equal" in printed
     assert any(step["preempted"] for step in steps)
     if content == "text":  # a client's text is cut at a stop string
         texts = [record.response or "" for record in read_records([run])]
         assert all(map(str.startswith, texts, [output.outputs[0].text for output in outputs]))
     for before, after in pairwise(steps):  # a busy engine: a step begins when the one before ends
         assert after["start"] == pytest.approx(before["start"] + before["duration"], abs=1e-6)
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_a_replay_takes_asynchronous_steps_that_were_recorded(caching: bool, tmp_path: Path) -> None:
+    """vLLM schedules asynchronously on a CPU only where a trace takes the place of the model."""
+    from vllm import LLM, SamplingParams
+
+    from tracesim.vllm import plugin
+
+    write_model(tmp_path)
+    plugin.register()
+    trace, run = a_trace_of_all_endings(tmp_path, 100), tmp_path / "run.jsonl"
+    llm = LLM(
+        model=str(tmp_path),
+        use_simulator=True,
+        sim_trace_path=str(trace),
+        sim_record_path=str(run),
+        enable_prefix_caching=caching,
+        **SETTINGS,
+    )
+    prompts = [record.prompt or "" for record in read_records([trace])]
+    llm.generate(prompts, SamplingParams(max_tokens=300))
+    llm.llm_engine.engine_core.shutdown()
+    steps = [json.loads(line) for line in run.with_suffix(".steps.jsonl").read_bytes().splitlines()]
+
+    assert f"as expected: {len(steps):,} steps equal" in replay(run, *IGNORED)
+    assert any(step["preempted"] for step in steps)
+    assert any(step["discarded"] for step in steps)
 
 
 def test_a_replay_takes_the_steps_of_a_server_with_the_steps_of_arrival(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from itertools import takewhile
 from operator import itemgetter
@@ -27,7 +26,7 @@ from tracesim import (
 )
 from tracesim.analysis.report import report_requests
 from tracesim.vllm.model_folder import model_files
-from vllm_server import Server
+from vllm_server import Server, a_trace_of_all_endings
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -51,26 +50,6 @@ SETTINGS: dict[str, Any] = {
     "max_num_seqs": 16,
     "max_num_batched_tokens": 96,
 }
-
-
-def a_trace(folder: Path, requests: int) -> Path:
-    """Requests of which some share prefixes, and some are cut: by a stop string, or by `max_tokens`."""
-    draw = random.Random(7)
-    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
-    starts = [" ".join(draw.choices(words, k=60)) for _ in range(3)]
-    limits: list[dict[str, Any]] = [{}, {}, {"stop": ["theta", "a b"]}, {"max_tokens": 9}]
-    records = []
-    for number in range(requests):
-        question = " ".join(draw.choices(words, k=draw.randint(1, 40)))
-        record = {
-            "prompt": f"{draw.choice(starts)} {number} {question}",
-            "response": " ".join(draw.choices([*words, "é🤷🏽 "], k=draw.randint(0, 90))),
-            **draw.choice(limits),
-        }
-        records.append(orjson.dumps(record))
-    path = folder / "trace.jsonl"
-    path.write_bytes(b"\n".join(records))
-    return path
 
 
 def served(
@@ -107,7 +86,7 @@ def test_a_trace_is_scheduled_in_vllm_as_it_is_replayed(
     pytest.importorskip("vllm", exc_type=ImportError)
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    trace, log = a_trace(tmp_path, 300), tmp_path / "steps.jsonl"
+    trace, log = a_trace_of_all_endings(tmp_path, 300), tmp_path / "steps.jsonl"
     records = read_records([trace])
     settings: dict[str, Any] = {"enable_prefix_caching": caching, "async_scheduling": asynchronous}
     texts = served(tmp_path, trace, log, records, **settings)
@@ -165,7 +144,7 @@ def test_a_server_schedules_as_a_replay_of_the_same_arrivals(caching: bool, tmp_
     their texts do not.
     """
     pytest.importorskip("vllm", exc_type=ImportError)
-    trace, log = a_trace(tmp_path, 400), tmp_path / "steps.jsonl"
+    trace, log = a_trace_of_all_endings(tmp_path, 400), tmp_path / "steps.jsonl"
     records = read_records([trace])
     stopped = [record for record in records if record.stop]
     others = [record for record in records if not record.stop]
