@@ -76,16 +76,12 @@ class _Recording:
 
     name: str
     source: Any
+    num_prompt_tokens: int
     arrival_step: int
     recorder: Recorder
     token_ids: list[int] = field(default_factory=list)
     cut_at: int | None = None
     has_ended: bool = False
-
-    @property
-    def num_prompt_tokens(self) -> int:
-        """The number of its prompt tokens."""
-        return int(self.source.num_prompt_tokens)
 
     def emit(self, first: int, output: Any) -> list[tuple[int | None, str | None]]:
         """Keep the tokens of an `EngineCoreOutput`, and return their ids, unless they are hidden.
@@ -98,7 +94,7 @@ class _Recording:
             self.token_ids.pop()
             token_ids = [*token_ids[:-1], None]
         if self.recorder.hides_tokens:
-            return [(None, None)] * len(token_ids)
+            token_ids = [None] * len(token_ids)
         return [(token_id, None) for token_id in token_ids]
 
     def completed_stop(self, num_tokens: int) -> str | None:
@@ -167,7 +163,7 @@ class Recorder:
             self._times.origin = round((self._origin - self._wall_clock) * 10**9)
         self._num_requests += 1
         name = f"r{self._num_requests}"
-        recording = _Recording(name, request, self._logger.number, self)
+        recording = _Recording(name, request, request.num_prompt_tokens, self._logger.number, self)
         self._requests[request.request_id] = recording
         self._by_arrival.append(recording)
 

@@ -38,6 +38,7 @@ class ServedTokenizer:
         self.eos_token_id: int = tokenizer.eos_token_id
         self.responses = HuggingFaceTokenizer("served", tokenizers.Tokenizer.from_str(backend.to_str()))
         self._tokenizer = tokenizer
+        self._backend = backend
 
     def spellings(self, prompt: str) -> Iterator[tuple[int, ...]]:
         """Return the tokens in which a prompt may come: as it is, and as the only message of a chat."""
@@ -48,11 +49,11 @@ class ServedTokenizer:
 
     def text(self, token_ids: Sequence[int]) -> str:
         """Return the text of tokens, special tokens included."""
-        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=False))
+        return str(self._backend.decode(list(token_ids), skip_special_tokens=False))
 
     def shown_text(self, token_ids: Sequence[int]) -> str:
         """Return the text of output tokens as vLLM shows it, without special tokens."""
-        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        return str(self._backend.decode(list(token_ids), skip_special_tokens=True))
 
     def last_user_messages(self, token_ids: Sequence[int]) -> Iterator[str]:
         """Return what may be the last user message of a chat, the shortest first."""
