@@ -108,6 +108,16 @@ def test_diffs_are_accepted(tmp_path: Path) -> None:
         assert_described("diff", json.loads(run("diff", steps, other, "--format", "json").stdout))
 
 
+def test_comparisons_are_accepted(tmp_path: Path) -> None:
+    reports = []
+    for name, options in (("a", []), ("b", RUNS["clock"]), ("c", RUNS["prefix-caching"])):
+        path = tmp_path / f"{name}.json"
+        run("replay", SAMPLES / "tour.jsonl", *options, "--format", "summary", "--save-report", path)
+        reports.append(path)
+
+    assert_described("compare", json.loads(run("compare", *reports, "--format", "json").stdout))
+
+
 @pytest.mark.parametrize("trace", [*TRACES, *FOREIGN], ids=lambda path: path.name)
 def test_inspections_and_validations_are_accepted(trace: Path) -> None:
     for name in ("inspect", "validate"):
@@ -126,6 +136,7 @@ def test_the_size_of_a_kv_cache_is_accepted(tmp_path: Path) -> None:
 def test_golden_documents_are_accepted() -> None:
     assert_described("validate", json.loads((GOLDEN / "validate" / "report.json").read_text()))
     assert_described("report", json.loads((GOLDEN / "milestone.report.json").read_text()))
+    assert_described("compare", json.loads((GOLDEN / "compare" / "compare.json").read_text()))
 
 
 @pytest.mark.parametrize(

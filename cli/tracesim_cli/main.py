@@ -26,6 +26,7 @@ COMMANDS = (
     "inspect",
     "convert",
     "diff",
+    "compare",
     "calibrate",
     "profiles",
     "kv-blocks",

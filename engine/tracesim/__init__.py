@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tracesim.analysis.comparison import ReportComparison as ReportComparison
+    from tracesim.analysis.comparison import compare_reports as compare_reports
+    from tracesim.analysis.figures import Figure as Figure
+    from tracesim.analysis.figures import Requirement as Requirement
+    from tracesim.analysis.figures import figure_named as figure_named
+    from tracesim.analysis.figures import parse_requirement as parse_requirement
     from tracesim.analysis.metrics import Metrics as Metrics
     from tracesim.analysis.metrics import Slo as Slo
     from tracesim.analysis.metrics import parse_slo as parse_slo
     from tracesim.analysis.report import measure_run as measure_run
+    from tracesim.analysis.saved_report import SavedReport as SavedReport
+    from tracesim.analysis.saved_report import read_report as read_report
     from tracesim.config import EngineArgs as EngineArgs
     from tracesim.config import EngineConfig as EngineConfig
     from tracesim.engine.llm_engine import LLMEngine as LLMEngine
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from tracesim.engine.step_records import WaitingFor as WaitingFor
     from tracesim.engine.stride_records import StrideRecord as StrideRecord
     from tracesim.errors import ConfigError as ConfigError
+    from tracesim.errors import ReportError as ReportError
     from tracesim.errors import RequestError as RequestError
     from tracesim.errors import StalledError as StalledError
     from tracesim.errors import StepLimitError as StepLimitError
@@ -53,8 +62,11 @@ if TYPE_CHECKING:
     from tracesim.trace.record import TraceRecord as TraceRecord
 
 _MODULES = {
+    "analysis.comparison": ("ReportComparison", "compare_reports"),
+    "analysis.figures": ("Figure", "Requirement", "figure_named", "parse_requirement"),
     "analysis.metrics": ("Metrics", "Slo", "parse_slo"),
     "analysis.report": ("measure_run",),
+    "analysis.saved_report": ("SavedReport", "read_report"),
     "config": ("EngineArgs", "EngineConfig"),
     "engine.llm_engine": ("LLMEngine",),
     "engine.outputs": ("CompletionOutput", "RequestOutput"),
@@ -70,6 +82,7 @@ _MODULES = {
     "engine.stride_records": ("StrideRecord",),
     "errors": (
         "ConfigError",
+        "ReportError",
         "RequestError",
         "StalledError",
         "StepLimitError",

@@ -5,6 +5,7 @@
     ├── TraceError            records of a trace cannot be used; has their problems, each with file and line
     ├── StepLogError          a file cannot be read as a step log; has the file and the line
     ├── MeasurementError      a file has no measurements, or too few; has the file and the place
+    ├── ReportError           a file cannot be read as a report of a run; has the file
     ├── TokenizerError        a tokenizer cannot be loaded, or cannot do what is required
     ├── RequestError          a request cannot be added: its id is taken, or it can never run
     │   └── UnknownPromptError    no recorded response has its prompt; names the most similar prompt
@@ -97,6 +98,14 @@ class MeasurementError(TracesimError, ValueError):
     def __init__(self, file: str, place: int | None, message: str) -> None:
         self.file, self.place = file, place
         super().__init__(f"{file}: {message}" if place is None else f"{file}:{place}: {message}")
+
+
+class ReportError(TracesimError, ValueError):
+    """A file cannot be read as a report of a run. The message may quote the file, so it is untrusted text."""
+
+    def __init__(self, file: str, message: str) -> None:
+        self.file = file
+        super().__init__(f"{file}: {message}")
 
 
 class TokenizerError(TracesimError):

@@ -60,7 +60,8 @@ def diff(
 ) -> None:
     """Compare two step logs and show the first step that differs.
 
-    A step log is a file that `replay --save-steps` has written, or a golden case.
+    A step log is a file that `replay --save-steps` has written, or a golden case. `tracesim compare` compares
+    the figures of two runs.
     """
     if a == b == "-":
         raise ConfigError("A and B are both standard input; one of them must be a file")

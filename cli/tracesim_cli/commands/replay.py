@@ -7,18 +7,13 @@ from contextlib import ExitStack
 
 from tracesim.analysis.metrics import parse_slo
 from tracesim.config import EngineConfig
-from tracesim.engine.llm_engine import LLMEngine
 from tracesim.errors import ConfigError
 from tracesim.profiles.profile import engine_args_from_profiles, load_profile
-from tracesim.responses.sampling_params import SamplingParams
-from tracesim.responses.simulator import TraceSimulator
-from tracesim.timing.arrival_process import parse_arrivals
 from tracesim.timing.clock import parse_clock
-from tracesim.tokenizers.loading import LazyTokenizer
 from tracesim_cli.commands.arguments import Traces
 from tracesim_cli.commands.option_groups import GivenSettings, with_option_groups
-from tracesim_cli.commands.replay_loading import TraceLoader
-from tracesim_cli.commands.replay_notes import notes_on, notes_on_range
+from tracesim_cli.commands.replay_loading import load_engine
+from tracesim_cli.commands.replay_notes import notes_on_range
 from tracesim_cli.commands.replay_options import (
     ComparisonOptions,
     InputOptions,
@@ -69,8 +64,6 @@ def replay(
     if time.slo is not None and clock is None:
         raise ConfigError("needs a clock; choose one with --clock", setting="--slo")
     slo = None if time.slo is None else parse_slo(time.slo)
-    params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
-    arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed, args.sessions)
     requirements = parse_requirements(
         comparison.require or [], config, has_clock=clock is not None, has_slo=slo is not None
     )
@@ -78,19 +71,7 @@ def replay(
     others = [given.get("clock"), comparison.expect]
     output.check_files([*traces, *given.profiles, *(path for path in others if path)])
 
-    simulator = TraceSimulator([], LazyTokenizer(args.tokenizer), eos_step=args.eos_step)
-    engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
-    loader = TraceLoader(
-        engine,
-        params,
-        skip_invalid=inputs.skip_invalid,
-        quiet=output.quiet,
-    )
-    loader.load(traces, inputs.limit, inputs.trace_format)
-    if not output.quiet:
-        for note in notes_on(loader.counts, arrivals, has_clock=clock is not None):
-            print_message(note)
-
+    engine = load_engine(args, traces, inputs, quiet=output.quiet)
     figures = RunFigures(engine, RunSettings(args, profiles, traces, inputs.limit), slo)
     with ExitStack() as stack:
         if requirements:

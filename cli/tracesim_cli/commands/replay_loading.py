@@ -6,18 +6,45 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import nsmallest
 from itertools import islice
 
+from tracesim.config import EngineArgs
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.errors import TraceProblem
 from tracesim.responses.sampling_params import SamplingParams
+from tracesim.responses.simulator import TraceSimulator
+from tracesim.timing.arrival_process import parse_arrivals
+from tracesim.timing.clock import parse_clock
+from tracesim.tokenizers.loading import LazyTokenizer
 from tracesim.trace.batches import next_batch
 from tracesim.trace.problems import ENDS_OF_FILES
 from tracesim.trace.reader import read_trace
 from tracesim.trace.record import TraceRecord
-from tracesim_cli.commands.replay_notes import RecordCounts
+from tracesim_cli.commands.replay_notes import RecordCounts, notes_on
+from tracesim_cli.commands.replay_options import InputOptions
 from tracesim_cli.terminal.exit_codes import ExitCode, fail, print_message
 from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.text import counted
 from tracesim_cli.views.problem_text import ProblemList, notes_on_warnings
+
+
+def load_engine(
+    args: EngineArgs, traces: Sequence[str], inputs: InputOptions, *, quiet: bool = False
+) -> LLMEngine:
+    """Return an engine with these settings, with every request of the traces in it.
+
+    Raises ConfigError before a trace is read. An invalid trace ends the command, and notes on what is not
+    replayed as the trace has it are printed on standard error, unless `quiet`.
+    """
+    config, clock = args.create_engine_config(), parse_clock(args.clock)
+    arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed, args.sessions)
+    params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
+    simulator = TraceSimulator([], LazyTokenizer(args.tokenizer), eos_step=args.eos_step)
+    engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
+    loader = TraceLoader(engine, params, skip_invalid=inputs.skip_invalid, quiet=quiet)
+    loader.load(traces, inputs.limit, inputs.trace_format)
+    if not quiet:
+        for note in notes_on(loader.counts, arrivals, has_clock=clock is not None):
+            print_message(note)
+    return engine
 
 
 class TraceLoader:

@@ -41,7 +41,8 @@ def _check_file(path: Path | None) -> Path | None:
     return path
 
 
-def _file_option(text: str) -> Any:
+def file_option(text: str) -> Any:
+    """Return the option for a file to write."""
     return typer.Option(help=text, metavar="FILE", callback=_check_file)
 
 
@@ -118,13 +119,13 @@ class OutputOptions(OptionGroup):
             metavar="ID",
         ),
     ] = None
-    save_steps: Annotated[Path | None, _file_option("Write a JSON step record per line.")] = None
-    save_report: Annotated[Path | None, _file_option("Write the JSON report.")] = None
-    save_requests: Annotated[Path | None, _file_option("Write a CSV row per request.")] = None
+    save_steps: Annotated[Path | None, file_option("Write a JSON step record per line.")] = None
+    save_report: Annotated[Path | None, file_option("Write the JSON report.")] = None
+    save_requests: Annotated[Path | None, file_option("Write a CSV row per request.")] = None
     save_html: Annotated[
-        Path | None, _file_option("Write a page of charts that opens offline. Needs the extra html.")
+        Path | None, file_option("Write a page of charts that opens offline. Needs the extra html.")
     ] = None
-    save_perfetto: Annotated[Path | None, _file_option("Write the run for ui.perfetto.dev.")] = None
+    save_perfetto: Annotated[Path | None, file_option("Write the run for ui.perfetto.dev.")] = None
     force: Force = False
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print no notes, and the table without a live view.")

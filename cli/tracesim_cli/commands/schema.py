@@ -19,7 +19,7 @@ Exit codes:
 0  done
 2  wrong usage"""
 
-SchemaName = Literal["trace", "step", "report", "diff", "inspect", "validate", "kv-blocks"]
+SchemaName = Literal["trace", "step", "report", "compare", "diff", "inspect", "validate", "kv-blocks"]
 
 
 class _Described(NamedTuple):
@@ -52,6 +52,12 @@ def _report() -> JsonSchema:
     return document_schema(REPORT_SCHEMA, RunReport, config=config)
 
 
+def _compare() -> JsonSchema:
+    from tracesim_cli.views.compare_document import COMPARE_SCHEMA, CompareDocument
+
+    return document_schema(COMPARE_SCHEMA, CompareDocument)
+
+
 def _diff() -> JsonSchema:
     from tracesim_cli.views.diff_document import DIFF_SCHEMA, DiffDocument
 
@@ -80,6 +86,7 @@ SCHEMAS: dict[SchemaName, _Described] = {
     "trace": _Described("a line of a trace", _trace),
     "step": _Described("a line of a step log: replay --format jsonl, --save-steps", _step),
     "report": _Described("the report of a replay: replay --format json, --save-report", _report),
+    "compare": _Described("the result of compare --format json", _compare),
     "diff": _Described("the result of diff --format json", _diff),
     "inspect": _Described("the figures of inspect --format json", _inspect),
     "validate": _Described("the report of validate --format json", _validate),

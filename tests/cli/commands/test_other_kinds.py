@@ -11,7 +11,7 @@ from paths import GOLDEN, MILESTONE, SAMPLES
 
 WRITTEN = {
     "steps.jsonl": "is a log of steps, not a trace; tracesim diff and tracesim replay --expect read it",
-    "report.json": "is a report of a replay, not a trace; no command reads it",
+    "report.json": "is a report of a replay, not a trace; tracesim compare reads it",
     "requests.csv": "is the CSV of replay --save-requests, not a trace; no command reads it",
     "perfetto.json": "is a file for ui.perfetto.dev, not a trace; open it there",
     "page.html": "is a web page, not a trace; open it in a browser",
@@ -72,9 +72,8 @@ def test_a_golden_case_is_no_trace() -> None:
     ],
 )
 def test_a_trace_that_is_given_as_a_step_log_is_named(folder: Path, trace: Path, name: str) -> None:
-    expected = (
-        f"is a trace ({name}), not a step log; tracesim replay --save-steps FILE writes a log of its steps"
-    )
+    use = "tracesim replay writes its steps with --save-steps FILE, and a report with --save-report FILE"
+    expected = f"is a trace ({name}), not a step log; {use}"
 
     for arguments in [("diff", trace, folder / "steps.jsonl"), ("replay", MILESTONE, "--expect", trace)]:
         result = run(*arguments)

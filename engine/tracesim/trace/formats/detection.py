@@ -180,7 +180,10 @@ def kind_of_file(head: bytes) -> OtherKind | None:
     is_own = head.startswith((b"{", b"[")) and any(_OWN_NAMES & record.keys() for record in records)
     if isinstance(found, Finding) or (found == OWN and not is_own):
         return None
-    return OtherKind(f"a trace ({found})", "tracesim replay --save-steps FILE writes a log of its steps")
+    return OtherKind(
+        f"a trace ({found})",
+        "tracesim replay writes its steps with --save-steps FILE, and a report with --save-report FILE",
+    )
 
 
 def format_of_names(names: Iterable[str]) -> FormatName | None:

@@ -21,10 +21,11 @@ _UNPACK: Final = "unpack it, and name the traces in it"
 
 _SCHEMAS: Final = {
     "tracesim.step/": OtherKind("a log of steps", _STEP_LOG_USE, is_step_log=True),
-    "tracesim.report/": OtherKind("a report of a replay", _NO_USE),
+    "tracesim.report/": OtherKind("a report of a replay", "tracesim compare reads it"),
     "tracesim.validate/": OtherKind("a report of tracesim validate", _NO_USE),
     "tracesim.inspect/": OtherKind("a report of tracesim inspect", _NO_USE),
     "tracesim.diff/": OtherKind("a report of tracesim diff", _NO_USE),
+    "tracesim.compare/": OtherKind("a report of tracesim compare", _NO_USE),
 }
 """By the start of the name in the field `schema`."""
 
