@@ -6,30 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factories import a_record, an_engine
-from tracesim import measure_run
+from factories import a_record
+from report_cases import a_report, report_of
 from tracesim.analysis.comparison import ReportComparison, change_of, compare_reports
-from tracesim.analysis.report import RunReport, report_requests, report_to_json, summarize
-from tracesim.analysis.saved_report import SavedReport, checked_report, read_report
+from tracesim.analysis.saved_report import checked_report, read_report
 from tracesim.errors import ReportError
-from tracesim.timing.clock import parse_clock
-
-
-def a_report(
-    records: int = 3, clock: str = "constant:20ms", name: str = "a", prompt: str = "Hi", **settings: Any
-) -> SavedReport:
-    """Return the report of a run of `vllm-v1` over requests r0, r1, ... that arrive together."""
-    made = [a_record(f"r{number}", prompt=prompt) for number in range(records)]
-    engine = an_engine(made, clock=parse_clock(clock), engine="vllm-v1", **settings)
-    engine.run()
-    config = {"engine": "vllm-v1", **settings}
-    report = RunReport(config, summarize(engine), report_requests(engine), measure_run(engine))
-    return checked_report(name, orjson.loads(report_to_json(report)))
 
 
 def figures(comparison: ReportComparison) -> dict[str, tuple[float | None, ...]]:
@@ -132,13 +117,8 @@ def test_a_change_is_better_or_worse_by_the_direction_of_its_figure(
     st.sampled_from(["steps", "linear:base=5ms,prefill=1ms,decode=300us"]),
 )
 def test_the_parts_of_a_change_add_up_to_it(lengths: list[int], settings: dict[str, Any], clock: str) -> None:
-    reports = []
-    for changed in ({}, settings):
-        made = [a_record(f"r{n}", input_length=length, output_length=4) for n, length in enumerate(lengths)]
-        engine = an_engine(made, clock=parse_clock(clock), engine="vllm-v1", **changed)
-        engine.run()
-        report = RunReport({}, summarize(engine), report_requests(engine), measure_run(engine))
-        reports.append(checked_report("a", orjson.loads(report_to_json(report))))
+    records = [a_record(f"r{n}", input_length=length, output_length=4) for n, length in enumerate(lengths)]
+    reports = [report_of(records, clock, **changed) for changed in ({}, settings)]
     (requests,) = compare_reports(reports, most_moved=99).requests
 
     assert requests.compared == len(lengths)

@@ -29,7 +29,7 @@ Words after a change:
 better, worse  the figure has a direction, such as a latency
 + and - alone  it has none, such as a number of requests
 
-Examples:
+Example:
 tracesim compare before.json after.json
 tracesim compare vllm-serve big-batches.toml --trace trace.jsonl --clock constant:20ms
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
+from tracesim.analysis.figure_text import format_unlike
 from tracesim.analysis.figures import Requirement, parse_requirement
 from tracesim.config import EngineConfig
 from tracesim.errors import ConfigError
 from tracesim_cli.commands.replay_sinks import RunFigures
 from tracesim_cli.terminal.exit_codes import ExitCode, fail
 from tracesim_cli.terminal.text import counted
-from tracesim_cli.views.figure_text import format_unlike
 
 _NEEDED = {
     "clock": "a clock; choose one with --clock",

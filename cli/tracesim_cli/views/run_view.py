@@ -61,12 +61,12 @@ class RunSettings:
         return rows
 
 
-def wrap(words: Sequence[str], width: int) -> list[str]:
+def wrap(words: Sequence[str], width: int, between: str = " ") -> list[str]:
     """Return lines of words, each as long as `width` cells allow; a word that is wider has its own line."""
     lines: list[str] = []
     for word in words:
-        if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
-            lines[-1] += f" {word}"
+        if lines and cell_len(lines[-1]) + len(between) + cell_len(word) <= width:
+            lines[-1] += f"{between}{word}"
         else:
             lines.append(word)
     return lines

@@ -19,6 +19,7 @@ from tracesim.analysis.explanation import (
     Story,
     Wait,
 )
+from tracesim.analysis.figure_text import format_milliseconds
 from tracesim.analysis.metrics import RequestLatency
 from tracesim.analysis.queueing import CAUSE_LABELS
 from tracesim.engine.progress import RequestProgress
@@ -26,7 +27,6 @@ from tracesim.requests.request import FINISHED_IGNORED
 from tracesim_cli.terminal.lines import Fragment
 from tracesim_cli.terminal.text import counted, label, quoted
 from tracesim_cli.views.run_view import wrap
-from tracesim_cli.views.summary_view import format_milliseconds
 
 Line = list[Fragment]
 

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from rich.cells import cell_len
 
+from tracesim.analysis.figure_text import format_milliseconds
 from tracesim.analysis.metrics import Latency, Metrics
 from tracesim.analysis.queueing import CAUSE_LABELS
 from tracesim.analysis.report import BatchSizes, RequestReport, Summary
@@ -185,17 +186,6 @@ def _latencies(metrics: Metrics) -> Iterator[tuple[str, Line]]:
         if latency is not None:
             values = [format_milliseconds(getattr(latency, name)) for name in columns]
             yield title, [("".join(f" {value:>10}" for value in values), "")]
-
-
-def format_milliseconds(seconds: float) -> str:
-    """Return a time in milliseconds with three significant digits, and all digits before the point.
-
-    `1,047`, `22.0`, `0.150`; and `1.50e-06` below a microsecond.
-    """
-    value = seconds * 1000
-    rounded = f"{value:.2e}"
-    exponent = int(rounded.partition("e")[2])
-    return rounded if exponent < -3 else f"{value:,.{max(0, 2 - exponent)}f}"
 
 
 def _batch_sizes(batch: BatchSizes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Final, Literal
@@ -139,6 +139,25 @@ class ReportComparison:
     whole: Whole
     requests: Sequence[RequestComparison]
 
+    @property
+    def letters(self) -> list[str]:
+        """What the reports are called, in their order: A, B, C."""
+        return [chr(ord("A") + number) for number in range(len(self.reports))]
+
+    def pairs(self) -> list[tuple[str, RequestComparison]]:
+        """Return the comparison of requests for each report after the base, with the letter of the report."""
+        return list(zip(self.letters[1:], self.requests, strict=True))
+
+    def mean_times(self) -> list[tuple[str, RequestTime]]:
+        """Return the mean time of a request in each report with requests to compare, by its letter.
+
+        That of the base is over the requests that it has in common with the first of the others.
+        """
+        means = [(letter, each.before, each.after) for letter, each in self.pairs()]
+        bases = [(self.letters[0], before) for _, before, _ in means if before]
+        others = [(letter, after) for letter, _, after in means if after]
+        return [*bases[:1], *others]
+
 
 def compare_reports(
     reports: Sequence[SavedReport], *, whole: Whole = "e2e", most_moved: int = 10
@@ -178,6 +197,15 @@ def change_of(before: float, after: float, better: Better) -> Change:
 def part_label(part: str) -> str:
     """Return the name of a part of a request's time, as people read it: a cause is what was waited for."""
     return f"waiting: {CAUSE_LABELS[part]}" if part in CAUSE_LABELS else part
+
+
+def ordered_parts(times: Iterable[RequestTime]) -> list[str]:
+    """Return the parts that any of these times has, in the order in which they follow each other."""
+    found = dict.fromkeys(name for time in times for name in time.parts)
+    known = (*CAUSE_LABELS, WAITING, PREFILL, DECODE)
+    waiting = [name for name in known[:-2] if name in found]
+    others = [name for name in found if name not in known]
+    return [*waiting, *others, *(name for name in known[-2:] if name in found)]
 
 
 def _changed_settings(reports: Sequence[SavedReport]) -> Iterator[ChangedSetting]:

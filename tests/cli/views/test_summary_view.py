@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tracesim import EngineArgs, engine_args_from_profiles, load_profile
+from tracesim.analysis.figure_text import format_milliseconds
 from tracesim.analysis.metrics import Latency, Metrics
 from tracesim.analysis.report import BatchSizes, RequestReport, Summary
 from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.views.run_view import RunSettings
 from tracesim_cli.views.summary_view import (
-    format_milliseconds,
     format_summary,
     format_texts,
     print_summary,

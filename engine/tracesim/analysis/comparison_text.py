@@ -1,40 +1,18 @@
-"""The cells of a comparison of reports: values, times of requests, changes with their sign, and reasons."""
+"""The times of compared requests as people read them, and why they changed."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from tracesim.analysis.comparison import MovedRequest, Unit
-from tracesim.analysis.figures import Figure
+from tracesim.analysis.figure_text import format_milliseconds, sign_of
 from tracesim.analysis.queueing import CAUSE_LABELS
-from tracesim_cli.terminal.text import counted
-from tracesim_cli.views.figure_text import format_value
-from tracesim_cli.views.summary_view import format_milliseconds
 
 WHOLE_LABELS: Final = {"e2e": "E2E", "ttft": "TTFT"}
+"""What the time of a request is, as people read it."""
+
 _LEAST_PART: Final = 0.05
 """Parts of a change that are smaller than this part of the greatest are no reason for it."""
-
-
-def signed_value(figure: Figure, change: float) -> str:
-    """Return the change of a figure with its sign: `+12.5`, `-3`; nothing if there is none to show."""
-    if figure.unit == "yes or no" or not change:
-        return ""
-    shown = format_value(figure, abs(change))
-    if not shown.strip("0."):
-        shown = f"{abs(change) * (100 if figure.unit == 'fraction' else 1):.1g}"
-    return _sign(change) + shown
-
-
-def signed_percent(relative: float | None) -> str:
-    """Return a change in percent in at most 7 characters, `-7.8%`; nothing without a base or a change."""
-    if not relative:
-        return ""
-    if relative >= 100:
-        return ">9,999%"
-    if abs(relative) < 0.0005:
-        return f"{relative * 100:+.1g}%"
-    return f"{relative:+,.0%}" if relative >= 10 else f"{relative:+.1%}"
 
 
 def time_text(time: float, unit: Unit) -> str:
@@ -46,7 +24,7 @@ def time_text(time: float, unit: Unit) -> str:
 
 def signed_time(change: float, unit: Unit) -> str:
     """Return the change of a time with its sign; nothing if there is none."""
-    return _sign(change) + time_text(abs(change), unit) if change else ""
+    return sign_of(change) + time_text(abs(change), unit) if change else ""
 
 
 def reasons_text(moved: MovedRequest, unit: Unit) -> str:
@@ -65,9 +43,6 @@ def reasons_text(moved: MovedRequest, unit: Unit) -> str:
         (after.output_tokens - before.output_tokens, "output token"),
     ):
         if change:
-            words.append(f"{counted(int(abs(change)), noun)} {'more' if change > 0 else 'fewer'}")
+            number, plural = int(abs(change)), "" if abs(change) == 1 else "s"
+            words.append(f"{number:,} {noun}{plural} {'more' if change > 0 else 'fewer'}")
     return ", ".join(words)
-
-
-def _sign(change: float) -> str:
-    return "+" if change > 0 else "-"
