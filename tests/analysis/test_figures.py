@@ -9,6 +9,7 @@ import pytest
 
 from factories import a_record, an_engine
 from tracesim import ConfigError, LLMEngine, Slo, measure_run
+from tracesim.analysis.figure_text import signed_percent
 from tracesim.analysis.figures import FIGURES, figure_named, parse_requirement
 from tracesim.analysis.report import RunReport, report_requests, report_to_json, summarize
 from tracesim.timing.clock import parse_clock
@@ -119,6 +120,23 @@ def test_a_wrong_requirement_says_what_is_accepted(text: str, message: str) -> N
         parse_requirement(text)
 
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("relative", "shown"),
+    [
+        (None, ""),
+        (0, ""),
+        (-1.0, "-100.0%"),
+        (9.999, "+999.9%"),
+        (99.9, "+9,990%"),
+        (1e6, ">9,999%"),
+        (-0.0004, "-0.04%"),
+        (-0.00004, "<0.01%"),
+    ],
+)
+def test_a_change_in_percent_has_at_most_seven_characters(relative: float | None, shown: str) -> None:
+    assert signed_percent(relative) == shown
 
 
 def test_an_unknown_figure_is_an_error_of_the_setting_that_names_it() -> None:

@@ -71,7 +71,7 @@ def signed_percent(relative: float | None) -> str:
     if relative >= 100:
         return ">9,999%"
     if abs(relative) < 0.0005:
-        return f"{relative * 100:+.1g}%"
+        return f"{relative:+.2%}" if abs(relative) >= 0.0001 else "<0.01%"
     return f"{relative:+,.0%}" if relative >= 10 else f"{relative:+.1%}"
 
 
