@@ -14,7 +14,7 @@ SECONDS ?= 60
 SEED ?= 1
 RUNS ?= 20
 
-.PHONY: help demo test bench fidelity fuzz fuzz-signals docs svg lock clean
+.PHONY: help demo test bench fidelity fuzz fuzz-signals docs svg picture lock clean
 
 help:
 	@echo "make demo   replay a small trace and show its table"
@@ -25,6 +25,7 @@ help:
 	@echo "make fidelity VLLM=0.31.0  compare with that version of vLLM; CASES=N random cases of each scheduler"
 	@echo "make docs   build the documentation into site/, and open site/index.html to read it"
 	@echo "make svg    draw docs/replay.svg again, from a real run"
+	@echo "make picture  draw docs/charts.png again, from a real run; needs Chromium"
 	@echo "make lock   write requirements.lock again, with the newest versions that fit pyproject.toml"
 	@echo "make clean  remove the virtual environment and caches"
 
@@ -58,6 +59,9 @@ docs: $(VENV)/.documentation
 
 svg: $(VENV)/.development
 	@$(BIN)/python tools/make_screenshot.py
+
+picture: $(VENV)/.development
+	@$(BIN)/python tools/make_charts_picture.py
 
 lock: $(BIN)/python
 	@$(PIP) --upgrade 'pip>=25.1'

@@ -37,7 +37,7 @@ def test_figures_count_from_the_first_arrival(first_arrival: float, engine: str)
     runs = [an_engine(records(start), clock=CLOCK, engine=engine) for start in (0.0, first_arrival)]
     recorders = [TimelineRecorder(run) for run in runs]
     for run, recorder in zip(runs, recorders, strict=True):
-        run.run(recorder.on_step)
+        run.run(on_stride=recorder.on_stride)
     metrics = [measure_run(run) for run in runs]
     charts = [recorder.chart_data("").timeline for recorder in recorders]
 

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from factories import a_record
+from chart_cases import chart_data_of_run
+from factories import a_record, an_engine
 from tracesim import EngineArgs, LLMEngine, TraceSimulator, load_tokenizer
 from tracesim.analysis.percentiles import PERCENTILES
 from tracesim.analysis.report import measure_run
@@ -27,29 +28,52 @@ def a_run(clock: str, arrivals: str = "asap") -> tuple[LLMEngine, ChartData]:
     )
     engine.add_records([a_record(f"r{n}", prompt="p" * 5, response="x" * (3 + n)) for n in range(6)])
     recording = TimelineRecorder(engine)
-    engine.run(recording.on_step)
+    engine.run(on_stride=recording.on_stride)
     return engine, recording.chart_data("a run", settings={"clock": clock})
 
 
-def test_without_a_clock_a_step_is_one_long_and_there_are_no_latencies() -> None:
-    _, data = a_run("steps")
+def test_without_a_clock_steps_and_latencies_are_counted_in_steps() -> None:
+    """Two requests at a time, of 3 to 8 tokens; the last two wait until the fourth and third have ended."""
+    engine, data = a_run("steps")
     timeline = data.timeline
+    e2e = [
+        progress.last_token_step + 1 - progress.arrival_step
+        for progress in engine.requests.values()
+        if progress.last_token_step is not None and progress.arrival_step is not None
+    ]
 
-    assert (timeline.unit, data.latencies, data.num_blocks) == ("steps", {}, None)
-    assert list(timeline.steps.start) == list(timeline.steps.number)
-    assert set(timeline.steps.duration) == {1.0}
+    assert (timeline.unit, data.num_blocks) == ("steps", None)
+    assert list(timeline.strides.start) == list(timeline.strides.number)
+    assert list(timeline.strides.end) == [
+        number + steps for number, steps in zip(timeline.strides.number, timeline.strides.steps, strict=True)
+    ]
+    assert list(data.latencies) == ["TTFT", "TPOT", "E2E", "queue time"]
+    assert data.latencies["TPOT"] == {1: 6}
+    assert sorted(e2e) == sorted(Counter(data.latencies["E2E"]).elements())
+    assert data.latencies["TTFT"] == {time + 1: count for time, count in data.latencies["queue time"].items()}
 
 
-def test_under_a_clock_steps_follow_each_other_in_seconds() -> None:
-    """Five prompt tokens of each of two requests, then a decode of both."""
+def test_under_a_clock_strides_follow_each_other_in_seconds() -> None:
+    """Five prompt tokens of each of two requests, then two steps with a decode of both."""
     engine, data = a_run("linear:base=10ms,prefill=1ms,decode=2ms")
-    steps, timekeeper = data.timeline.steps, engine.timekeeper
+    strides, timekeeper = data.timeline.strides, engine.timekeeper
 
     assert timekeeper is not None
     assert data.timeline.unit == "s"
-    assert list(steps.start[:3]) == pytest.approx([0, 0.020, 0.034])
-    assert list(steps.duration[:2]) == pytest.approx([0.020, 0.014])
+    assert list(strides.start[:3]) == pytest.approx([0, 0.020, 0.048])
+    assert list(strides.end[:2]) == pytest.approx([0.020, 0.048])
     assert data.timeline.end == pytest.approx(timekeeper.now / PER_SECOND)
+
+
+def test_causes_are_those_of_the_engine_in_seconds_from_the_first_arrival() -> None:
+    """Three requests arrive after 3 s, and one at a time runs: a prefill of 12 ms, two decodes of 12 ms."""
+    records = [a_record(f"r{n}", prompt="pp", response="xyz", arrival_time=3.0) for n in range(3)]
+    clock = parse_clock("linear:base=10ms,prefill=1ms,decode=2ms")
+    data = chart_data_of_run(an_engine(records, clock=clock, engine="vllm-v1", max_num_seqs=1))
+
+    times, causes = zip(*data.timeline.causes, strict=True)
+    assert times == pytest.approx([0, 0.072])
+    assert causes == ("max_num_seqs", None)
 
 
 @pytest.mark.parametrize("arrivals", ["asap", "closed:2", "constant:40"])

@@ -98,7 +98,7 @@ def _open_files(stack: ExitStack, engine: LLMEngine, options: OutputOptions) -> 
     if page or perfetto:
         from tracesim_cli.commands.replay_charts import ChartSink
 
-        yield ChartSink(engine, page, perfetto)
+        yield ChartSink(engine, page, perfetto, quiet=options.quiet)
 
 
 def _open_table(engine: LLMEngine, options: OutputOptions) -> StepView:

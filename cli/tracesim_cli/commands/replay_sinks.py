@@ -43,7 +43,8 @@ class RunFigures:
 
     def __init__(self, engine: LLMEngine, settings: RunSettings, slo: Slo | None) -> None:
         self.settings = settings
-        self._engine, self._slo = engine, slo
+        self.slo = slo
+        self._engine = engine
 
     @cached_property
     def summary(self) -> Summary:
@@ -53,7 +54,7 @@ class RunFigures:
     @cached_property
     def metrics(self) -> Metrics | None:
         """Latency and throughput; None without a clock."""
-        return measure_run(self._engine, self._slo)
+        return measure_run(self._engine, self.slo)
 
     @cached_property
     def requests(self) -> Sequence[RequestReport]:

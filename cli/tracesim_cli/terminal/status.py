@@ -39,6 +39,21 @@ def with_status(
     return _count_on(records, visible(doing), display.width, stream, clock)
 
 
+@contextmanager
+def status_line(doing: str, stream: TextIO | None = None, *, is_shown: bool = True) -> Iterator[None]:
+    """Show on a terminal, standard error by default, what is done in the block: "drawing the charts"."""
+    stream = stream or sys.stderr
+    display = choose_display(os.environ, stream)
+    if not (is_shown and display.live):
+        yield
+        return
+    _write(stream, _CLEAR_LINE + clip(f"{visible(doing)} ...", display.width - 1))
+    try:
+        yield
+    finally:
+        _write(stream, _CLEAR_LINE)
+
+
 def _count_on(
     records: Iterable[T], doing: str, width: int, stream: TextIO, clock: Callable[[], float]
 ) -> Iterator[T]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from tracesim.calibration.calibrate import Calibration
-from tracesim.charts.html import page_of
-from tracesim.charts.tables import Table
-from tracesim.charts.time_charts import Chart
+from tracesim.charts.html import page_to_html
+from tracesim.charts.page import Card, Chart, Page, Section, Table
 from tracesim.timing.calibration import costs_of
 from tracesim.timing.clock import written_duration
 
@@ -27,20 +26,20 @@ def calibration_page(calibration: Calibration, measured: Sequence[str]) -> bytes
         ("scored", f"{calibration.num_scored:,} {unit}, which came after them"),
     ]
     cards = [
-        (f"{_TITLES[name]}, mean", f"{errors.mean:+.1%}: {errors.each:.1%} each")
+        Card(_TITLES[name], f"{errors.mean:+.1%}", [("each", f"{errors.each:.1%}")], "Error of the mean.")
         for name, errors in calibration.errors.items()
     ]
-    return page_of("tracesim calibrate", run, cards, list(_sections(calibration)))
+    return page_to_html(Page("tracesim calibrate", run, cards, [], list(_sections(calibration))))
 
 
-def _sections(calibration: Calibration) -> Iterator[tuple[str, str, Sequence[Chart | Table]]]:
+def _sections(calibration: Calibration) -> Iterator[Section]:
     charts = [
         _against(number, name, pairs)
         for number, (name, pairs) in enumerate(calibration.pairs.items())
         if pairs
     ]
     if charts:
-        yield "against", "Measured against predicted", charts
+        yield Section("against", "Measured against predicted", charts)
     rows = [
         (
             _TITLES[name],
@@ -55,7 +54,7 @@ def _sections(calibration: Calibration) -> Iterator[tuple[str, str, Sequence[Cha
     if calibration.warnings:
         warnings = [(str(number), each) for number, each in enumerate(calibration.warnings, 1)]
         tables.append(Table("Warnings", "", ("", "warning"), warnings))
-    yield "tables", "Tables", tables
+    yield Section("tables", "Tables", tables)
 
 
 def _against(number: int, name: str, pairs: Sequence[tuple[float, float]]) -> Chart:

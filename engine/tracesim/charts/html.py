@@ -1,23 +1,19 @@
-"""An HTML page of a run that works offline: it contains Plotly's JavaScript and loads nothing."""
+"""Pages that work offline: each contains Plotly's JavaScript, where it has charts, and loads nothing."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from string import Template
 
 import orjson
 
-from tracesim.charts.chart_data import ChartData
 from tracesim.charts.labels import visible
-from tracesim.charts.latency_charts import latency_charts
-from tracesim.charts.request_chart import MOST_ROWS, request_charts
-from tracesim.charts.tables import Table, tables
-from tracesim.charts.time_charts import Chart, charts_over_time, phases_chart
+from tracesim.charts.page import Card, Chart, Content, Lanes, Page, Section, Share, Table
 from tracesim.errors import ConfigError, needs_package
 
 
@@ -31,73 +27,85 @@ def plotly_javascript() -> str:
     return javascript
 
 
-Section = tuple[str, str, Sequence[Chart | Table]]
-"""The key, the title and the content of a section."""
+def page_to_html(page: Page) -> bytes:
+    """Return the page in UTF-8. Raises ConfigError if Plotly is not installed.
 
-
-def html_page(data: ChartData) -> bytes:
-    """Return the page of a run in UTF-8. Raises ConfigError if Plotly is not installed."""
-    return page_of(data.title, data.run, data.summary, list(_sections(data)))
-
-
-def page_of(
-    title: str,
-    rows: Sequence[tuple[str, str]],
-    summary: Sequence[tuple[str, str]],
-    content: Sequence[Section],
-) -> bytes:
-    """Return a page in UTF-8: `rows` of names and values, cards with the `summary`, and sections.
-
-    The page's content security policy allows the scripts in it, by their hashes, and no network requests.
-    Raises ConfigError if Plotly is not installed.
+    Its content security policy allows the scripts in it, by their hashes, and no network requests.
     """
-    scripts = [_in_script(plotly_javascript()), _in_script(_asset("page.js"))]
+    content = [each for section in page.sections for each in section.content]
+    charts = [asdict(each) for each in content if isinstance(each, Chart)]
+    lanes = [each.data for each in content if isinstance(each, Lanes)]
+    javascript = [plotly_javascript(), _asset("page.js"), _asset("lanes.js"), "tracesim.start();"]
+    scripts = [_in_script(each) for each in javascript]
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    cards = ""
-    for name, value in summary:
-        figure, _, parts = value.partition(": ")
-        more = f"<small>{_text(parts)}</small>" if parts else ""
-        cards += f"<div><dt>{_text(name)}</dt><dd>{_text(figure)}{more}</dd></div>"
-    run = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in rows)
-    links = sections = ""
-    charts = []
-    for key, heading, parts_of_it in content:
-        links += f'<a href="#{key}">{_text(heading)}</a>'
-        inner = "".join(_chart(each) if isinstance(each, Chart) else _table(each) for each in parts_of_it)
-        sections += (
-            f'<section id="{key}"><h2>{_text(heading)}</h2><div class="content">{inner}</div></section>'
+    links = "".join(f'<a href="#{each.key}">{_text(each.title)}</a>' for each in page.sections)
+    return (
+        Template(_asset("page.html"))
+        .substitute(
+            title=_text(page.title),
+            policy=" ".join(f"'sha256-{each}'" for each in hashes),
+            style=_asset("page.css"),
+            links=links,
+            run=_list("run", page.run),
+            cards="".join(map(_card, page.cards)),
+            facts=_list("facts", page.facts),
+            sections="".join(map(_section, page.sections)),
+            charts=_json(charts),
+            lanes=_json(lanes),
+            scripts="\n".join(f"<script>{script}</script>" for script in scripts),
         )
-        charts += [asdict(each) for each in parts_of_it if isinstance(each, Chart)]
-    page = Template(_asset("page.html")).substitute(
-        title=_text(title),
-        policy=" ".join(f"'sha256-{each}'" for each in hashes),
-        style=_asset("page.css"),
-        links=links,
-        run=run and f'<dl class="run">{run}</dl>',
-        summary=cards,
-        sections=sections,
-        plotly=scripts[0],
-        # A script element ends at `</script`, so that its JSON may not contain any `<`.
-        charts=orjson.dumps(charts).decode().replace("<", r"\u003c"),
-        script=scripts[1],
+        .encode()
     )
-    return page.encode()
 
 
-def _sections(data: ChartData) -> Iterator[Section]:
-    """Yield the key, the title and the content of each section that is not empty."""
-    timeline = data.timeline
-    if over_time := charts_over_time(data):
-        yield "over-time", "Over time", over_time
-    if latencies := latency_charts(data):
-        yield "latency", "Latency", latencies
-    spans = timeline.spans_by_request()
-    if timeline.requests and len(timeline.steps):
-        rows = request_charts(timeline, spans)
-        is_selection = len(timeline.requests) > MOST_ROWS
-        yield "requests", "Requests", [phases_chart(timeline), *rows] if is_selection else rows
-    if all_tables := tables(data, spans):
-        yield "tables", "Tables", all_tables
+def _json(value: object) -> str:
+    """Return JSON for a script element, which ends at `</script`: it may not contain any `<`."""
+    return orjson.dumps(value).decode().replace("<", r"\u003c")
+
+
+def _list(kind: str, rows: Iterable[tuple[str, str]]) -> str:
+    """Return titles with their values; of a value such as `3: 2 stop` what follows the colon is smaller."""
+    items = ""
+    for name, value in rows:
+        figure, colon, parts = value.partition(": ") if kind == "facts" else (value, "", "")
+        more = f"<small>{_text(parts)}</small>" if colon else ""
+        items += f"<div><dt>{_text(name)}</dt><dd>{_text(figure)}{more}</dd></div>"
+    return items and f'<dl class="{kind}">{items}</dl>'
+
+
+def _card(card: Card) -> str:
+    more = "".join(f"<span><b>{_text(name)}</b> {_text(value)}</span>" for name, value in card.more)
+    return (
+        f'<article class="card"><h2>{_text(card.title)}</h2><p class="value">{_text(card.value)}</p>'
+        + (more and f'<p class="more">{more}</p>')
+        + (_shares(card.shares) if card.shares else "")
+        + (f'<p class="note">{_text(card.note)}</p></article>')
+    )
+
+
+def _shares(shares: Iterable[Share]) -> str:
+    """Return a bar of shares in their colours, and a legend of those that have a label."""
+    bar = legend = ""
+    for share in shares:
+        colour = f"--role: var(--{share.role.replace('_', '-')})"
+        bar += f'<i style="{colour}; flex-grow: {share.fraction:.4f}"></i>'
+        if share.label:
+            legend += f'<li style="{colour}">{_text(share.label)}</li>'
+    return f'<div class="shares" aria-hidden="true">{bar}</div>' + (
+        legend and f'<ul class="legend">{legend}</ul>'
+    )
+
+
+def _section(section: Section) -> str:
+    content = "".join(map(_content, section.content))
+    title = f"<h2>{_text(section.title)}</h2>"
+    return f'<section id="{section.key}">{title}<div class="content">{content}</div></section>'
+
+
+def _content(content: Content) -> str:
+    if isinstance(content, Table):
+        return _table(content)
+    return _chart(content) if isinstance(content, Chart) else _lanes(content)
 
 
 def _chart(chart: Chart) -> str:
@@ -116,6 +124,22 @@ def _chart(chart: Chart) -> str:
         f'<p id="{chart.key}-note">{_text(chart.note)}</p></figcaption>{choices}'
         f'<div class="chart" id="chart-{chart.key}" role="img" tabindex="0" style="height: {chart.height}px"'
         f' aria-labelledby="{chart.key}-title" aria-describedby="{chart.key}-note"></div></figure>'
+    )
+
+
+def _lanes(lanes: Lanes) -> str:
+    """Return the place of a timeline of requests, which lanes.js draws, with its search and its details."""
+    return (
+        f'<figure class="wide lanes"><figcaption><h3 id="lanes-title">{_text(lanes.title)}</h3>'
+        f'<p id="lanes-note">{_text(lanes.note)}</p></figcaption>'
+        '<form class="search" role="search"><label for="search">Find a request</label>'
+        '<input id="search" type="search" autocomplete="off" spellcheck="false" placeholder="id">'
+        '<button type="submit">Find</button><button type="button" id="fit">All requests</button>'
+        '<span id="found" role="status"></span></form>'
+        '<ul class="legend" id="lanes-legend"></ul>'
+        '<div class="canvas"><canvas id="lanes" tabindex="0" role="img" aria-labelledby="lanes-title"'
+        ' aria-describedby="lanes-note"></canvas><div id="tip" hidden></div></div>'
+        '<div id="details" aria-live="polite"></div></figure>'
     )
 
 

@@ -40,3 +40,12 @@ def format_amount(value: float, unit: Unit) -> str:
 def format_number(value: float) -> str:
     """Return a number, with one decimal if it is needed."""
     return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:,.1f}"
+
+
+def format_latency(value: float, unit: Unit) -> str:
+    """Return a duration, seconds with three significant digits: `0.150 ms`, `22.0 ms`, `1.05 s`, `312 s`."""
+    if unit == "steps":
+        return format_duration(value, unit)
+    value, name = (value, "s") if value >= 1 else (value * 1000, "ms")
+    exponent = int(f"{value:.2e}".partition("e")[2])
+    return f"{value:,.{min(3, max(0, 2 - exponent))}f} {name}"

@@ -10,7 +10,8 @@ from tracesim.analysis.percentiles import PERCENTILES
 from tracesim.charts.chart_data import ChartData
 from tracesim.charts.distribution import Distribution
 from tracesim.charts.labels import format_duration
-from tracesim.charts.time_charts import Chart, Trace, line
+from tracesim.charts.page import Chart
+from tracesim.charts.time_charts import Trace, line
 from tracesim.charts.timeline import Unit
 
 _MOST_BARS: Final = 40

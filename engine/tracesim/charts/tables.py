@@ -4,53 +4,54 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tracesim.analysis.percentiles import PERCENTILES
 from tracesim.charts.chart_data import ChartData
 from tracesim.charts.distribution import Distribution
 from tracesim.charts.labels import format_amount, format_number, format_time, visible
-from tracesim.charts.request_chart import Spans, time_in, time_of
-from tracesim.charts.timeline import Timeline, Unit
+from tracesim.charts.page import Table
+from tracesim.charts.timeline import Phase, Span, Timeline, Unit
 
 MOST_ROWS: Final = 25
 
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of plain texts, which are not HTML yet. The first column names the row."""
-
-    title: str
-    note: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+Times = list[float]
+"""How long a request was in each phase, by the number of the phase, and then from its arrival to its end."""
 
 
-def tables(data: ChartData, spans: Spans) -> list[Table]:
+def tables(data: ChartData, spans: Sequence[Sequence[Span]]) -> list[Table]:
     """Return every table that has rows."""
+    times = [_times_of(each) for each in spans]
     settings = [
         (visible(name), "–" if value is None else visible(str(value), 200))
         for name, value in data.settings.items()
     ]
     made = [
-        _percentiles(data, spans),
-        _slowest(data.timeline, spans),
+        _percentiles(data, times),
+        _slowest(data.timeline, times),
         Table("Settings", "", ("setting", "value"), settings),
     ]
     return [table for table in made if table.rows]
 
 
-def _percentiles(data: ChartData, spans: Spans) -> Table:
-    unit = data.timeline.unit
-    phases = {
-        f"time {phase.name.lower()}": [time_in(each, phase) for each in spans]
-        for phase in data.timeline.phases
-    }
+def _times_of(spans: Sequence[Span]) -> Times:
+    times = [0.0] * (len(Phase) + 1)
+    for _, phase, start, end in spans:
+        times[phase] += end - start
+        if phase is not Phase.DISCARDED:
+            times[-1] = end - spans[0].start
+    return times
+
+
+def _percentiles(data: ChartData, times: Sequence[Times]) -> Table:
+    timeline, unit = data.timeline, data.timeline.unit
     measures: dict[str, Mapping[float, int]] = {
         **data.latencies,
-        **{name: Counter(value for value in values if value > 0) for name, values in phases.items()},
-        "arrival to end": Counter(time_of(each) for each in spans if each),
+        **{
+            f"time {phase.name.lower()}": Counter([each[phase] for each in times if each[phase]])
+            for phase in timeline.phases
+        },
+        "arrival to end": Counter([each[-1] for each in times if each[-1]]),
     }
     rows = []
     for name, counts in measures.items():
@@ -63,25 +64,25 @@ def _percentiles(data: ChartData, spans: Spans) -> Table:
     return Table("Percentiles", f"{_unit_note(unit)}{note}", head, rows)
 
 
-def _slowest(timeline: Timeline, spans: Spans) -> Table:
-    unit = timeline.unit
-    requests = sorted(timeline.requests.values(), key=lambda each: -time_of(spans[each.index]))
+def _slowest(timeline: Timeline, times: Sequence[Times]) -> Table:
+    unit, phases = timeline.unit, timeline.phases
+    requests = sorted(timeline.requests.values(), key=lambda each: -times[each.index][-1])
     note = "Every request, the slowest first."
     if len(requests) > MOST_ROWS:
         note = f"The {MOST_ROWS} of {len(requests):,} that took longest from their arrival to their end."
-    head = ("request", "arrival", "total", *(phase.name.lower() for phase in timeline.phases))
+    head = ("request", "arrival", "total", *(phase.name.lower() for phase in phases))
     head += ("prompt tokens", "output tokens", "preemptions", "finish")
     rows = []
     for request in requests[:MOST_ROWS]:
-        stays = spans[request.index]
-        times = [time_of(stays), *(time_in(stays, phase) for phase in timeline.phases)]
+        of_request = times[request.index]
+        shown = [of_request[-1], *(of_request[phase] for phase in phases)]
         row = (
             visible(request.id, 48),
             format_number(request.arrival) if unit == "steps" else format_time(request.arrival, unit),
-            *(format_amount(time, unit) if time else "–" for time in times),
+            *(format_amount(time, unit) if time else "–" for time in shown),
             f"{request.prompt_tokens:,}",
             f"{request.output_tokens:,}",
-            f"{request.preemptions:,}",
+            f"{len(request.preemptions):,}",
             visible(request.finish_reason or "unfinished"),
         )
         rows.append(row)

@@ -1,19 +1,21 @@
-"""A run over time: what each step did, and in which phase each request was when."""
+"""A run over time: what each stride did, and in which phase each request was when."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Literal, NamedTuple
 
-from tracesim.engine.step_records import StepRecord
+from tracesim.engine.stride_records import StrideRecord
 
 Unit = Literal["steps", "s"]
 
 UNLIMITED: Final = -1
-"""Stands in `StepColumns.free_blocks` for an unlimited KV cache."""
+"""Stands in `StrideColumns.free_blocks` for an unlimited KV cache."""
+
+_ROUNDING: Final = 1e-9
 
 
 class Phase(IntEnum):
@@ -40,17 +42,35 @@ class Span(NamedTuple):
     end: float
 
 
-class StepColumns:
-    """The steps as columns with one entry per step, 80 bytes per step in total, whatever the batch.
+class Chunks(NamedTuple):
+    """`number` consecutive chunks of a prompt, of which each has `tokens` tokens."""
 
-    `start` and `duration` are in the timeline's unit; `running`, `waiting` and `free_blocks` hold after the
-    step. `discarded_decodes` of the `decode_requests` are computed in vain.
+    number: int
+    tokens: int
+
+
+class Preemption(NamedTuple):
+    """The loss of a KV cache, because the request `needed_by`, maybe the same one, needed the blocks."""
+
+    time: float
+    needed_by: str
+
+
+class StrideColumns:
+    """The strides as columns with one entry per stride, 88 bytes per stride in total.
+
+    A stride is a number of consecutive steps with the same batch. `number` is that of its first step. `start`
+    and `end` are in the timeline's unit. `prefill_requests`, `prefill_tokens`, `decode_requests` and
+    `discarded_decodes`, which are computed in vain, are those of each step. `running` counts the requests
+    that are admitted, and neither preempted nor finished, and those that are computed in vain; `waiting`
+    counts those in the queue. `free_blocks` is taken after the last step.
     """
 
     def __init__(self) -> None:
         self.number = array("q")
+        self.steps = array("q")
         self.start = array("d")
-        self.duration = array("d")
+        self.end = array("d")
         self.prefill_requests = array("q")
         self.prefill_tokens = array("q")
         self.decode_requests = array("q")
@@ -62,154 +82,208 @@ class StepColumns:
     def __len__(self) -> int:
         return len(self.number)
 
-    def add(self, record: StepRecord, start: float, duration: float) -> None:
-        """Append one step."""
-        self.number.append(record.step)
-        self.start.append(start)
-        self.duration.append(duration)
-        self.prefill_requests.append(len(record.prefill))
-        self.prefill_tokens.append(sum([entry.tokens for entry in record.prefill]))
-        self.decode_requests.append(len(record.decode))
-        discarded = record.discarded
-        self.discarded_decodes.append(
-            sum([entry.id in discarded for entry in record.decode]) if discarded else 0
-        )
-        self.running.append(record.running)
-        self.waiting.append(record.waiting)
-        self.free_blocks.append(UNLIMITED if record.free_blocks is None else record.free_blocks)
-
 
 @dataclass(slots=True)
 class TimelineRequest:
-    """What a timeline knows of one request, beside its spans.
+    """What a timeline knows of one request; `spans` has its phases after the queue, as far as they ended.
 
-    `prompt_tokens` is 0 until the prompt is computed, `finish_reason` None until the end, `admitted` the time
-    at which the request left the queue.
+    Times are in the timeline's unit, and None until they are known; so is `admitted`, when the request left
+    the queue. `chunks` has the chunks of its prompt, those after a preemption included. What strides do not
+    have (tokens, `first_token`, the reasons of the end) is set by whoever makes the timeline.
     """
 
     index: int
     id: str
     arrival: float
     phase: Phase = Phase.QUEUED
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    preemptions: int = 0
-    finish_reason: str | None = None
+    spans: list[Span] = field(default_factory=list)
+    chunks: list[Chunks] = field(default_factory=list)
+    preemptions: list[Preemption] = field(default_factory=list)
     admitted: float | None = None
+    ended: bool = False
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    first_token: float | None = None
+    finish_reason: str | None = None
+    stop_reason: str | None = None
     _since: float = 0.0
     _computed_at: float = 0.0
 
+    def enter(self, phase: Phase, now: float) -> None:
+        """End the phase so far; phases of no duration are omitted."""
+        if self.admitted is None:
+            self.admitted = now
+        elif is_later(now, self._since):
+            self.spans.append(Span(self.index, self.phase, self._since, now))
+        self.phase, self._since = phase, now
+
+    def compute_chunks(self, chunks: Chunks, start: float, end: float) -> None:
+        """Compute chunks of the prompt from `start` to `end`."""
+        if self.phase is not Phase.PREFILL:
+            self.enter(Phase.PREFILL, start)
+        elif self.chunks and self.chunks[-1].tokens == chunks.tokens:
+            chunks = Chunks(self.chunks.pop().number + chunks.number, chunks.tokens)
+        self.chunks.append(chunks)
+        self._computed_at = end
+
+    def start_decoding(self, now: float) -> None:
+        """Decode from the end of the prefill on; where nothing had to be computed again, from now on."""
+        self.enter(Phase.DECODE, self._computed_at if self.phase is Phase.PREFILL else now)
+
+    def discard(self, start: float, end: float) -> None:
+        """Compute the request, which has ended, in vain."""
+        if self.spans and self.spans[-1].phase is Phase.DISCARDED and not is_later(start, self.spans[-1].end):
+            start = self.spans.pop().start
+        self.spans.append(Span(self.index, Phase.DISCARDED, start, end))
+
+    def all_spans(self, now: float) -> list[Span]:
+        """Return the spans in order, from the arrival on; a phase that has not ended ends `now`."""
+        admitted = now if self.admitted is None else self.admitted
+        spans = [Span(self.index, Phase.QUEUED, self.arrival, admitted)] if self.arrival < admitted else []
+        spans += self.spans
+        if self.admitted is not None and not self.ended and is_later(now, self._since):
+            spans.append(Span(self.index, self.phase, self._since, now))
+        return spans
+
 
 class Timeline:
-    """Collects step records for charts, in memory that grows with steps and spans, not with tokens.
+    """Collects stride records for charts, in memory that grows with strides and phases, not with steps.
+
+    Stride records of consecutive steps with the same batch become one stride, so that a run that makes a
+    record for each step has the same timeline as one that strides.
 
     `unit` is the unit of all times: "s", or "steps" without a clock, where a step is one long and starts at
-    its number.
+    its number. `causes` has when what kept requests waiting changed, and the cause from then on, None while
+    nobody waited; `WaitingIntervals` has the same. Whoever makes the timeline sets it.
     """
 
     def __init__(self, unit: Unit = "steps") -> None:
         self.unit: Unit = unit
-        self.steps = StepColumns()
+        self.strides = StrideColumns()
         self.requests: dict[str, TimelineRequest] = {}
-        self._of = array("q")
-        self._phases = array("b")
-        self._starts = array("d")
-        self._ends = array("d")
+        self.causes: Sequence[tuple[float, str | None]] = ()
+        self._num_running = 0
+        self._prefill: tuple[tuple[str, int], ...] = ()
+        self._is_open = False
 
     @property
     def start(self) -> float:
         """When the first step began or the first request arrived; 0 if there is neither."""
         first_arrival = min((request.arrival for request in self.requests.values()), default=None)
-        if not len(self.steps):
+        if not len(self.strides):
             return first_arrival or 0.0
-        first_step = self.steps.start[0]
+        first_step = self.strides.start[0]
         return first_step if first_arrival is None else min(first_step, first_arrival)
 
     @property
     def end(self) -> float:
         """When the last step ended."""
-        return self.steps.start[-1] + self.steps.duration[-1] if len(self.steps) else self.start
+        return self.strides.end[-1] if len(self.strides) else self.start
 
-    def arrived(self, request_id: str, time: float) -> None:
-        """Set the arrival of a request; without it, a request arrives with the first step that names it."""
-        self._request(request_id, time).arrival = time
+    @property
+    def num_steps(self) -> int:
+        """The number of steps of all strides."""
+        return sum(self.strides.steps)
 
-    def add(self, record: StepRecord, start: float, duration: float) -> None:
-        """Add the next step; all steps must be added in order, from the first one on."""
-        end, requests = start + duration, self.requests
-        self.steps.add(record, start, duration)
-        for request_id in record.preempted:
-            request = self._request(request_id, start)
-            request.preemptions += 1
-            if request.finish_reason is None:
-                self._enter(request, Phase.PREEMPTED, start)
-        discarded = record.discarded or ()
-        self._discard(discarded, start, end)
-        for entry in [entry for entry in record.prefill if entry.id not in discarded]:
-            request = self._request(entry.id, start)
-            if request.phase is not Phase.PREFILL:
-                self._enter(request, Phase.PREFILL, start)
-            if not request.output_tokens:
-                request.prompt_tokens = entry.computed + entry.tokens
-            request._computed_at = end
-        for token in record.emitted:
-            request = requests[token.id]
-            request.output_tokens += 1
-            if request.phase is Phase.PREFILL:
-                self._enter(request, Phase.DECODE, request._computed_at)
-        for finished in record.finished:
-            request = self._request(finished.id, start)
-            is_rejected = finished.id in record.rejected
-            request.finish_reason = "rejected" if is_rejected else finished.finish_reason
-            self._enter(request, request.phase, end)
-
-    def _discard(self, discarded: Sequence[str], start: float, end: float) -> None:
-        """Add the spans of requests that a step computes in vain."""
-        for request_id in discarded:
-            request = self._request(request_id, start)
-            request.phase, request._since = Phase.DISCARDED, start
-            self._enter(request, Phase.DISCARDED, end)
+    @property
+    def has_discarded(self) -> bool:
+        """Whether anything was computed in vain."""
+        return any(self.strides.discarded_decodes) or any(
+            span.phase is Phase.DISCARDED for request in self.requests.values() for span in request.spans
+        )
 
     @property
     def phases(self) -> list[Phase]:
         """The phases of a request; DISCARDED only if there is any."""
-        return [phase for phase in Phase if phase is not Phase.DISCARDED or phase in self._phases]
+        return [phase for phase in Phase if phase is not Phase.DISCARDED or self.has_discarded]
 
-    def spans(self) -> Iterator[Span]:
-        """Yield the time of every request in every phase, those of one request in order.
+    def request(self, request_id: str, arrival: float) -> TimelineRequest:
+        """Return a request; one that is not known yet arrives at `arrival`."""
+        request = self.requests.get(request_id)
+        if request is None:
+            request = self.requests[request_id] = TimelineRequest(len(self.requests), request_id, arrival)
+        return request
 
-        A phase that has not ended by the last step ends with it; phases of no duration are omitted.
-        """
-        last_end = self.end
-        for request in self.requests.values():
-            end = last_end if request.admitted is None else request.admitted
-            if request.arrival < end:
-                yield Span(request.index, Phase.QUEUED, request.arrival, end)
-        for of, phase, start, end in zip(self._of, self._phases, self._starts, self._ends, strict=True):
-            yield Span(of, Phase(phase), start, end)
-        for request in self.requests.values():
-            if request.finish_reason is None and request.admitted is not None and request._since < last_end:
-                yield Span(request.index, request.phase, request._since, last_end)
+    def add(self, record: StrideRecord, start: float, end: float) -> None:
+        """Add the next stride; all must be added in order, from the first step on."""
+        discarded = record.discarded
+        for request_id, needed_by in zip(record.preempted, record.preempted_for, strict=True):
+            request = self.request(request_id, start)
+            request.preemptions.append(Preemption(start, needed_by))
+            if not request.ended:
+                self._num_running -= _is_running(request)
+                request.enter(Phase.PREEMPTED, start)
+        for request_id in discarded:
+            self.request(request_id, start).discard(start, end)
+        for entry in record.prefill:
+            if entry.id not in discarded:
+                request = self.request(entry.id, start)
+                self._num_running += not _is_running(request)
+                request.compute_chunks(Chunks(record.steps, entry.tokens), start, end)
+        for request_id in record.started:
+            request = self.request(request_id, start)
+            if request.phase is not Phase.DECODE:
+                self._num_running += not _is_running(request)
+                request.start_decoding(start)
+        self._add_columns(record, start, end)
+        for finished in record.finished:
+            request = self.request(finished.id, start)
+            self._num_running -= _is_running(request)
+            request.enter(request.phase, end)
+            request.ended = True
+
+    def _add_columns(self, record: StrideRecord, start: float, end: float) -> None:
+        """Add a stride to the columns, or its steps to the last stride, if that has the same batch."""
+        strides = self.strides
+        prefill = tuple([(entry.id, entry.tokens) for entry in record.prefill])
+        has_changes = bool(record.started or record.preempted or record.cached or record.discarded)
+        is_same = (
+            self._is_open
+            and not has_changes
+            and prefill == self._prefill
+            and record.num_decodes == strides.decode_requests[-1]
+            and record.waiting == strides.waiting[-1]
+            and record.step == strides.number[-1] + strides.steps[-1]
+            and not is_later(start, strides.end[-1])
+        )
+        self._prefill, self._is_open = prefill, not (record.finished or record.discarded)
+        free_blocks = UNLIMITED if record.free_blocks is None else record.free_blocks
+        if is_same:
+            strides.steps[-1] += record.steps
+            strides.end[-1] = end
+            strides.free_blocks[-1] = free_blocks
+            return
+        strides.number.append(record.step)
+        strides.steps.append(record.steps)
+        strides.start.append(start)
+        strides.end.append(end)
+        strides.prefill_requests.append(len(prefill))
+        strides.prefill_tokens.append(sum([tokens for _, tokens in prefill]))
+        strides.decode_requests.append(record.num_decodes)
+        strides.discarded_decodes.append(self._num_discarded_decodes(record))
+        strides.running.append(self._num_running + len(record.discarded))
+        strides.waiting.append(record.waiting)
+        strides.free_blocks.append(free_blocks)
+
+    def _num_discarded_decodes(self, record: StrideRecord) -> int:
+        """Return how many of the decodes of a stride are computed in vain."""
+        if not record.discarded:
+            return 0
+        in_prefill = {entry.id for entry in record.prefill}
+        return sum([request_id not in in_prefill for request_id in record.discarded])
 
     def spans_by_request(self) -> list[list[Span]]:
         """Return the spans of each request, in the order of `requests`."""
-        spans: list[list[Span]] = [[] for _ in self.requests]
-        for span in self.spans():
-            spans[span.request].append(span)
-        return spans
+        end = self.end
+        return [request.all_spans(end) for request in self.requests.values()]
 
-    def _request(self, request_id: str, now: float) -> TimelineRequest:
-        request = self.requests.get(request_id)
-        if request is None:
-            request = self.requests[request_id] = TimelineRequest(len(self.requests), request_id, now)
-        return request
 
-    def _enter(self, request: TimelineRequest, phase: Phase, now: float) -> None:
-        if request.admitted is None:
-            request.admitted = now
-        elif now > request._since:
-            self._of.append(request.index)
-            self._phases.append(request.phase)
-            self._starts.append(request._since)
-            self._ends.append(now)
-        request.phase, request._since = phase, now
+def is_later(time: float, before: float) -> bool:
+    """Whether `time` is after `before` by more than a rounding error, which is no time."""
+    return time - before > _ROUNDING * max(1.0, abs(time))
+
+
+def _is_running(request: TimelineRequest) -> bool:
+    """Whether a request is admitted and neither preempted nor finished."""
+    return not request.ended and request.phase in (Phase.PREFILL, Phase.DECODE)

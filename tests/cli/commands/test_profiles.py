@@ -148,7 +148,7 @@ def test_a_run_names_its_engine_its_profiles_and_its_settings(
     places = [shown.index(f"<dd>{line}</dd>" if page else f"  {line}\n") for line in lines]
 
     assert places == sorted(places)
-    assert places[-1] < shown.index('<dl class="summary">' if page else "requests ")
+    assert places[-1] < shown.index('<div class="cards">' if page else "requests ")
 
 
 RANGE = """

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from tracesim_cli.terminal.status import with_status
+from tracesim_cli.terminal.status import status_line, with_status
 
 
 class Terminal(io.StringIO):
@@ -49,3 +49,19 @@ def test_only_a_terminal_that_may_be_redrawn_has_a_line(name: str, monkeypatch: 
     assert drawn(0.4, io.StringIO()) == []
     monkeypatch.setenv(name, "1")
     assert drawn(0.4, Terminal()) == []
+
+
+def test_drawing_has_a_line_at_once_that_is_removed_at_the_end() -> None:
+    stream = Terminal()
+    with status_line("drawing x\x1b", stream):
+        assert stream.getvalue() == "\r\x1b[2Kdrawing x\\x1b ..."
+
+    assert stream.getvalue().endswith("...\r\x1b[2K")
+
+
+def test_drawing_has_no_line_where_it_is_not_wanted_or_there_is_no_terminal() -> None:
+    terminal, file = Terminal(), io.StringIO()
+    with status_line("drawing", terminal, is_shown=False), status_line("drawing", file):
+        pass
+
+    assert (terminal.getvalue(), file.getvalue()) == ("", "")
