@@ -12,7 +12,10 @@ import pytest
 
 from chart_cases import CLOCK, NASTY, a_crowded_engine, chart_data_of_run
 from factories import a_record, an_engine
+from report_cases import report_of
 from tracesim import LLMEngine
+from tracesim.analysis.comparison import compare_reports
+from tracesim.charts.comparison_page import comparison_page
 from tracesim.charts.html import page_to_html
 from tracesim.charts.replay_page import replay_page
 
@@ -75,6 +78,18 @@ def test_a_page_draws_every_chart_without_a_word(
     assert 'data-ready="true"' in document
     assert len(charts) >= 6
     assert document.count('<g class="subplot xy') >= len(charts)
+    assert "<script>alert" not in re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
+
+
+def test_a_comparison_draws_every_chart(tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    records = [a_record(name) for name in NASTY if "\ud800" not in name]
+    reports = [report_of(records, max_num_seqs=most) for most in (4, 1, 2)]
+    document, console = shown(page_to_html(comparison_page(compare_reports(reports))), tmp_path, width=400)
+
+    assert console == []
+    assert 'data-ready="true"' in document
+    assert document.count('<g class="subplot xy') == 3
     assert "<script>alert" not in re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -12,13 +13,15 @@ import typer
 from tracesim.analysis.comparison import Whole, compare_reports
 from tracesim.analysis.saved_report import SavedReport, read_report
 from tracesim.errors import ConfigError
+from tracesim_cli.commands.arguments import Force
 from tracesim_cli.commands.compare_replays import ReplayInputs, is_profile, replay_profile
 from tracesim_cli.commands.option_groups import GivenSettings, OptionGroup, with_option_groups
-from tracesim_cli.commands.replay_options import InputOptions
+from tracesim_cli.commands.replay_options import InputOptions, file_option
 from tracesim_cli.terminal.display import choose_display
 from tracesim_cli.terminal.exit_codes import with_exit_codes
 from tracesim_cli.terminal.json_output import stdout_for_json
 from tracesim_cli.terminal.lines import print_lines
+from tracesim_cli.terminal.output_files import atomic_writer, refuse_existing
 from tracesim_cli.views.compare_document import format_json
 from tracesim_cli.views.compare_view import MOST_REPORTS, format_comparison
 
@@ -80,6 +83,10 @@ class CompareOptions(OptionGroup):
     output_format: Annotated[
         Literal["text", "json"], typer.Option("--format", help="Format of the comparison.")
     ] = "text"
+    save_html: Annotated[
+        Path | None, file_option("Write a page of charts that opens offline. Needs the extra html.")
+    ] = None
+    force: Force = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes.")] = False
 
 
@@ -111,6 +118,7 @@ def compare(
         raise ConfigError("only one of the reports can be standard input")
     profiles = [each for each in reports if is_profile(each)]
     replays = ReplayInputs.checked(profiles, given, options.trace or [], inputs, options.slo)
+    _check_page(output)
 
     found: list[SavedReport] = [
         replay_profile(each, replays, quiet=output.quiet) if each in profiles else read_report(each)
@@ -122,3 +130,18 @@ def compare(
     else:
         display = choose_display(os.environ, sys.stdout)
         print_lines(sys.stdout, display, format_comparison(comparison, width=display.width))
+    if output.save_html:
+        from tracesim.charts.comparison_page import comparison_page
+        from tracesim.charts.html import page_to_html
+
+        with atomic_writer(output.save_html) as file:
+            file.write(page_to_html(comparison_page(comparison)))
+
+
+def _check_page(output: CompareOptions) -> None:
+    """Raise ConfigError if the page exists, or if the package that it needs is missing."""
+    if output.save_html:
+        from tracesim.charts.html import plotly_javascript
+
+        plotly_javascript()
+        refuse_existing(output.save_html, "--save-html", force=output.force)

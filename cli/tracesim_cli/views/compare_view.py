@@ -7,11 +7,12 @@ space for all of them, the next ones follow in a table of their own, beside A.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from rich.cells import cell_len
 
 from tracesim.analysis.comparison import ChangedSetting, ComparedFigure, ReportComparison
+from tracesim.analysis.comparison_text import setting_text
 from tracesim.analysis.figure_text import format_value, shown_unit, signed_value
 from tracesim_cli.terminal.lines import clip_line
 from tracesim_cli.terminal.safe_text import visible
@@ -58,7 +59,7 @@ def _settings(settings: Sequence[ChangedSetting], letters: Sequence[str], width:
     header = "".join(f"{letter:>{cells}}" for letter in letters)
     yield [("settings".ljust(title_width + INDENT), "bold"), (header, "dim")]
     for setting in settings:
-        values = [setting_text(value) for value in setting.values]
+        values = [visible(setting_text(value)) for value in setting.values]
         title = " " * INDENT + clip(visible(setting.name), title_width - 1).ljust(title_width)
         if all(cell_len(value) < cells for value in values):
             columns = "".join(" " * (cells - cell_len(value)) + value for value in values)
@@ -105,14 +106,3 @@ def _equal_figures(figures: Sequence[ComparedFigure], width: int) -> Iterator[Li
             first, *others = wrap(separated, width - _TITLE)
             yield from ([], [(f"{title:<{_TITLE}}", "bold"), (first, "dim")])
             yield from ([(" " * _TITLE + line, "dim")] for line in others)
-
-
-def setting_text(value: Any) -> str:
-    """Return the value of a setting as people read it: `on`, `2,048`, `none`."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, list):
-        return visible(", ".join(map(str, value))) or "none"
-    return visible(f"{value:,}" if isinstance(value, int) else str(value))

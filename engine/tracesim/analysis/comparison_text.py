@@ -1,8 +1,8 @@
-"""The times of compared requests as people read them, and why they changed."""
+"""The settings and the times of compared runs as people read them, and why the times changed."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from tracesim.analysis.comparison import MovedRequest, Unit
 from tracesim.analysis.figure_text import format_milliseconds, sign_of
@@ -13,6 +13,17 @@ WHOLE_LABELS: Final = {"e2e": "E2E", "ttft": "TTFT"}
 
 _LEAST_PART: Final = 0.05
 """Parts of a change that are smaller than this part of the greatest are no reason for it."""
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting: `on`, `2,048`, `none`; of a report from a file it is untrusted text."""
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def time_text(time: float, unit: Unit) -> str:

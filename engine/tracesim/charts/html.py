@@ -13,7 +13,7 @@ from string import Template
 import orjson
 
 from tracesim.charts.labels import visible
-from tracesim.charts.page import Card, Chart, Content, Lanes, Page, Section, Share, Table
+from tracesim.charts.page import Card, Chart, Content, Lanes, Page, Section, Share, Table, Toned, Words
 from tracesim.errors import ConfigError, needs_package
 
 
@@ -76,7 +76,7 @@ def _list(kind: str, rows: Iterable[tuple[str, str]]) -> str:
 def _card(card: Card) -> str:
     more = "".join(f"<span><b>{_text(name)}</b> {_text(value)}</span>" for name, value in card.more)
     return (
-        f'<article class="card"><h2>{_text(card.title)}</h2><p class="value">{_text(card.value)}</p>'
+        f'<article class="card"><h2>{_text(card.title)}</h2><p class="value">{_words(card.value)}</p>'
         + (more and f'<p class="more">{more}</p>')
         + (_shares(card.shares) if card.shares else "")
         + (f'<p class="note">{_text(card.note)}</p></article>')
@@ -144,11 +144,16 @@ def _lanes(lanes: Lanes) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in table.head)
+    texts = [' class="text"' if title in table.texts else "" for title in table.head]
+    head = "".join(
+        f'<th scope="col"{text}>{_text(name)}</th>' for name, text in zip(table.head, texts, strict=True)
+    )
     rows = ""
     for name, *cells in table.rows:
-        others = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
-        rows += f'<tr><th scope="row"><bdi>{_text(name)}</bdi></th>{others}</tr>'
+        others = "".join(
+            f"<td{text}>{_words(cell)}</td>" for cell, text in zip(cells, texts[1:], strict=True)
+        )
+        rows += f'<tr><th scope="row"><bdi>{_words(name)}</bdi></th>{others}</tr>'
     kind = "words" if len(table.head) == 2 else "figures"
     note = f"<p>{_text(table.note)}</p>" if table.note else ""
     return (
@@ -156,6 +161,12 @@ def _table(table: Table) -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(table.title)}">'
         f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>'
     )
+
+
+def _words(words: Words) -> str:
+    if isinstance(words, Toned):
+        return f'<span style="color: var(--{words.role})">{_text(words.text)}</span>'
+    return _text(words)
 
 
 def _text(text: str) -> str:

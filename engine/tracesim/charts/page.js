@@ -23,6 +23,7 @@ const tracesim = (() => {
   const drawnTrace = (trace) => {
     const role = trace.meta.role;
     if (trace.mode === "markers") return { ...trace, marker: { ...trace.marker, color: colour(role, 0.6) } };
+    if (trace.type === "bar") return { ...trace, marker: { ...trace.marker, color: colour(role) } };
     const filled = trace.stackgroup ? { fillcolor: colour(role) } : trace.fill ? { fillcolor: colour(role, 0.22) } : {};
     return { ...trace, ...filled, line: { ...trace.line, color: colour(role, role === "largest" ? 0.5 : 1) } };
   };

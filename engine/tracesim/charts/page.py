@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Toned(NamedTuple):
+    """A text in the colour of a role, such as "better"."""
+
+    text: str
+    role: str
+
+
+Words = str | Toned
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +34,7 @@ class Card:
     """
 
     title: str
-    value: str = ""
+    value: Words = ""
     more: Sequence[tuple[str, str]] = ()
     note: str = ""
     shares: Sequence[Share] = ()
@@ -49,12 +59,13 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; the first column names the row."""
+    """A table; the first column names the row, and `texts` are the titles of other columns with words."""
 
     title: str
     note: str
     head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Words]]
+    texts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
