@@ -30,6 +30,8 @@ _NUMBERS: Final = (
 )
 """Members of a request that are numbers, or null or absent where there is none."""
 
+_MAX_NUMBER: Final = 1e18
+
 
 @dataclass(frozen=True, slots=True)
 class SavedReport:
@@ -132,10 +134,13 @@ def _problem_of_row(row: Any, ids: set[str]) -> str | None:
 
 
 def _problem_of_causes(causes: Any) -> str | None:
-    if not isinstance(causes, dict) or any(type(each) not in (int, float) for each in causes.values()):
+    if not isinstance(causes, dict) or None in causes.values():
         return "must be an object of numbers"
-    return None
+    return next(filter(None, map(_problem_of_number, causes.values())), None)
 
 
 def _problem_of_number(value: object) -> str | None:
-    return None if value is None or type(value) in (int, float) else f"is {brief(value)}; must be a number"
+    """Return what is wrong with a value that is a number or null in a report."""
+    if value is None or (type(value) in (int, float) and 0 <= value <= _MAX_NUMBER):  # type: ignore[operator]
+        return None
+    return f"is {brief(value)}; must be a number >= 0 and at most {_MAX_NUMBER:g}"
