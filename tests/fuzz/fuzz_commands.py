@@ -160,11 +160,20 @@ def draw_log(rng: random.Random, path: Path) -> None:
     path.write_bytes(changed_bytes(rng, data) if rng.random() < 0.15 else data)
 
 
+def draw_report(rng: random.Random, path: Path) -> None:
+    """Write a changed report."""
+    report = json.loads((ROOT / "tests" / "golden" / "milestone.report.json").read_text(encoding="utf-8"))
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        report = changed(rng, report)
+    data = to_json(rng, report)
+    path.write_bytes(changed_bytes(rng, data) if rng.random() < 0.15 else data)
+
+
 def draw_case(rng: random.Random, folder: Path) -> Case:
     """Write the inputs of a random command into `folder` and return the command."""
     for each in folder.iterdir():
         shutil.rmtree(each) if each.is_dir() else each.unlink()
-    command = rng.choice(("replay", "replay", "replay", "validate", "inspect", "convert", "diff"))
+    command = rng.choice(("replay", "replay", "replay", "validate", "inspect", "convert", "diff", "compare"))
     options = list(draw_options(rng, command, 5))
     stdin = b""
     if command == "diff":
@@ -172,6 +181,12 @@ def draw_case(rng: random.Random, folder: Path) -> Case:
             draw_log(rng, folder / name)
         a = rng.choice(("steps.log", "golden.log"))
         files = [a, rng.choice((a, "other.log", "golden.log", "none.log", "-"))]
+    elif command == "compare":
+        for name in ("a.json", "b.json"):
+            draw_report(rng, folder / name)
+        draw_log(rng, folder / "steps.log")
+        others = ("b.json", "b.json", "b.json", "steps.log", "none.json", "-", "vllm-serve")
+        files = ["a.json", *rng.choices(others, k=rng.choice((1, 1, 2)))]
     else:
         files, trace_format = _draw_traces(rng, folder)
         if trace_format and "--trace-format" not in options:
