@@ -26,11 +26,20 @@ from tracesim_cli.commands.replay_run import open_sinks, run
 from tracesim_cli.commands.replay_sinks import RunFigures, Sink, is_for_people
 from tracesim_cli.terminal.exit_codes import print_message, with_exit_codes
 from tracesim_cli.terminal.streams import ignoring_closed_pipe
+from tracesim_cli.views.event_table import EVENT_LEGEND
 from tracesim_cli.views.run_view import RunSettings
 from tracesim_cli.views.step_table import LEGEND
 
 EPILOG = f"""\
 {LEGEND}
+
+{EVENT_LEGEND}
+
+Keys while a terminal shows the table:
+space  pause, and go on
+→      one step
+n      go to the next event
+q      end, with the summary
 
 Example:
 tracesim replay trace.jsonl --profile vllm-serve --num-gpu-blocks 4096 --clock constant:20ms
@@ -39,7 +48,7 @@ Exit codes:
 0    the replay is complete
 1    the trace is invalid, a step differs from --expect, or the run is not as --require has it
 2    wrong usage
-3    stopped early: --max-steps, or the schedule cannot continue
+3    stopped early: --max-steps, the key q, or the schedule cannot continue
 130  interrupted"""
 
 

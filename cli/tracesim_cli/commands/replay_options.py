@@ -18,6 +18,10 @@ from tracesim_cli.commands.option_groups import OptionGroup
 from tracesim_cli.terminal.output_files import is_special, refuse_existing
 
 OutputFormat = Literal["table", "jsonl", "json", "summary"]
+RowKind = Literal["auto", "all", "events"]
+
+MAX_TOKENS_IN_ALL_ROWS = 10_000
+"""The most output tokens of a trace whose table has a row for each step, unless `--rows` chooses."""
 
 MAX_DELAY = 3600.0
 """The longest pause after a step, in seconds."""
@@ -103,10 +107,17 @@ class OutputOptions(OptionGroup):
             "the summary alone.",
         ),
     ] = "table"
+    rows: Annotated[
+        RowKind,
+        typer.Option(
+            help="The rows of the table: all steps, or events, with the steps between them folded. "
+            f"auto: events where the responses have more than {MAX_TOKENS_IN_ALL_ROWS:,} tokens in all."
+        ),
+    ] = "auto"
     delay: Annotated[
         float,
         typer.Option(
-            help="Pause after each step, such as 5ms or 0.2 (seconds); at most 3600 seconds.",
+            help="Pause after each row or step, such as 5ms or 0.2 (seconds); at most 3600 seconds.",
             metavar="DURATION",
             parser=_parse_delay,
         ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_json import step_to_json
 from tracesim.engine.step_records import StepRecord
-from tracesim_cli.commands.replay_options import OutputOptions
+from tracesim_cli.commands.replay_options import MAX_TOKENS_IN_ALL_ROWS, OutputOptions
 from tracesim_cli.commands.replay_sinks import (
     DelaySink,
     ExplanationSink,
@@ -73,7 +73,7 @@ def open_sinks(
             sinks.append(LineSink(stdout_for_json()))
         if options.output_format == "json":
             sinks.append(ReportSink(stdout_for_json()))
-        if options.delay:
+        if options.delay and options.output_format != "table":
             sinks.append(DelaySink(options.delay))
         sinks.append(SummarySink(options.output_format, quiet=options.quiet))
         if explanation:
@@ -108,8 +108,14 @@ def _open_table(engine: LLMEngine, options: OutputOptions) -> StepView:
     display = choose_display(os.environ, sys.stdout)
     if options.quiet:
         display = display._replace(live=False)
-    blocks = engine.config.num_gpu_blocks
-    return open_view(sys.stdout, display, requests=len(engine.requests), blocks=blocks, delay=options.delay)
+    folds = options.rows == "events" or (options.rows == "auto" and _is_large(engine))
+    return open_view(sys.stdout, display, engine, folds=folds, delay=options.delay)
+
+
+def _is_large(engine: LLMEngine) -> bool:
+    """Return whether the table of every step would be too long to read."""
+    tokens = sum(progress.request.num_output_tokens for progress in engine.requests.values())
+    return tokens > MAX_TOKENS_IN_ALL_ROWS
 
 
 def _run_engine(engine: LLMEngine, sinks: Sequence[Sink], max_steps: int | None) -> None:

@@ -28,6 +28,7 @@ from tracesim.engine.stride_records import StrideRecord
 from tracesim.errors import ConfigError, TracesimError
 from tracesim_cli.commands.replay_options import OutputFormat
 from tracesim_cli.terminal.display import choose_display
+from tracesim_cli.terminal.exit_codes import StoppedByUserError
 from tracesim_cli.terminal.lines import print_lines
 from tracesim_cli.terminal.text import quoted
 from tracesim_cli.views.run_view import RunSettings
@@ -94,6 +95,7 @@ class TableSink(Sink):
     def __init__(self, view: StepView) -> None:
         self._view = view
         self.on_step = view.on_step
+        self.on_stride = view.on_stride
 
     def end_steps(self) -> None:
         """Draw the rows that are left, and an empty line below the table."""
@@ -115,7 +117,7 @@ class LineSink(Sink):
 
 
 class DelaySink(Sink):
-    """A pause after each step."""
+    """A pause after each step, where no view makes it after each row."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -140,7 +142,7 @@ class SummarySink(Sink):
 
     def fail(self, error: BaseException, figures: RunFigures) -> None:
         """Print the summary if the user or the engine has stopped the run."""
-        is_stopped = isinstance(error, (KeyboardInterrupt, TracesimError))
+        is_stopped = isinstance(error, (KeyboardInterrupt, StoppedByUserError, TracesimError))
         if is_stopped and (is_for_people(self._format) or not self._quiet):
             self._print(figures)
 
@@ -182,7 +184,7 @@ class ExplanationSink(Sink):
 
     def fail(self, error: BaseException, figures: RunFigures) -> None:
         """Print the stories so far if the user or the engine has stopped the run."""
-        if isinstance(error, (KeyboardInterrupt, TracesimError)):
+        if isinstance(error, (KeyboardInterrupt, StoppedByUserError, TracesimError)):
             self._print()
 
     def finish(self, figures: RunFigures) -> None:

@@ -49,6 +49,10 @@ class UnexpectedStepError(Exception):
     """A step of the run differs from the expected one, or only one of the two exists."""
 
 
+class StoppedByUserError(Exception):
+    """The user has ended the run with a key, and wants its summary."""
+
+
 def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
     """Return `command` with every error that it may raise turned into a message and an exit code."""
     options = signature(command).parameters
@@ -65,7 +69,7 @@ def with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
             fail("interrupted", code=ExitCode.INTERRUPTED)
         except UnexpectedStepError:
             raise typer.Exit(ExitCode.DIFFERENT) from None
-        except (StepLimitError, StalledError) as error:
+        except (StepLimitError, StalledError, StoppedByUserError) as error:
             fail(f"stopped: {error}", code=ExitCode.STOPPED)
         except TraceError as error:
             fail(*(f"error: {problem}" for problem in error.problems), code=ExitCode.INVALID_TRACE)

@@ -45,3 +45,15 @@ def label(request_id: str) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 record`, `2,000 records`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration with three significant digits in s, ms or us: `1.20s`, `23.4ms`, `450us`."""
+    if not seconds:
+        return "0s"
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        rounded = f"{seconds / size:.2e}"
+        exponent = int(rounded.partition("e")[2])
+        if exponent >= 0:
+            return f"{float(rounded) if exponent < 3 else seconds / size:,.{max(0, 2 - exponent)}f}{unit}"
+    return f"{seconds / 1e-6:.2g}us"

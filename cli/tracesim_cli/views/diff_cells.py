@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 
 from tracesim.analysis.step_diff import Entry, align
 from tracesim_cli.terminal.text import clip, label, quoted
-from tracesim_cli.views.step_table import format_reason
+from tracesim_cli.views.request_items import format_reason
 
 _MAX_CHANGES = 20
 

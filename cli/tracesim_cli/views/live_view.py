@@ -1,4 +1,4 @@
-"""The table of steps as they happen: above a live footer on a terminal, in rows alone elsewhere.
+"""The table as it happens: above a live panel on a terminal, in rows alone elsewhere.
 
 Rows are buffered and drawn together about twelve times a second, so that the terminal does not slow down the
 engine. No row is dropped: buffered rows are drawn at the end, after an error, and after Ctrl-C.
@@ -6,93 +6,134 @@ engine. No row is dropped: buffered rows are drawn at the end, after an error, a
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import Any, Final, Literal, Protocol, TextIO
 
+from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_records import StepRecord
+from tracesim.engine.stride_records import StrideRecord
 from tracesim_cli.terminal.display import Display, open_console
-from tracesim_cli.terminal.lines import Fragment, print_lines, rich_text
-from tracesim_cli.terminal.text import clip, counted
+from tracesim_cli.terminal.exit_codes import StoppedByUserError
+from tracesim_cli.terminal.keys import Key, KeySource, open_keys
+from tracesim_cli.terminal.lines import Fragment, clip_line, print_lines
+from tracesim_cli.terminal.live_region import LiveRegion
+from tracesim_cli.terminal.text import counted
+from tracesim_cli.views.event_table import EventTable
+from tracesim_cli.views.folding import FoldedRow, RowFolder
+from tracesim_cli.views.legend import legend_lines, signs_of
+from tracesim_cli.views.panel import lanes_that_fit, panel_lines
+from tracesim_cli.views.snapshot import RunMonitor
 from tracesim_cli.views.step_table import StepTable
 
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions
-    from rich.text import Text
+REFRESH_SECONDS: Final = 1 / 12
 
-REFRESH_SECONDS = 1 / 12
+ECHO_CELLS: Final = 3
+"""Cells at the end of the panel's lines that stay free for the ^C that a terminal echoes."""
 
-_SHOW_CURSOR = "\x1b[?25h"
-_ONE_LINE_FROM = 90
-_MAX_BAR = 40
+Line = Sequence[Fragment]
+Pace = Literal["run", "step", "event", "paused"]
+
+
+class Table(Protocol):
+    """What draws rows."""
+
+    def header_fragments(self) -> list[Fragment]:
+        """Return the line of column titles."""
+        ...
+
+    def row_fragments(self, row: Any, /) -> list[Fragment]:
+        """Return the line of a row."""
+        ...
 
 
 def open_view(
     stream: TextIO,
     display: Display,
+    engine: LLMEngine,
     *,
-    requests: int,
-    blocks: int | None = None,
+    folds: bool = False,
     delay: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
+    keys: KeySource | None = None,
 ) -> StepView:
-    """Return the view for a run of `requests` requests with `blocks` KV cache blocks (None: unlimited).
+    """Return the view for a run of `engine`, with a row for each step or, if it `folds`, for each event.
 
-    `delay` is the pause in seconds that the caller makes after each step.
+    `delay` is a pause in seconds after each row. `keys` are by default those of the terminal.
     """
+
+    def make_table(width: int) -> Table:
+        kind = EventTable if folds else StepTable
+        has_clock = engine.timekeeper is not None
+        return kind(width, finite_blocks=engine.config.num_gpu_blocks is not None, has_clock=has_clock)
+
     if not display.live:
-        table = StepTable(display.width, finite_blocks=blocks is not None)
-        return RowView(stream, table, display, delay=delay, clock=clock)
-    return LiveView(open_console(stream), Footer(requests, blocks), delay=delay, clock=clock)
+        return RowView(stream, display, make_table, folds=folds, delay=delay, clock=clock)
+    region = LiveRegion(open_console(stream))
+    return LiveView(region, make_table, engine, keys or open_keys(), folds=folds, delay=delay, clock=clock)
 
 
 class StepView(ABC):
-    """A view that shows every step given to `on_step`, in a `with` block or until `finish` is called."""
+    """A view that shows a run in a `with` block or until `finish` is called.
 
-    def __init__(self, *, delay: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+    It takes steps by `on_step` and strides by `on_stride`, which are None where it does not need them. If it
+    takes both, then first the record of a step, then that of its stride.
+    """
+
+    def __init__(
+        self,
+        make_table: Callable[[int], Table],
+        *,
+        folds: bool,
+        delay: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.on_step: Callable[[StepRecord], object] | None = None if folds else self._take_step
+        self.on_stride: Callable[[StrideRecord], object] | None = self._take_stride if folds else None
+        self._make_table = make_table
+        self._folder = RowFolder()
+        self._folds = folds
         self._delay = delay
         self._clock = clock
-        self._buffer: list[StepRecord] = []
+        self._buffer: list[Any] = []
         self._drawn_at = float("-inf")
         self._closed = False
 
     def __enter__(self) -> StepView:
         try:
-            with _deferred_interrupt():
+            with _deferred_signals():
                 self._open()
         except BaseException:
             self._abandon()
             raise
         return self
 
-    def on_step(self, record: StepRecord) -> None:
-        """Take a step, and draw the buffer if the next redraw is due before the next step."""
-        self._buffer.append(record)
-        if self._clock() + self._delay - self._drawn_at >= REFRESH_SECONDS:
-            self.flush()
-
     def flush(self) -> None:
-        """Draw the steps in the buffer."""
-        with _deferred_interrupt():
-            records, self._buffer = self._buffer, []
-            self._draw(records)
+        """Draw the rows in the buffer."""
+        with _deferred_signals():
+            rows, self._buffer = self._buffer, []
+            self._draw(rows)
             self._drawn_at = self._clock()
 
     def finish(self) -> None:
-        """Draw the steps in the buffer and restore the terminal."""
+        """Draw the rows that are left and restore the terminal."""
         if self._closed:
             return
         try:
+            if self._folds:
+                self._buffer += self._folder.end()
             if self._buffer:
                 self.flush()
         finally:
             self._closed = True
-            with _deferred_interrupt():
+            with _deferred_signals():
                 self._close()
 
     def __exit__(
@@ -102,6 +143,16 @@ class StepView(ABC):
             self._abandon()
         else:
             self.finish()
+
+    @abstractmethod
+    def _take_step(self, record: StepRecord) -> None: ...
+
+    @abstractmethod
+    def _take_stride(self, record: StrideRecord) -> None: ...
+
+    def _is_due(self) -> bool:
+        """Return whether the rows in the buffer must be drawn before the next row comes."""
+        return self._clock() + self._delay - self._drawn_at >= REFRESH_SECONDS
 
     def _abandon(self) -> None:
         self._closed = True
@@ -113,183 +164,233 @@ class StepView(ABC):
     def _open(self) -> None: ...
 
     @abstractmethod
-    def _draw(self, records: Sequence[StepRecord]) -> None: ...
+    def _draw(self, rows: Sequence[Any]) -> None: ...
 
     @abstractmethod
     def _close(self) -> None: ...
 
 
 class RowView(StepView):
-    """Rows alone, without redraws and footer."""
+    """Rows alone, without redraws and panel."""
 
     def __init__(
         self,
         stream: TextIO,
-        table: StepTable,
         display: Display,
+        make_table: Callable[[int], Table],
         *,
-        delay: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
+        folds: bool,
+        delay: float,
+        clock: Callable[[], float],
     ) -> None:
-        super().__init__(delay=delay, clock=clock)
+        super().__init__(make_table, folds=folds, delay=delay, clock=clock)
         self._stream = stream
-        self._table = table
         self._display = display
+        self._table = make_table(display.width)
+
+    def _take_step(self, record: StepRecord) -> None:
+        self._show(record)
+
+    def _take_stride(self, record: StrideRecord) -> None:
+        for row in self._folder.add(record):
+            self._show(row)
+
+    def _show(self, row: StepRecord | FoldedRow) -> None:
+        self._buffer.append(row)
+        if self._is_due():
+            self.flush()
+        if self._delay:
+            time.sleep(self._delay)
 
     def _open(self) -> None:
         self._write([self._table.header_fragments()])
 
-    def _draw(self, records: Sequence[StepRecord]) -> None:
-        self._write([self._table.row_fragments(record) for record in records])
+    def _draw(self, rows: Sequence[Any]) -> None:
+        self._write([self._table.row_fragments(row) for row in rows])
 
     def _close(self) -> None:
         pass
 
-    def _write(self, rows: Sequence[Sequence[Fragment]]) -> None:
+    def _write(self, rows: Sequence[Line]) -> None:
         print_lines(self._stream, self._display, rows)
         self._stream.flush()
 
 
 class LiveView(StepView):
-    """Rows on a terminal, in colour, above a footer that is redrawn with them."""
+    """Rows on a terminal above a panel that is redrawn with them, and keys to pause and to step."""
 
     def __init__(
         self,
-        console: Console,
-        footer: Footer,
+        region: LiveRegion,
+        make_table: Callable[[int], Table],
+        engine: LLMEngine,
+        keys: KeySource,
         *,
-        delay: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
+        folds: bool,
+        delay: float,
+        clock: Callable[[], float],
     ) -> None:
-        from rich.live import Live
+        super().__init__(make_table, folds=folds, delay=delay, clock=clock)
+        self.on_stride = self._take_stride
+        self._region = region
+        self._engine = engine
+        self._keys = keys
+        self._monitor = RunMonitor(engine, clock)
+        self._pace: Pace = "run"
+        self._size = region.size
+        self._table = make_table(self._size[0])
+        self._recent: deque[Any] = deque(maxlen=200)
+        self._old_handlers: dict[int, Any] = {}
 
-        super().__init__(delay=delay, clock=clock)
-        self._console = console
-        self._footer = footer
-        self._width = 0
-        self._live = Live(
-            footer,
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+    def _take_stride(self, record: StrideRecord) -> None:
+        self._monitor.count(record)
+        rows = self._folder.add(record)
+        for row in rows if self._folds else ():
+            self._after_row(row)
+        if not self._folds:
+            self._rest()
+        if self._pace == "step" or (self._pace == "event" and self._folder.at_event):
+            self._pace = "paused"
+        if self._is_paused or self._is_due():
+            self._update()
 
-    def on_step(self, record: StepRecord) -> None:
-        """Take a step and count it in the footer."""
-        self._footer.count(record)
-        super().on_step(record)
+    def _take_step(self, record: StepRecord) -> None:
+        self._buffer.append(record)  # `_take_stride` draws it, when the panel knows the step, too
+
+    def _after_row(self, row: FoldedRow) -> None:
+        self._buffer.append(row)
+        self._rest()
+
+    def _update(self) -> None:
+        """Draw, take in what was typed and, while the user pauses the run, wait."""
+        self.flush()
+        self._obey(self._keys.wait(0))
+        if self._is_paused:
+            self.flush()
+            while self._is_paused:
+                self._obey(self._keys.wait(REFRESH_SECONDS))
+                if self._region.size != self._size:
+                    self.flush()
+            self._monitor.pause()
+
+    def _rest(self) -> None:
+        """Wait as long after a row as the user wants, unless a key asks to go on."""
+        if not self._delay or self._pace != "run":
+            return
+        self._update()
+        end = self._clock() + self._delay
+        while (left := end - self._clock()) > 0 and self._pace == "run":
+            self._obey(self._keys.wait(min(left, REFRESH_SECONDS)))
+            if self._region.size != self._size:
+                self.flush()
+        if self._is_paused:
+            self._update()
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._pace == "paused"
+
+    def _obey(self, typed: Sequence[Key]) -> None:
+        for key in typed:
+            if key == "quit":
+                engine = self._engine
+                unfinished = engine.get_num_unfinished_requests()
+                raise StoppedByUserError(
+                    f"ended by the user after {counted(engine.counts.steps, 'step')}, with {unfinished:,} of "
+                    f"{counted(len(engine.requests), 'request')} unfinished"
+                )
+            if key == "space":
+                self._pace = "run" if self._is_paused else "paused"
+            else:
+                self._pace = "step" if key == "right" else "event"
 
     def _open(self) -> None:
-        self._footer.start(self._clock)
-        self._live.start()
-        self._draw([])
+        self._keys.begin()
+        self._handle_stops()
+        legend = legend_lines(self._size[0], signs_of(self._engine, folds=self._folds))
+        self._region.open()
+        self._region.draw([*legend, [], self._table.header_fragments()], [])
+        self.flush()
 
-    def _draw(self, records: Sequence[StepRecord]) -> None:
-        """Print rows and footer in one write, with new column titles if the width has changed."""
-        from rich.segment import Segment, Segments
+    def _draw(self, rows: Sequence[Any]) -> None:
+        size = self._region.size
+        self._recent.extend(rows)
+        if size != self._size:
+            self._size = size
+            self._table = self._make_table(size[0])
+            lines = [self._table.header_fragments(), *map(self._table.row_fragments, self._recent)]
+            self._region.repaint(lines, self._panel())
+        else:
+            self._region.draw([self._table.row_fragments(row) for row in rows], self._panel())
 
-        lines: list[list[Fragment]] = []
-        if self._width != self._console.width:
-            self._width = self._console.width
-            self._table = StepTable(self._width, finite_blocks=self._footer.blocks is not None)
-            lines.append(self._table.header_fragments())
-        lines += map(self._table.row_fragments, records)
-        segments: list[Segment] = []  # without Rich's `Text`, whose wrapping takes longest and is not needed
-        for line in lines:
-            for text, style in line:
-                segments.append(Segment(text, self._console.get_style(style) if style else None))
-            segments.append(Segment.line())
-        self._console.print(Segments(segments), crop=False)
+    def _panel(self) -> Sequence[Line]:
+        """Return what is below the rows: the row that may still grow, and the panel."""
+        width, height = self._size
+        width -= ECHO_CELLS
+        lanes = lanes_that_fit(width, height, len(self._engine.requests))
+        snapshot = self._monitor.snapshot(lanes[0] * lanes[1])
+        panel = panel_lines(snapshot, width, lanes, has_keys=self._keys.is_active, is_paused=self._is_paused)
+        if not self._folds:
+            return panel
+        pending = self._folder.pending
+        row = [] if pending is None else clip_line(self._table.row_fragments(pending), self._size[0] - 1)
+        return [row, *panel]
 
     def _close(self) -> None:
-        """Remove the footer and show the cursor, even if Rich fails at its last write."""
+        """Remove the panel, and restore the cursor, the keyboard and the signals, even if a write fails."""
         try:
-            self._live.stop()
-        except BaseException:
-            with suppress(OSError):
-                self._console.file.write(_SHOW_CURSOR)
-                self._console.file.flush()
-            raise
+            self._region.close()
+        finally:
+            self._keys.restore()
+            for number, handler in self._old_handlers.items():
+                signal.signal(number, handler)
+            self._old_handlers.clear()
 
+    def _handle_stops(self) -> None:
+        """Restore the terminal while Ctrl-Z stops the process."""
+        if not hasattr(signal, "SIGTSTP") or threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL:
+            self._old_handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._stop)
+        self._old_handlers[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._continue)
 
-class Footer:
-    """The line below the rows: the progress of the run, and what its engine has."""
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._region.close()
+        self._keys.restore()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)  # the process stops here, until it is continued
+        signal.signal(signal.SIGTSTP, self._stop)
+        self._continue()
 
-    def __init__(self, requests: int, blocks: int | None) -> None:
-        self.blocks = blocks
-        self._requests = requests
-        self._finished = 0
-        self._steps = 0
-        self._last: StepRecord | None = None
-        self._clock: Callable[[], float] = time.monotonic
-        self._started_at = self._clock()
-
-    def start(self, clock: Callable[[], float]) -> None:
-        """Start to measure the speed with `clock`."""
-        self._clock = clock
-        self._started_at = clock()
-
-    def count(self, record: StepRecord) -> None:
-        """Count a step."""
-        self._last = record
-        self._steps += 1
-        self._finished += len(record.finished)
-
-    def lines(self, width: int) -> list[list[Fragment]]:
-        """Return the footer for a terminal of `width` cells, in two lines if the terminal is narrow."""
-        progress = f" {self._finished:,}/{counted(self._requests, 'request')}"
-        if width < _ONE_LINE_FROM:
-            bar = self._bar(width - len(progress))
-            return [[*bar, (clip(progress, width), "")], [(self._engine_state(width), "dim")]]
-        state = self._engine_state(width - len(progress) - 2)
-        bar = self._bar(width - len(progress) - len(state) - 2)
-        return [[*bar, (progress, ""), (f"  {state}", "dim")]]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        for line in self.lines(options.max_width - 3):  # without the cells of the ^C that a terminal echoes
-            yield rich_text([*line, ("\n", "")])
-
-    def _engine_state(self, width: int) -> str:
-        """Return running and waiting requests, KV cache usage and speed, shortened if `width` is small."""
-        running, waiting = (self._last.running, self._last.waiting) if self._last else (0, self._requests)
-        elapsed = self._clock() - self._started_at
-        speed = f"{self._steps / elapsed:,.0f} steps/s" if elapsed > 0 else "- steps/s"
-        blocks = share = "unlimited"
-        if self.blocks is not None:
-            free = self._last.free_blocks if self._last else None
-            used = 0 if free is None else self.blocks - free
-            blocks, share = f"{used:,}/{counted(self.blocks, 'block')}", f"{used / self.blocks:.0%}"
-        long = f"running {running:,}  waiting {waiting:,}  KV cache {blocks}  {speed}"
-        short = f"run {running:,}  wait {waiting:,}  KV {share}  {speed}"
-        return long if len(long) <= width else clip(short, width)
-
-    def _bar(self, width: int) -> list[Fragment]:
-        length = max(0, min(width, _MAX_BAR))
-        done = length * self._finished // self._requests if self._requests else length
-        return [("━" * done, "green"), ("━" * (length - done), "dim")]
+    def _continue(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        self._monitor.pause()
+        self._keys.begin()
+        self._region.open()
+        self._drawn_at = float("-inf")
 
 
 @contextmanager
-def _deferred_interrupt() -> Iterator[None]:
-    """Defer a Ctrl-C to the end of the block, so that no row is lost or torn, but not a second one."""
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    deferred: list[FrameType | None] = []
+def _deferred_signals() -> Iterator[None]:
+    """Defer Ctrl-C and Ctrl-Z to the end of the block, so that no row is lost or torn; not a second."""
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [signal.SIGINT, *([signal.SIGTSTP, signal.SIGCONT] if hasattr(signal, "SIGTSTP") else [])]
+        handlers = {number: signal.getsignal(number) for number in numbers}
+        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    deferred: dict[int, FrameType | None] = {}
 
     def defer(number: int, frame: FrameType | None) -> None:
-        if deferred:
-            deferred.clear()
-            handler(number, frame)
-        deferred.append(frame)
+        if number in deferred:
+            del deferred[number]
+            handlers[number](number, frame)
+        deferred[number] = frame
 
-    signal.signal(signal.SIGINT, defer)
+    for number in handlers:
+        signal.signal(number, defer)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-        if deferred:
-            handler(signal.SIGINT, deferred[0])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in deferred.items():
+            handlers[number](number, frame)

@@ -16,8 +16,8 @@ from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import Fragment, clip_line, plain_text, print_lines
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.text import clip, counted, label, quoted
+from tracesim_cli.views.request_items import REASON_STYLES, format_reason
 from tracesim_cli.views.run_view import wrap
-from tracesim_cli.views.step_table import REASON_STYLES, format_reason
 
 MAX_TEXTS = 12
 """With more requests than this, a summary does not show their texts."""

@@ -90,10 +90,10 @@ def test_the_legend_has_the_signs_of_the_table() -> None:
         a_step_record(decode=[ScheduledTokens("r1", 9, 1)], discarded=["r1"]),
     ]
     shown = "  ".join(plain_text(StepTable(200).row_fragments(row)) for row in rows)
-    narrow = plain_text(StepTable(40).row_fragments(a_step_record(prefill=prefill[:1] * 3)))
+    narrow = plain_text(StepTable(40).row_fragments(a_step_record(prefill=prefill[:1] * 9)))
 
     assert [sign for sign in signs if sign not in shown] == ["+1"]
-    assert narrow.endswith("r1:8 +2")
+    assert narrow.endswith("r1:8 +3")
 
 
 def test_help_on_a_terminal_is_boxed_and_in_colour() -> None:

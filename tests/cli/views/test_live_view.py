@@ -7,18 +7,30 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-from steps import a_step_record
-from tracesim.engine.step_records import FinishedRequest, ScheduledTokens, StepRecord
-from tracesim_cli.terminal.display import Display, choose_display, open_console
-from tracesim_cli.terminal.lines import plain_text
-from tracesim_cli.views.live_view import Footer, LiveView, StepView, open_view
+from factories import a_record, an_engine
+from tracesim import LLMEngine
+from tracesim_cli.terminal.display import Display, choose_display
+from tracesim_cli.terminal.exit_codes import StoppedByUserError
+from tracesim_cli.terminal.keys import Key, NoKeys
+from tracesim_cli.terminal.live_region import LiveRegion
+from tracesim_cli.views.live_view import StepView, open_view
+
+T = TypeVar("T")
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 PLAIN, LIVE = Display(live=False, width=100, color=False), Display(live=True, width=100, color=True)
+
+
+@pytest.fixture(autouse=True)
+def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test depend on real time."""
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
 
 class Clock:
@@ -47,25 +59,91 @@ class ClosedPipe(Terminal):
     """A stream whose reader closes it before the row of step 3."""
 
     def write(self, text: str) -> int:
-        if "row3" in text:
+        if re.search(r" 3\b", text):
             raise BrokenPipeError
         return super().write(text)
 
 
-def step(number: int, free_blocks: int | None = None) -> StepRecord:
-    decode = [ScheduledTokens(f"row{number}", 5, 1)]
-    finished = [FinishedRequest(f"row{number}", "stop", None)]
-    counts = {"running": 7, "waiting": 3, "free_blocks": free_blocks}
-    return a_step_record(number, decode=decode, finished=finished, **counts)
+def an_engine_with(tokens: int = 9, **settings: Any) -> LLMEngine:
+    """Return an engine with a request, row, that emits so many tokens, one in each step after the first."""
+    return an_engine([a_record("row", input_length=1, output_length=tokens)], **settings)
 
 
-def show(view: StepView, numbers: Iterable[int], error: type[BaseException] | None = None) -> None:
-    """Show some steps, and end with an error if there is one to raise."""
-    with view:
-        for number in numbers:
-            view.on_step(step(number))
-        if error:
-            raise error
+class PressedKeys(NoKeys):
+    """Keys that are pressed in turn: the first at once, the others when the view has waited for a while."""
+
+    is_active = True
+
+    def __init__(self, clock: Clock, pressed: Sequence[Key]) -> None:
+        self.clock = clock
+        self.is_restored = False
+        self.waits = 0
+        self._pressed = list(pressed)
+        self._has_pressed_first = False
+
+    def wait(self, seconds: float) -> list[Key]:
+        self.clock.now += seconds
+        self.waits += seconds > 0
+        assert self.waits < 1000, "the view waits for a key that never comes"
+        is_time = self.waits % 3 == 2 if self._has_pressed_first else True
+        if not self._pressed or not is_time or (self._has_pressed_first and not seconds):
+            return []
+        self._has_pressed_first = True
+        return [self._pressed.pop(0)]
+
+    def restore(self) -> None:
+        self.is_restored = True
+
+
+def in_turn(first: Callable[[T], object], second: Callable[[T], object]) -> Callable[[T], object]:
+    """Return a function that calls both."""
+
+    def call(value: T) -> None:
+        first(value)
+        second(value)
+
+    return call
+
+
+class View(NamedTuple):
+    """A view of an engine, and what it draws on."""
+
+    view: StepView
+    engine: LLMEngine
+    stream: io.StringIO
+    keys: PressedKeys
+    seconds: float = 1.0
+
+    def run(self, after_step: Callable[[int], object] = lambda _number: None) -> None:
+        """Run the engine in the view, a second for each step; `after_step` is called when the view has it."""
+        view = self.view
+
+        def pass_time(number: int) -> None:
+            after_step(number)
+            self.keys.clock.now += self.seconds
+
+        with view:
+            if view.on_stride is None:
+                assert view.on_step is not None
+                self.engine.run(in_turn(view.on_step, lambda record: pass_time(record.step)))
+            else:
+                follow = in_turn(view.on_stride, lambda record: pass_time(record.step))
+                self.engine.run(view.on_step, on_stride=follow)
+
+
+def a_view(
+    display: Display,
+    engine: LLMEngine | None = None,
+    stream: io.StringIO | None = None,
+    pressed: Sequence[Key] = (),
+    *,
+    folds: bool = False,
+    delay: float = 0.0,
+) -> View:
+    engine, stream, clock = engine or an_engine_with(), stream or Terminal(), Clock()
+    keys = PressedKeys(clock, pressed)
+    view = open_view(stream, display, engine, folds=folds, delay=delay, clock=clock, keys=keys)
+    return View(view, engine, stream, keys)
 
 
 def shown(stream: io.StringIO) -> str:
@@ -111,61 +189,66 @@ def test_the_width_is_columns_or_100(columns: str | None, width: int) -> None:
 
 def test_plain_rows_are_only_text() -> None:
     """There are titles and a row per step, and no escape codes."""
-    stream = io.StringIO()
-    show(open_view(stream, PLAIN, requests=2), range(2))
+    view = a_view(PLAIN, an_engine_with(2))
+    view.run()
 
-    assert [line.split() for line in stream.getvalue().splitlines()] == [
+    assert [line.split() for line in view.stream.getvalue().splitlines()] == [
         ["step", "prefill", "decode", "emitted", "finished"],
-        ["0", "row0", "row0", "stop"],
-        ["1", "row1", "row1", "stop"],
+        ["0", "row:1"],
+        ["1", "row", "row", "·"],
+        ["2", "row", "row", "·", "row", "stop"],
     ]
 
 
 @pytest.mark.parametrize("display", [PLAIN, LIVE])
 def test_rows_of_a_fast_run_are_drawn_together(display: Display) -> None:
     """A thousand steps in a second are about twelve writes, and every row is written."""
-    stream, clock = Terminal(), Clock()
-    with open_view(stream, display, requests=1000, clock=clock) as view:
-        opening = stream.writes
-        for number in range(1000):
-            view.on_step(step(number))
-            clock.now += 0.001
+    view = a_view(display, an_engine_with(1000))._replace(seconds=0.001)
+    view.run()
+    stream = view.stream
+    assert isinstance(stream, Terminal)
 
-    assert stream.writes - opening <= 20
-    assert re.findall(r"row(\d+) +row", shown(stream)) == [str(number) for number in range(1000)]
+    assert stream.writes <= 24
+    assert re.findall(r"(\d+) +row +row ·", shown(stream)) == [str(number) for number in range(1, 1001)]
 
 
 @pytest.mark.parametrize("display", [PLAIN, LIVE])
 def test_with_a_delay_rows_appear_as_they_happen(display: Display) -> None:
     """A row is not buffered until a step that comes after the next redraw."""
-    stream = Terminal()
-    with open_view(stream, display, requests=3, delay=0.5, clock=Clock()) as view:
-        for number in range(3):
-            view.on_step(step(number))
+    view = a_view(display, delay=0.09)
+    seen: list[bool] = []
+    view.run(lambda number: seen.append(f" {number}  " in shown(view.stream)))
 
-            assert f"row{number} " in shown(stream)
+    assert seen == [True] * 10
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("display", [PLAIN, LIVE])
 def test_buffered_rows_survive_an_error(display: Display, error: type[BaseException]) -> None:
-    """Every step is shown and the cursor is visible again, whatever ended the run."""
-    stream = Terminal()
-    with pytest.raises(error):
-        show(open_view(stream, display, requests=3, clock=Clock()), range(3), error)
+    """Every step is shown and the terminal is restored, whatever ended the run."""
+    view = a_view(display)
 
-    assert "row2 " in shown(stream)
-    assert stream.getvalue().count(HIDE_CURSOR) == stream.getvalue().count(SHOW_CURSOR)
+    def fail_at_step_2(number: int) -> None:
+        if number == 2:
+            raise error
+
+    with pytest.raises(error):
+        view.run(fail_at_step_2)
+
+    assert re.search(r"2 +row +row ·", shown(view.stream))
+    assert view.stream.getvalue().count(HIDE_CURSOR) == view.stream.getvalue().count(SHOW_CURSOR)
+    assert view.keys.is_restored == (display is LIVE)
 
 
 @pytest.mark.parametrize("display", [PLAIN, LIVE])
 def test_a_closed_pipe_reaches_the_caller(display: Display) -> None:
-    """The error is raised unchanged, after the cursor is visible again."""
-    stream = ClosedPipe()
+    """The error is raised unchanged, after the terminal is restored."""
+    view = a_view(display, stream=ClosedPipe(), delay=0.09)
     with pytest.raises(BrokenPipeError):
-        show(open_view(stream, display, requests=9, delay=1.0), range(9))
+        view.run()
 
-    assert stream.getvalue().count(HIDE_CURSOR) == stream.getvalue().count(SHOW_CURSOR)
+    assert view.stream.getvalue().count(HIDE_CURSOR) == view.stream.getvalue().count(SHOW_CURSOR)
+    assert view.keys.is_restored == (display is LIVE)
 
 
 def test_an_interrupt_is_deferred_until_rows_are_drawn() -> None:
@@ -173,74 +256,101 @@ def test_an_interrupt_is_deferred_until_rows_are_drawn() -> None:
 
     class Interrupted(Terminal):
         def write(self, text: str) -> int:
-            if "row1" in text:
+            if "  1 " in text:
                 signal.raise_signal(signal.SIGINT)
             return super().write(text)
 
-    stream = Interrupted()
+    view = a_view(PLAIN, stream=Interrupted(), delay=0.09)
     with pytest.raises(KeyboardInterrupt):
-        show(open_view(stream, PLAIN, requests=9, delay=1.0), range(9))
+        view.run()
 
-    assert [line.split()[0] for line in stream.getvalue().splitlines()] == ["step", "0", "1"]
+    assert [line.split()[0] for line in view.stream.getvalue().splitlines()] == ["step", "0", "1"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_resize_starts_a_new_table() -> None:
-    """Rows after it have the new layout, below titles of their own."""
-    console = open_console(Terminal())
-    console.width = 100
-    with LiveView(console, Footer(2, None), delay=1.0) as view:
-        view.on_step(step(0))
-        console.width = 60
-        view.on_step(step(1))
-    file = console.file
-    assert isinstance(file, Terminal)
+def moments(view: View) -> list[int]:
+    """Run, and return the steps after which the view waited for a key."""
+    found = []
+    before = 0
 
-    assert file.getvalue().count("step ") == 2
-    assert "prefill:n decode" in file.getvalue()
+    def note(number: int) -> None:
+        nonlocal before
+        waits, before = view.keys.waits - before, view.keys.waits
+        if waits:
+            found.append(number)
+
+    view.run(note)
+    return found
 
 
-@pytest.mark.parametrize("width", [20, 57, 97, 197])
-def test_the_footer_shows_the_progress_of_the_run(width: int) -> None:
-    """Progress, running, waiting, KV cache usage and speed, on two lines if one is too short."""
-    clock = Clock()
-    footer = Footer(4, 128)
-    footer.start(clock)
-    footer.count(step(0, free_blocks=100))
-    clock.now = 0.5
-    lines = [plain_text(line) for line in footer.lines(width)]
+def test_space_pauses_and_goes_on() -> None:
+    """The key is read after step 1, when the frame after the opening one is due."""
+    view = a_view(LIVE, pressed=["space", "space"])
 
-    assert max(map(len, lines)) <= width
-    assert len(lines) == (1 if width > 90 else 2)
-    assert width == 20 or "  ".join(lines).lstrip("━").split("  ") == [
-        " 1/4 requests",
-        "running 7",
-        "waiting 3",
-        "KV cache 28/128 blocks",
-        "2 steps/s",
+    assert moments(view) == [1]
+    assert "paused" in view.stream.getvalue()
+
+
+def test_the_right_arrow_goes_one_step() -> None:
+    view = a_view(LIVE, pressed=["space", "right", "right", "space"])
+
+    assert moments(view) == [1, 2, 3]
+
+
+def test_n_goes_to_the_next_event() -> None:
+    """After the first token in step 1 that is the end in step 9."""
+    view = a_view(LIVE, pressed=["space", "next", "space"])
+
+    assert moments(view) == [1, 9]
+
+
+def test_q_ends_the_run_and_restores_the_terminal() -> None:
+    view = a_view(LIVE, pressed=["space", "right", "quit"])
+    with pytest.raises(StoppedByUserError, match="after 3 steps, with 1 of 1 request unfinished"):
+        view.run()
+
+    assert view.keys.is_restored
+    assert shown(view.stream).count("row:1") == 1
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_a_resize_draws_the_whole_screen(folds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Titles and rows have the new layout, from the top of the screen, and the rest is cleared."""
+    size = [100, 30]
+    monkeypatch.setattr(LiveRegion, "size", property(lambda _: tuple(size)))
+    view = a_view(LIVE, folds=folds)
+
+    def resize(number: int) -> None:
+        if number == 1:
+            size[0] = 60
+
+    view.run(resize)
+    screens = view.stream.getvalue().split("\x1b[H")
+    lines = shown(io.StringIO(screens[1])).splitlines()
+
+    assert len(screens) == 2
+    assert lines[0].split()[0] == "step"
+    assert max(map(len, lines)) <= 60
+    assert "\x1b[J" in screens[1]
+
+
+def test_the_legend_is_shown_once_above_the_live_table() -> None:
+    view = a_view(LIVE)
+    view.run()
+
+    assert shown(view.stream).count("prefill of 8 tokens") == 1
+
+
+def test_folded_rows_are_written_once_each_and_the_last_one_at_the_end() -> None:
+    view = a_view(PLAIN, folds=True)
+    view.run()
+
+    assert [line.split() for line in view.stream.getvalue().splitlines()] == [
+        ["step", "steps", "decodes", "tokens", "prefill", "finished", "waiting"],
+        ["0", "row:1"],
+        ["1", "1", "1", ">row"],
+        ["2-9", "8", "1", "8", "row", "stop"],
     ]
-
-
-def test_a_narrow_footer_shortens_words_before_figures() -> None:
-    """The speed stays visible beside long numbers."""
-    footer = Footer(20_000, 20_000)
-    clock = Clock()
-    footer.start(clock)
-    footer.count(a_step_record(running=1_024, waiting=18_976, free_blocks=200))
-    clock.now = 0.0001
-
-    assert plain_text(footer.lines(57)[1]) == "run 1,024  wait 18,976  KV 99%  10,000 steps/s"
-
-
-def test_one_request_and_one_block_are_singular_in_the_footer() -> None:
-    line = plain_text(Footer(1, 1).lines(100)[0])
-
-    assert " 0/1 request  " in line
-    assert "KV cache 0/1 block  " in line
-
-
-def test_an_unlimited_cache_has_no_usage_in_the_footer() -> None:
-    assert "KV cache unlimited" in plain_text(Footer(4, None).lines(100)[0])
 
 
 def test_plain_rows_need_no_rich_console() -> None:

@@ -23,6 +23,7 @@ from tracesim.engine.step_records import (
 from tracesim_cli.terminal.lines import plain_text
 from tracesim_cli.terminal.text import clip
 from tracesim_cli.views.items import Item, fit
+from tracesim_cli.views.request_colors import request_style
 from tracesim_cli.views.step_table import StepTable
 
 
@@ -90,13 +91,13 @@ class LargeBatch(Sequence[ScheduledTokens]):
     def __getitem__(self, index: slice) -> Sequence[ScheduledTokens]: ...
     def __getitem__(self, index: int | slice) -> Any:
         assert isinstance(index, int)
-        assert index < 10
+        assert index < 30
         return ScheduledTokens(f"r{index}", 5, 1)
 
 
 def test_a_large_batch_is_not_read_to_its_end() -> None:
     """The time to draw a row depends on what it shows, not on the size of the batch."""
-    assert row(100, decode=LargeBatch()).split()[-1] == "+9996"
+    assert row(100, decode=LargeBatch()).split()[-1] == "+9981"
 
 
 def test_items_that_fit_exactly_need_no_count() -> None:
@@ -188,40 +189,51 @@ def test_an_id_is_one_word(request_id: str, expected: str) -> None:
     assert row(decode=decoding(request_id)).split(maxsplit=1)[1] == expected
 
 
+def test_a_short_id_is_never_cut() -> None:
+    """What happened is cut instead: a part of a short id would not identify the request."""
+    item = Item("r1234", "", " preempted", "", 15)
+
+    assert plain_text(fit([item, item], 2, 11)[0]) == "r1234 p… +1"
+
+
 def test_markup_in_a_trace_stays_text() -> None:
     """Rich does not interpret it."""
     text = StepTable(100).row(a_step_record(emitted=[EmittedToken("[b]", 1, "[red]x[/red]")]))
 
     assert text.plain.endswith('[b] "[red]x[/red]"')
-    assert {str(span.style) for span in text.spans} <= {"dim"}
+    assert {str(span.style) for span in text.spans} == {"dim", request_style("[b]")}
 
 
 def test_finish_reasons_have_their_colours() -> None:
-    """Green for stop, yellow for length, red for abort and preempted."""
+    """Green for stop, yellow for length, red for abort and for the request that needed blocks."""
     finished = [FinishedRequest(f"r{why}", why, None) for why in ("stop", "length", "abort")]
-    text = StepTable(200, finite_blocks=True).row(a_step_record(finished=finished, preempted=["r9"]))
+    text = StepTable(200, finite_blocks=True).row(
+        a_step_record(finished=finished, preempted=["r9"], preempted_for=["r8"])
+    )
     colours = {text.plain[span.start : span.end].strip(): str(span.style) for span in text.spans}
 
-    assert {why: colours[why] for why in ("stop", "length", "abort", "r9")} == {
+    assert {why: colours[why] for why in ("stop", "length", "abort", "for r8")} == {
         "stop": "green",
         "length": "yellow",
         "abort": "red",
-        "r9": "red",
+        "for r8": "red",
     }
 
 
 def test_a_long_id_is_cut_before_what_happened() -> None:
     """What happened to the request stays readable."""
-    line = row(60, finished=[FinishedRequest("chatcmpl-8f3a2b7c", "length", None)])
+    emitted = [EmittedToken("chatcmpl-8f3a2b7c", 1917, " world")]
+    line = row(60, emitted=emitted, finished=[FinishedRequest("chatcmpl-8f3a2b7c", "length", None)])
 
-    assert re.search(r"chat\w*… length$", line)
+    assert re.search(r"chatcmpl-\w*… length$", line)
 
 
-def test_a_short_id_is_never_cut() -> None:
-    """What happened is cut instead: a part of a short id would not identify the request."""
-    line = row(60, finite_blocks=True, preempted=["r1234", "r1235"])
+def test_an_event_takes_cells_from_the_entries_before_it() -> None:
+    """An id that is preempted is shown whole, and with what happened, where others are only counted."""
+    emitted = [EmittedToken(f"r{number}", 1917, " world") for number in range(9)]
+    line = row(60, finite_blocks=True, emitted=emitted, preempted=["r1234", "r1235"])
 
-    assert re.search(r"r1234 p\w*… \+1$", line)
+    assert re.search(r"\+8  r1234 preempted \+1$", line)
 
 
 @pytest.mark.parametrize(
