@@ -13,7 +13,13 @@ from tracesim_cli.terminal.text import label, quoted
 from tracesim_cli.views.items import Item
 from tracesim_cli.views.request_colors import request_style
 
-REASON_STYLES: Final = {"stop": "green", "length": "yellow", "abort": "red", "rejected": "red", "unsent": "red"}
+REASON_STYLES: Final = {
+    "stop": "green",
+    "length": "yellow",
+    "abort": "red",
+    "rejected": "red",
+    "unsent": "red",
+}
 
 
 def request_item(request_id: str, tail: str = "", tail_style: str = "") -> Item:
