@@ -57,3 +57,12 @@ def format_duration(seconds: float) -> str:
         if exponent >= 0:
             return f"{float(rounded) if exponent < 3 else seconds / size:,.{max(0, 2 - exponent)}f}{unit}"
     return f"{seconds / 1e-6:.2g}us"
+
+
+def format_rate(number: float) -> str:
+    """Return a number with three significant digits and k, M or G: `9.50`, `94.2k`, `1.03M`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)):
+        if number >= 0.9995 * size:
+            value = float(f"{number / size:.3g}")
+            return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}{unit}"
+    return f"{number:.2f}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tracesim_cli.terminal.lines import Fragment
+from tracesim_cli.terminal.lines import Fragment, clip_line
 from tracesim_cli.terminal.text import clip
 from tracesim_cli.views.items import Item, fit
 
@@ -82,13 +82,11 @@ class Columns(Generic[Row]):
         filled = len(text)
         for items, total, start, end, between in self._placed(row):
             start = max(start, filled + 1)
-            if start >= end:
-                start = end - 1  # where even the figures are too long there is one cell for an ellipsis
             line.append((" " * (start - filled), ""))
             cell, cells = fit(items, total, end - start, between)
             line += cell
             filled = start + cells
-        return line
+        return line if filled <= self.width else clip_line(line, self.width)
 
     def _figures_of(self, row: Row) -> str:
         text, end = "", -GAP

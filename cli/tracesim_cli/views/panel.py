@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from tracesim.engine.step_records import WaitingFor
 from tracesim_cli.terminal.lines import Fragment, clip_line
-from tracesim_cli.terminal.text import clip, counted, label
+from tracesim_cli.terminal.text import clip, counted, format_rate, label
 from tracesim_cli.views.request_colors import request_style
 from tracesim_cli.views.snapshot import Lane, Meter, Phase, Snapshot
 
@@ -20,7 +20,7 @@ _LANE_GAP: Final = 3
 _MAX_LABEL: Final = 12
 _MAX_BAR: Final = 40
 _FIXED_LINES: Final = 4
-_LONG_METERS_FROM: Final = 96
+_MIN_BAR: Final = 5
 _ONE_LINE_FROM: Final = 110
 _SIGNS: Final[dict[Phase, tuple[str, str]]] = {
     "queued": ("○", "dim"),
@@ -107,7 +107,7 @@ def lane_line(lane: Lane, width: int, label_width: int) -> Line:
     word_style = "dim" if lane.phase in ("queued", "finished") else style
     line: Line = [
         (f"{sign} ", style or color),
-        (f"{name} ", f"dim {color}" if is_over else f"bold {color}"),
+        (f"{name} ", color if is_over else f"bold {color}"),
         *bar,
         (figures[:11], word_style),
         (figures[11:], "dim" if is_over or lane.phase == "queued" else ""),
@@ -160,36 +160,35 @@ def waiting_words(waiting_for: WaitingFor, snapshot: Snapshot) -> str:
 
 
 def _meters(meters: Sequence[Meter], width: int) -> Line:
-    """Return the meters side by side: with figures where there are cells for them, else with percentages."""
+    """Return the meters side by side."""
     line: Line = []
     each = (width - 2 * (len(meters) - 1)) // len(meters)
     for meter in meters:
         if line:
             line.append(("  ", ""))
-        line += _meter(meter, each, is_long=width >= _LONG_METERS_FROM)
+        line += _meter(meter, each)
     return line
 
 
-def _meter(meter: Meter, width: int, *, is_long: bool) -> Line:
+def _meter(meter: Meter, width: int) -> Line:
+    """Return a meter: with its figures, or with a percentage where these leave too few cells for a bar."""
     if meter.total is None:
-        text = "no limit"
-    elif is_long:
-        text = f"{meter.used:,}/{meter.total:,}"
-    else:
-        text = f"{meter.used / meter.total:.0%}" if meter.total else "-"
-    name = meter.name if is_long else meter.short_name
-    if meter.total is None:
-        return [(f"{name} ", "dim"), (text.ljust(max(0, width - len(name) - 1)), "")]
-    bar = max(0, min(width - len(name) - 2 - (len(text) if is_long else 4), _MAX_BAR))
+        return [(f"{meter.name} ", "dim"), ("no limit".ljust(max(0, width - len(meter.name) - 1)), "")]
     share = min(1.0, meter.used / meter.total) if meter.total else 0.0
+    name, figures = meter.name, f"{meter.used:,}/{meter.total:,}"
+    longest = 2 * len(f"{meter.total:,}") + 1  # so that the bar keeps its length
+    if width - len(name) - longest - 2 < _MIN_BAR:
+        name = meter.short_name
+    if width - len(name) - longest - 2 < _MIN_BAR:
+        figures, longest = f"{share:.0%}", len("100%")
+    bar = max(0, min(width - len(name) - longest - 2, _MAX_BAR))
     filled = round(bar * share)
     style = "red" if share > 0.95 else "yellow" if share > 0.8 else "green"
-    rest = width - len(name) - 2 - bar
     return [
         (f"{name} ", "dim"),
         ("━" * filled, style),
         ("─" * (bar - filled), "dim"),
-        (f" {text}".ljust(rest + 1), ""),
+        (f" {figures}".ljust(width - len(name) - 1 - bar), ""),
     ]
 
 
@@ -199,7 +198,7 @@ def _figures(snapshot: Snapshot, width: int, *, has_keys: bool, is_paused: bool)
     if snapshot.time is not None:
         parts.append(("time ", f"{snapshot.time:,.3f} s"))
     for unit, speed in (("steps/s", snapshot.steps_per_second), ("tokens/s", snapshot.tokens_per_second)):
-        parts.append(("", f"{'-' if speed is None else f'{speed:,.0f}'} {unit}"))
+        parts.append(("", f"{'-' if speed is None else format_rate(speed)} {unit}"))
     figures: Line = []
     for name, value in parts:
         figures += [(f"{'  ' if figures else ''}{name}", "dim"), (value, "")]
