@@ -110,6 +110,7 @@ class StepView(ABC):
         try:
             with _deferred_signals():
                 self._open()
+            self._handle_stops()
         except BaseException:
             self._abandon()
             raise
@@ -133,8 +134,11 @@ class StepView(ABC):
                 self.flush()
         finally:
             self._closed = True
-            with _deferred_signals():
-                self._close()
+            try:
+                with _deferred_signals():
+                    self._close()
+            finally:
+                self._restore_signals()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -159,6 +163,13 @@ class StepView(ABC):
         self._buffer.clear()
         with suppress(OSError):
             self._close()
+        self._restore_signals()
+
+    @abstractmethod
+    def _handle_stops(self) -> None: ...
+
+    @abstractmethod
+    def _restore_signals(self) -> None: ...
 
     @abstractmethod
     def _open(self) -> None: ...
@@ -209,6 +220,12 @@ class RowView(StepView):
         self._write([self._table.row_fragments(row) for row in rows])
 
     def _close(self) -> None:
+        pass
+
+    def _handle_stops(self) -> None:
+        pass
+
+    def _restore_signals(self) -> None:
         pass
 
     def _write(self, rows: Sequence[Line]) -> None:
@@ -306,7 +323,6 @@ class LiveView(StepView):
 
     def _open(self) -> None:
         self._keys.begin()
-        self._handle_stops()
         legend = legend_lines(self._size[0], signs_of(self._engine, folds=self._folds))
         self._region.open()
         self._region.draw([*legend, [], self._table.header_fragments()], [])
@@ -337,14 +353,11 @@ class LiveView(StepView):
         return [row, *panel]
 
     def _close(self) -> None:
-        """Remove the panel, and restore the cursor, the keyboard and the signals, even if a write fails."""
+        """Remove the panel, and restore the cursor and the keyboard, even if a write fails."""
         try:
             self._region.close()
         finally:
             self._keys.restore()
-            for number, handler in self._old_handlers.items():
-                signal.signal(number, handler)
-            self._old_handlers.clear()
 
     def _handle_stops(self) -> None:
         """Restore the terminal while Ctrl-Z stops the process."""
@@ -353,6 +366,11 @@ class LiveView(StepView):
         if signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL:
             self._old_handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._stop)
         self._old_handlers[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._continue)
+
+    def _restore_signals(self) -> None:
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        self._old_handlers.clear()
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._region.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import signal
 import subprocess
@@ -362,3 +363,24 @@ def test_plain_rows_need_no_rich_console() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert shown.strip() == "[]"
+
+
+def test_a_stopped_process_leaves_the_terminal_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-Z removes the panel, shows the cursor and gives the keyboard back until the process goes on."""
+    view = a_view(LIVE)
+    states: list[tuple[bool, bool]] = []
+
+    def stop(_process: int, number: int) -> None:
+        written = view.stream.getvalue()
+        states.append((written.endswith(SHOW_CURSOR), view.keys.is_restored))
+        assert number == signal.SIGTSTP
+        assert signal.getsignal(number) == signal.SIG_DFL
+
+    monkeypatch.setattr(os, "kill", stop)
+    handler = signal.getsignal(signal.SIGTSTP)
+    view.run(lambda number: signal.raise_signal(signal.SIGTSTP) if number == 3 else None)
+
+    assert states == [(True, True)]
+    assert signal.getsignal(signal.SIGTSTP) == handler
+    assert view.stream.getvalue().count(HIDE_CURSOR) == view.stream.getvalue().count(SHOW_CURSOR) == 2
+    assert len(re.findall(r"\d +row +row ·", shown(view.stream))) == 9
