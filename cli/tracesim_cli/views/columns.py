@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from tracesim_cli.terminal.lines import Fragment, clip_line
 from tracesim_cli.terminal.text import clip
-from tracesim_cli.views.items import Item, fit
+from tracesim_cli.views.items import Item, count_cells, fit
 
 Row = TypeVar("Row")
 
@@ -114,7 +114,8 @@ class Columns(Generic[Row]):
             (column, start, _), total, items = found[index]
             if column.is_event:
                 items = list(islice(items, self.width))
-                needed = sum(item.cells for item in items) + column.between * (total - 1)
+                needed = sum(item.cells for item in items) + column.between * (len(items) - 1)
+                needed += count_cells(total - len(items))
                 if needed > end - start:
                     least = self._places[0].start
                     if index:

@@ -36,11 +36,11 @@ def fit(items: Iterable[Item], total: int, width: int, between: int = 1) -> tupl
         used += item.cells + (between if len(seen) > 1 else 0)
         if used > width:
             break
-        if used + _count_cells(total - len(seen)) <= width:
+        if used + count_cells(total - len(seen)) <= width:
             shown, shown_cells = len(seen), used
     if not shown:
         shown = 1
-        seen[0] = _shorten(seen[0], width - _count_cells(total - 1))
+        seen[0] = _shorten(seen[0], width - count_cells(total - 1))
         shown_cells = seen[0].cells
     omitted = total - shown
     line: list[Fragment] = []
@@ -52,7 +52,7 @@ def fit(items: Iterable[Item], total: int, width: int, between: int = 1) -> tupl
             line.append((item.tail, item.tail_style))
     if omitted:
         line.append((f" +{omitted}", "dim"))
-    return line, shown_cells + _count_cells(omitted)
+    return line, shown_cells + count_cells(omitted)
 
 
 def _shorten(item: Item, width: int) -> Item:
@@ -63,6 +63,6 @@ def _shorten(item: Item, width: int) -> Item:
     return item._replace(label=label, tail=tail, cells=cell_len(label) + cell_len(tail))
 
 
-def _count_cells(omitted: int) -> int:
+def count_cells(omitted: int) -> int:
     """Return the width of the "+N" for that many items."""
     return len(f" +{omitted}") if omitted else 0
