@@ -16,6 +16,7 @@ from tracesim_cli.terminal.display import Display
 from tracesim_cli.terminal.lines import Fragment, clip_line, plain_text, print_lines
 from tracesim_cli.terminal.safe_text import visible
 from tracesim_cli.terminal.text import clip, counted, label, quoted
+from tracesim_cli.views.request_colors import request_style
 from tracesim_cli.views.request_items import REASON_STYLES, format_reason
 from tracesim_cli.views.run_view import wrap
 
@@ -68,7 +69,7 @@ def format_texts(requests: Sequence[RequestReport], *, width: int = 100) -> list
     for request, shown, ending in zip(requests, ids, endings, strict=True):
         num_tokens = counted(request.output_tokens, "token")
         line = [
-            (shown + " " * (id_width - cell_len(shown)), ""),
+            (shown + " " * (id_width - cell_len(shown)), request_style(request.id)),
             (ending + " " * (ending_width - cell_len(ending)), _reason_style(request.finish_reason)),
             (num_tokens, "dim") if request.text is None else (quoted(request.text), ""),
         ]
