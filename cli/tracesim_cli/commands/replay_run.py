@@ -30,7 +30,7 @@ from tracesim_cli.terminal.output_files import atomic_writer
 from tracesim_cli.terminal.streams import ignoring_closed_pipe
 
 if TYPE_CHECKING:
-    from tracesim_cli.views.live_view import StepView
+    from tracesim_cli.views.row_view import StepView
 
 T = TypeVar("T")
 

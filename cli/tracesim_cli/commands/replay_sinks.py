@@ -36,7 +36,7 @@ from tracesim_cli.views.story_view import format_story
 from tracesim_cli.views.summary_view import MAX_TEXTS, print_summary
 
 if TYPE_CHECKING:
-    from tracesim_cli.views.live_view import StepView
+    from tracesim_cli.views.row_view import StepView
 
 
 class RunFigures:

@@ -1,7 +1,6 @@
-"""The table as it happens: above a live panel on a terminal, in rows alone elsewhere.
+"""The table as it happens on a terminal: rows above a live panel, and keys to pause and to step.
 
-Rows are buffered and drawn together about twelve times a second, so that the terminal does not slow down the
-engine. No row is dropped: buffered rows are drawn at the end, after an error, and after Ctrl-C.
+Elsewhere there are rows alone.
 """
 
 from __future__ import annotations
@@ -10,12 +9,10 @@ import os
 import signal
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType, TracebackType
-from typing import Any, Final, Literal, Protocol, TextIO
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, Final, Literal, TextIO
 
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_records import StepRecord
@@ -23,35 +20,22 @@ from tracesim.engine.stride_records import StrideRecord
 from tracesim_cli.terminal.display import Display, open_console
 from tracesim_cli.terminal.exit_codes import StoppedByUserError
 from tracesim_cli.terminal.keys import Key, KeySource, open_keys
-from tracesim_cli.terminal.lines import Fragment, clip_line, print_lines
+from tracesim_cli.terminal.lines import Fragment, clip_line
 from tracesim_cli.terminal.live_region import LiveRegion
 from tracesim_cli.terminal.text import counted
 from tracesim_cli.views.event_table import EventTable
-from tracesim_cli.views.folding import FoldedRow, RowFolder
+from tracesim_cli.views.folding import FoldedRow
 from tracesim_cli.views.legend import legend_lines, signs_of
 from tracesim_cli.views.panel import lanes_that_fit, panel_lines
+from tracesim_cli.views.row_view import REFRESH_SECONDS, RowView, StepView, Table
 from tracesim_cli.views.snapshot import RunMonitor
 from tracesim_cli.views.step_table import StepTable
-
-REFRESH_SECONDS: Final = 1 / 12
 
 ECHO_CELLS: Final = 3
 """Cells at the end of the panel's lines that stay free for the ^C that a terminal echoes."""
 
 Line = Sequence[Fragment]
 Pace = Literal["run", "step", "event", "paused"]
-
-
-class Table(Protocol):
-    """What draws rows."""
-
-    def header_fragments(self) -> list[Fragment]:
-        """Return the line of column titles."""
-        ...
-
-    def row_fragments(self, row: Any, /) -> list[Fragment]:
-        """Return the line of a row."""
-        ...
 
 
 def open_view(
@@ -74,163 +58,11 @@ def open_view(
         has_clock = engine.timekeeper is not None
         return kind(width, finite_blocks=engine.config.num_gpu_blocks is not None, has_clock=has_clock)
 
-    if not display.live:
+    console = open_console(stream) if display.live else None
+    if console is None or console.legacy_windows:
         return RowView(stream, display, make_table, folds=folds, delay=delay, clock=clock)
-    region = LiveRegion(open_console(stream))
+    region = LiveRegion(console)
     return LiveView(region, make_table, engine, keys or open_keys(), folds=folds, delay=delay, clock=clock)
-
-
-class StepView(ABC):
-    """A view that shows a run in a `with` block or until `finish` is called.
-
-    It takes steps by `on_step` and strides by `on_stride`, which are None where it does not need them. If it
-    takes both, then first the record of a step, then that of its stride.
-    """
-
-    def __init__(
-        self,
-        make_table: Callable[[int], Table],
-        *,
-        folds: bool,
-        delay: float,
-        clock: Callable[[], float],
-    ) -> None:
-        self.on_step: Callable[[StepRecord], object] | None = None if folds else self._take_step
-        self.on_stride: Callable[[StrideRecord], object] | None = self._take_stride if folds else None
-        self._make_table = make_table
-        self._folder = RowFolder()
-        self._folds = folds
-        self._delay = delay
-        self._clock = clock
-        self._buffer: list[Any] = []
-        self._drawn_at = float("-inf")
-        self._closed = False
-
-    def __enter__(self) -> StepView:
-        try:
-            with _deferred_signals():
-                self._open()
-            self._handle_stops()
-        except BaseException:
-            self._abandon()
-            raise
-        return self
-
-    def flush(self) -> None:
-        """Draw the rows in the buffer."""
-        with _deferred_signals():
-            rows, self._buffer = self._buffer, []
-            self._draw(rows)
-            self._drawn_at = self._clock()
-
-    def finish(self) -> None:
-        """Draw the rows that are left and restore the terminal."""
-        if self._closed:
-            return
-        try:
-            if self._folds:
-                self._buffer += self._folder.end()
-            if self._buffer:
-                self.flush()
-        finally:
-            self._closed = True
-            try:
-                with _deferred_signals():
-                    self._close()
-            finally:
-                self._restore_signals()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, OSError):  # it may be the stream that failed: write nothing more to it
-            self._abandon()
-        else:
-            self.finish()
-
-    @abstractmethod
-    def _take_step(self, record: StepRecord) -> None: ...
-
-    @abstractmethod
-    def _take_stride(self, record: StrideRecord) -> None: ...
-
-    def _is_due(self) -> bool:
-        """Return whether the rows in the buffer must be drawn before the next row comes."""
-        return self._clock() + self._delay - self._drawn_at >= REFRESH_SECONDS
-
-    def _abandon(self) -> None:
-        self._closed = True
-        self._buffer.clear()
-        with suppress(OSError):
-            self._close()
-        self._restore_signals()
-
-    @abstractmethod
-    def _handle_stops(self) -> None: ...
-
-    @abstractmethod
-    def _restore_signals(self) -> None: ...
-
-    @abstractmethod
-    def _open(self) -> None: ...
-
-    @abstractmethod
-    def _draw(self, rows: Sequence[Any]) -> None: ...
-
-    @abstractmethod
-    def _close(self) -> None: ...
-
-
-class RowView(StepView):
-    """Rows alone, without redraws and panel."""
-
-    def __init__(
-        self,
-        stream: TextIO,
-        display: Display,
-        make_table: Callable[[int], Table],
-        *,
-        folds: bool,
-        delay: float,
-        clock: Callable[[], float],
-    ) -> None:
-        super().__init__(make_table, folds=folds, delay=delay, clock=clock)
-        self._stream = stream
-        self._display = display
-        self._table = make_table(display.width)
-
-    def _take_step(self, record: StepRecord) -> None:
-        self._show(record)
-
-    def _take_stride(self, record: StrideRecord) -> None:
-        for row in self._folder.add(record):
-            self._show(row)
-
-    def _show(self, row: StepRecord | FoldedRow) -> None:
-        self._buffer.append(row)
-        if self._is_due():
-            self.flush()
-        if self._delay:
-            time.sleep(self._delay)
-
-    def _open(self) -> None:
-        self._write([self._table.header_fragments()])
-
-    def _draw(self, rows: Sequence[Any]) -> None:
-        self._write([self._table.row_fragments(row) for row in rows])
-
-    def _close(self) -> None:
-        pass
-
-    def _handle_stops(self) -> None:
-        pass
-
-    def _restore_signals(self) -> None:
-        pass
-
-    def _write(self, rows: Sequence[Line]) -> None:
-        print_lines(self._stream, self._display, rows)
-        self._stream.flush()
 
 
 class LiveView(StepView):
@@ -340,17 +172,21 @@ class LiveView(StepView):
             self._region.draw([self._table.row_fragments(row) for row in rows], self._panel())
 
     def _panel(self) -> Sequence[Line]:
-        """Return what is below the rows: the row that may still grow, and the panel."""
+        """Return what is below the rows, on a part of the screen: the row that may grow, and the panel."""
         width, height = self._size
-        width -= ECHO_CELLS
-        lanes = lanes_that_fit(width, height, len(self._engine.requests))
-        snapshot = self._monitor.snapshot(lanes[0] * lanes[1])
-        panel = panel_lines(snapshot, width, lanes, has_keys=self._keys.is_active, is_paused=self._is_paused)
-        if not self._folds:
-            return panel
-        pending = self._folder.pending
-        row = [] if pending is None else clip_line(self._table.row_fragments(pending), self._size[0] - 1)
-        return [row, *panel]
+        lanes = lanes_that_fit(width - ECHO_CELLS, height, len(self._engine.requests))
+        panel: list[Line] = []
+        if self._folds:
+            pending = self._folder.pending
+            panel.append([] if pending is None else clip_line(self._table.row_fragments(pending), width - 1))
+        panel += panel_lines(
+            self._monitor.snapshot(lanes[0] * lanes[1]),
+            width - ECHO_CELLS,
+            lanes,
+            has_keys=self._keys.is_active,
+            is_paused=self._is_paused,
+        )
+        return panel[: max(1, height - 2)]
 
     def _close(self) -> None:
         """Remove the panel, and restore the cursor and the keyboard, even if a write fails."""
@@ -385,30 +221,3 @@ class LiveView(StepView):
         self._keys.begin()
         self._region.open()
         self._drawn_at = float("-inf")
-
-
-@contextmanager
-def _deferred_signals() -> Iterator[None]:
-    """Defer Ctrl-C and Ctrl-Z to the end of the block, so that no row is lost or torn; not a second."""
-    handlers: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        numbers = [signal.SIGINT, *([signal.SIGTSTP, signal.SIGCONT] if hasattr(signal, "SIGTSTP") else [])]
-        handlers = {number: signal.getsignal(number) for number in numbers}
-        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
-    deferred: dict[int, FrameType | None] = {}
-
-    def defer(number: int, frame: FrameType | None) -> None:
-        if number in deferred:
-            del deferred[number]
-            handlers[number](number, frame)
-        deferred[number] = frame
-
-    for number in handlers:
-        signal.signal(number, defer)
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for number, frame in deferred.items():
-            handlers[number](number, frame)

@@ -19,8 +19,10 @@ from tracesim import LLMEngine
 from tracesim_cli.terminal.display import Display, choose_display
 from tracesim_cli.terminal.exit_codes import StoppedByUserError
 from tracesim_cli.terminal.keys import Key, NoKeys
+from tracesim_cli.terminal.lines import Fragment, plain_text
 from tracesim_cli.terminal.live_region import LiveRegion
-from tracesim_cli.views.live_view import StepView, open_view
+from tracesim_cli.views.live_view import open_view
+from tracesim_cli.views.row_view import StepView
 
 T = TypeVar("T")
 
@@ -333,6 +335,23 @@ def test_a_resize_draws_the_whole_screen(folds: bool, monkeypatch: pytest.Monkey
     assert lines[0].split()[0] == "step"
     assert max(map(len, lines)) <= 60
     assert "\x1b[J" in screens[1]
+
+
+@pytest.mark.parametrize("folds", [False, True])
+@pytest.mark.parametrize("height", [1, 2, 5, 9, 24, 60])
+@pytest.mark.parametrize("width", [5, 40, 60, 80, 120, 200, 250])
+def test_the_panel_leaves_lines_for_rows_and_is_narrower_than_the_screen(
+    width: int, height: int, folds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Sequence[Sequence[Fragment]]] = []
+    monkeypatch.setattr(LiveRegion, "size", property(lambda _: (width, height)))
+    monkeypatch.setattr(LiveRegion, "draw", lambda _, _rows, region: drawn.append(region))
+    a_view(LIVE, folds=folds).run()
+    lines = [plain_text(line) for region in drawn for line in region]
+
+    assert len(drawn) > 3
+    assert max(map(len, drawn)) <= max(1, height - 2)
+    assert max(map(len, lines), default=0) < width
 
 
 def test_the_legend_is_shown_once_above_the_live_table() -> None:
