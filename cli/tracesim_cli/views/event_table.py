@@ -35,9 +35,9 @@ class EventTable:
         is_narrow = self.width < SEPARATE_BATCH_FROM
         figures = [Figure("step", 11 if is_narrow else 15, _step_range)]
         if self.width >= _WORDS_FROM:
-            figures.append(Figure("", 11, _counted_steps))
+            figures.append(Figure("", 11, lambda row: "" if row.steps == 1 else f"{row.steps:,} steps"))
         elif not (is_narrow and has_clock):
-            figures.append(Figure("steps", 6, _num_steps))
+            figures.append(Figure("steps", 6, lambda row: "" if row.steps == 1 else f"{row.steps:,}"))
         if has_clock:
             figures += time_figures(self.width)
         figures.append(Figure("decodes", 7, lambda row: f"{row.num_decodes:,}" if row.num_decodes else ""))
@@ -66,27 +66,14 @@ def _step_range(row: FoldedRow) -> str:
     return f"{row.first:,}" if row.first == row.last else f"{row.first:,}-{row.last:,}"
 
 
-def _num_steps(row: FoldedRow) -> str:
-    return "" if row.first == row.last else f"{row.steps:,}"
-
-
-def _counted_steps(row: FoldedRow) -> str:
-    return "" if row.first == row.last else f"{row.steps:,} steps"
-
-
 def _admitted(row: FoldedRow) -> tuple[int, Iterator[Item]]:
     """Return what is computed of prompts, and who starts to decode."""
     cached = {entry.id for entry in row.cached}
     items = chain(
         (prefill_item(entry, cached) for entry in row.prefill),
-        (_started_item(request_id) for request_id in row.started),
+        (request_item(request_id, sign=">") for request_id in row.started),
     )
     return len(row.prefill) + len(row.started), items
-
-
-def _started_item(request_id: str) -> Item:
-    item = request_item(request_id)
-    return item._replace(label=f">{item.label}", cells=item.cells + 1)
 
 
 def _waiting(row: FoldedRow) -> tuple[int, Iterator[Item]]:

@@ -64,7 +64,8 @@ class RowFolder:
         self._cause = _cause_of(record)
         self.at_event = begins or bool(record.finished)
         row = self.pending
-        if row is not None and (begins or not _continues(row, record)):
+        continues = row and record.step == row.last + 1 and record.num_decodes == row.num_decodes
+        if row is not None and (begins or not continues):
             complete.append(row)
             row = None
         if row is None:
@@ -99,10 +100,6 @@ def _has_event_of_its_own(record: StrideRecord) -> bool:
 
 def _cause_of(record: StrideRecord) -> tuple[str, str] | None:
     return None if record.waiting_for is None else (record.waiting_for.id, record.waiting_for.cause)
-
-
-def _continues(row: FoldedRow, record: StrideRecord) -> bool:
-    return record.step == row.last + 1 and record.num_decodes == row.num_decodes
 
 
 def _row_of(record: StrideRecord) -> FoldedRow:

@@ -24,7 +24,6 @@ from tracesim_cli.terminal.lines import Fragment, clip_line
 from tracesim_cli.terminal.live_region import LiveRegion
 from tracesim_cli.terminal.text import counted
 from tracesim_cli.views.event_table import EventTable
-from tracesim_cli.views.folding import FoldedRow
 from tracesim_cli.views.legend import legend_lines, signs_of
 from tracesim_cli.views.panel import lanes_that_fit, panel_lines
 from tracesim_cli.views.row_view import REFRESH_SECONDS, RowView, StepView, Table
@@ -94,9 +93,11 @@ class LiveView(StepView):
     def _take_stride(self, record: StrideRecord) -> None:
         self._monitor.count(record)
         rows = self._folder.add(record)
-        for row in rows if self._folds else ():
-            self._after_row(row)
-        if not self._folds:
+        if self._folds:
+            for row in rows:
+                self._buffer.append(row)
+                self._rest()
+        else:
             self._rest()
         if self._pace == "step" or (self._pace == "event" and self._folder.at_event):
             self._pace = "paused"
@@ -105,10 +106,6 @@ class LiveView(StepView):
 
     def _take_step(self, record: StepRecord) -> None:
         self._buffer.append(record)  # `_take_stride` draws it, when the panel knows the step, too
-
-    def _after_row(self, row: FoldedRow) -> None:
-        self._buffer.append(row)
-        self._rest()
 
     def _update(self) -> None:
         """Draw, take in what was typed and, while the user pauses the run, wait."""

@@ -22,9 +22,9 @@ REASON_STYLES: Final = {
 }
 
 
-def request_item(request_id: str, tail: str = "", tail_style: str = "") -> Item:
-    """Return the entry of a request, with what happened to it as the tail."""
-    shown = label(request_id)
+def request_item(request_id: str, tail: str = "", tail_style: str = "", sign: str = "") -> Item:
+    """Return the entry of a request, with what happened to it as the tail, or as a sign before its id."""
+    shown = sign + label(request_id)
     return Item(shown, request_style(request_id), tail, tail_style, cell_len(shown) + cell_len(tail))
 
 
