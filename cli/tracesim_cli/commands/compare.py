@@ -118,7 +118,11 @@ def compare(
         raise ConfigError("only one of the reports can be standard input")
     profiles = [each for each in reports if is_profile(each)]
     replays = ReplayInputs.checked(profiles, given, options.trace or [], inputs, options.slo)
-    _check_page(output)
+    if output.save_html:
+        from tracesim.charts.html import plotly_javascript
+
+        plotly_javascript()
+        refuse_existing(output.save_html, "--save-html", force=output.force)
 
     found: list[SavedReport] = [
         replay_profile(each, replays, quiet=output.quiet) if each in profiles else read_report(each)
@@ -136,12 +140,3 @@ def compare(
 
         with atomic_writer(output.save_html) as file:
             file.write(page_to_html(comparison_page(comparison)))
-
-
-def _check_page(output: CompareOptions) -> None:
-    """Raise ConfigError if the page exists, or if the package that it needs is missing."""
-    if output.save_html:
-        from tracesim.charts.html import plotly_javascript
-
-        plotly_javascript()
-        refuse_existing(output.save_html, "--save-html", force=output.force)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from tracesim.analysis.comparison import ComparedFigure, ReportComparison, RequestComparison, RequestTime
+from tracesim.analysis.comparison import Change, ReportComparison, RequestComparison, RequestTime
 from tracesim_cli.terminal.json_output import json_document
 
 COMPARE_SCHEMA = "tracesim.compare/1"
@@ -99,7 +99,16 @@ def format_json(comparison: ReportComparison) -> bytes:
         "schema": COMPARE_SCHEMA,
         "reports": [report.name for report in comparison.reports],
         "settings": [{"name": each.name, "values": each.values} for each in comparison.settings],
-        "figures": [_figure(each) for each in comparison.figures],
+        "figures": [
+            {
+                "name": each.figure.name,
+                "unit": each.figure.unit,
+                "better": each.figure.better,
+                "values": each.values,
+                "changes": [None if change is None else _change(change) for change in each.changes],
+            }
+            for each in comparison.figures
+        ],
         "by": comparison.whole,
         "unit": comparison.unit,
         "requests": [_requests(each) for each in comparison.requests],
@@ -107,19 +116,8 @@ def format_json(comparison: ReportComparison) -> bytes:
     return json_document(document)
 
 
-def _figure(compared: ComparedFigure) -> FigureDocument:
-    return {
-        "name": compared.figure.name,
-        "unit": compared.figure.unit,
-        "better": compared.figure.better,
-        "values": compared.values,
-        "changes": [
-            None
-            if each is None
-            else {"absolute": each.absolute, "relative": each.relative, "verdict": each.verdict}
-            for each in compared.changes
-        ],
-    }
+def _change(change: Change) -> ChangeDocument:
+    return {"absolute": change.absolute, "relative": change.relative, "verdict": change.verdict}
 
 
 def _requests(requests: RequestComparison) -> RequestsDocument:

@@ -169,7 +169,7 @@ def compare_reports(
     return ReportComparison(
         reports=reports,
         settings=list(_changed_settings(reports)),
-        figures=[each for each in map(_compared, FIGURES.values(), [reports] * len(FIGURES)) if each],
+        figures=list(_compared_figures(reports)),
         unit=unit,
         whole=whole,
         requests=[
@@ -220,15 +220,16 @@ def _changed_settings(reports: Sequence[SavedReport]) -> Iterator[ChangedSetting
             yield ChangedSetting(name, values)
 
 
-def _compared(figure: Figure, reports: Sequence[SavedReport]) -> ComparedFigure | None:
-    """Return a figure of all reports; None if no report has it."""
-    base, *others = values = [figure.value(each.document) for each in reports]
-    if all(value is None for value in values):
-        return None
-    changes = [
-        None if base is None or other is None else change_of(base, other, figure.better) for other in others
-    ]
-    return ComparedFigure(figure, values, changes)
+def _compared_figures(reports: Sequence[SavedReport]) -> Iterator[ComparedFigure]:
+    """Yield each figure that any report has."""
+    for figure in FIGURES.values():
+        base, *others = values = [figure.value(each.document) for each in reports]
+        changes = [
+            None if base is None or other is None else change_of(base, other, figure.better)
+            for other in others
+        ]
+        if any(value is not None for value in values):
+            yield ComparedFigure(figure, values, changes)
 
 
 def _request_times(report: SavedReport, unit: Unit, whole: Whole) -> dict[str, RequestTime]:

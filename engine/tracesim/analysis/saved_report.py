@@ -31,6 +31,7 @@ _NUMBERS: Final = (
 """Members of a request that are numbers, or null or absent where there is none."""
 
 _MAX_NUMBER: Final = 1e18
+_NO_REPORT: Final = f"is not a report ({REPORT_SCHEMA}), which tracesim replay --save-report writes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def checked_report(name: str, document: Any, otherwise: str | None = None) -> Sa
         found = document.get("schema") if isinstance(document, dict) else None
         is_one = isinstance(found, str) and found.startswith("tracesim.report/")
         message = f"has the schema {brief(found)}; this version reads {REPORT_SCHEMA!r}"
-        raise ReportError(name, message if is_one else otherwise or _not_a_report())
+        raise ReportError(name, message if is_one else otherwise or _NO_REPORT)
     for member, kind in (("config", dict), ("summary", dict), ("requests", list)):
         if not isinstance(document.get(member), kind):
             found = "is missing" if member not in document else "has another type than in a report"
@@ -114,10 +115,6 @@ def _other_file(file: InputFile) -> str | None:
     """Return what a file is instead of a report; None if that is unknown."""
     kind = kind_of_file(file.head)
     return None if kind is None else f"is {kind.name}, not a report; {kind.use}"
-
-
-def _not_a_report() -> str:
-    return f"is not a report ({REPORT_SCHEMA}), which tracesim replay --save-report writes"
 
 
 def _problem_of_row(row: Any, ids: set[str]) -> str | None:
