@@ -21,6 +21,8 @@ _MAX_LABEL: Final = 12
 _MAX_BAR: Final = 40
 _FIXED_LINES: Final = 4
 _MIN_BAR: Final = 5
+_HIGH: Final = 0.8
+_VERY_HIGH: Final = 0.95
 _ONE_LINE_FROM: Final = 110
 _SIGNS: Final[dict[Phase, tuple[str, str]]] = {
     "queued": ("○", "dim"),
@@ -183,7 +185,9 @@ def _meter(meter: Meter, width: int) -> Line:
         figures, longest = f"{share:.0%}", len("100%")
     bar = max(0, min(width - len(name) - longest - 2, _MAX_BAR))
     filled = round(bar * share)
-    style = "red" if share > 0.95 else "yellow" if share > 0.8 else "green"
+    style = "green"
+    if meter.warns and share > _HIGH:
+        style = "red" if share > _VERY_HIGH else "yellow"
     return [
         (f"{name} ", "dim"),
         ("━" * filled, style),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from rich.cells import cell_len
@@ -24,8 +25,15 @@ REASON_STYLES: Final = {
 
 def request_item(request_id: str, tail: str = "", tail_style: str = "", sign: str = "") -> Item:
     """Return the entry of a request, with what happened to it as the tail, or as a sign before its id."""
-    shown = sign + label(request_id)
-    return Item(shown, request_style(request_id), tail, tail_style, cell_len(shown) + cell_len(tail))
+    shown, style, cells = _shown(request_id)
+    return Item(sign + shown, style, tail, tail_style, len(sign) + cells + cell_len(tail))
+
+
+@lru_cache(maxsize=4096)
+def _shown(request_id: str) -> tuple[str, str, int]:
+    """Return an id as it is shown, its style, and its width."""
+    shown = label(request_id)
+    return shown, request_style(request_id), cell_len(shown)
 
 
 def prefill_item(

@@ -33,12 +33,16 @@ class Lane(NamedTuple):
 
 
 class Meter(NamedTuple):
-    """How much of something is in use; `total` is None if it is unlimited."""
+    """How much of something is in use; `total` is None if it is unlimited.
+
+    `warns` is whether it is worse the more is in use. A full token budget is none.
+    """
 
     name: str
     short_name: str
     used: int
     total: int | None
+    warns: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,8 @@ class RunMonitor:
         meters = []
         total = config.num_gpu_blocks
         free = last.free_blocks if last else total
-        meters.append(Meter("KV blocks", "KV", 0 if total is None or free is None else total - free, total))
+        used = 0 if total is None or free is None else total - free
+        meters.append(Meter("KV blocks", "KV", used, total, warns=True))
         if config.max_num_batched_tokens is not None:
             used = sum(entry.tokens for entry in last.prefill) + last.num_decodes if last else 0
             meters.append(Meter("token budget", "budget", used, config.max_num_batched_tokens))
