@@ -21,7 +21,6 @@ from tracesim_cli.commands.replay_options import (
     OutputOptions,
     TimeOptions,
 )
-from tracesim_cli.commands.replay_requirements import check_requirements, parse_requirements
 from tracesim_cli.commands.replay_run import open_sinks, run
 from tracesim_cli.commands.replay_sinks import RunFigures, Sink, is_for_people
 from tracesim_cli.terminal.exit_codes import print_message, with_exit_codes
@@ -73,9 +72,13 @@ def replay(
     if time.slo is not None and clock is None:
         raise ConfigError("needs a clock; choose one with --clock", setting="--slo")
     slo = None if time.slo is None else parse_slo(time.slo)
-    requirements = parse_requirements(
-        comparison.require or [], config, has_clock=clock is not None, has_slo=slo is not None
-    )
+    requirements = None
+    if comparison.require:
+        from tracesim_cli.commands.replay_requirements import Requirements
+
+        requirements = Requirements(
+            comparison.require, config, has_clock=clock is not None, has_slo=slo is not None
+        )
     expectation = _open_expectation(comparison, traces, output.output_format, config=config)
     others = [given.get("clock"), comparison.expect]
     output.check_files([*traces, *given.profiles, *(path for path in others if path)])
@@ -90,7 +93,8 @@ def replay(
         if not output.quiet:
             for note in notes_on_range(engine, profiles, args.clock):
                 print_message(note)
-        check_requirements(requirements, figures, for_people=is_for_people(output.output_format))
+        if requirements:
+            requirements.check(figures, for_people=is_for_people(output.output_format))
 
 
 def _open_expectation(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tracesim.analysis.figures import Figure
+if TYPE_CHECKING:
+    from tracesim.analysis.figures import Figure
 
 _SHOWN_UNITS: Final = {"s": "ms", "fraction": "%", "yes or no": ""}
 """The unit in which values are shown; others are shown as they are."""
