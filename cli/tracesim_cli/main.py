@@ -26,6 +26,7 @@ COMMANDS = (
     "inspect",
     "convert",
     "diff",
+    "sweep",
     "compare",
     "calibrate",
     "profiles",

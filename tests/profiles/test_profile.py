@@ -9,7 +9,7 @@ import pytest
 from doc_pages import blocks
 from paths import ROOT
 from tracesim import ConfigError, EngineArgs, engine_args_from_profiles, load_profile
-from tracesim.profiles.profile import built_in_profiles
+from tracesim.profiles.profile import built_in_profiles, profile_text
 
 MINE = """\
 [engine]
@@ -204,3 +204,21 @@ def test_the_limits_of_a_batch_are_the_installed_vllms_own(
     settings = load_profile(f"{context}{suffix}").settings
 
     assert (settings["max_num_batched_tokens"], settings["max_num_seqs"]) == (tokens, seqs)
+
+
+def test_settings_are_written_as_a_profile_that_gives_them_again(tmp_path: Path) -> None:
+    args = EngineArgs(
+        engine="vllm-v1",
+        num_gpu_blocks=400,
+        clock="linear:base=5ms,first_32=20us",
+        arrivals="poisson:2",
+        seed=3,
+        max_tokens=7,
+    )
+    path = tmp_path / "profile.toml"
+    path.write_text(profile_text(args, 'A "quoted" name.'))
+    profile = load_profile(path)
+
+    assert profile.description == 'A "quoted" name.'
+    assert args.resolved() == engine_args_from_profiles([profile], max_tokens=7).resolved()
+    assert path.read_text().endswith("# with max_tokens = 7\n")

@@ -21,6 +21,7 @@ may have anything; `description` and `url` are text, and `fitted_on` is a `Fitte
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -144,6 +145,33 @@ def engine_args_from_profiles(
             raise ConfigError(error.problem, setting=places[error.setting]) from None
         raise
     return args
+
+
+def profile_text(args: EngineArgs, description: str) -> str:
+    """Return a profile with these settings as TOML, which `load_profile` reads.
+
+    It has every setting of the engine, and of the arrivals what is not the default. Settings that a profile
+    cannot have are in comments.
+    """
+    changed = args.changed()
+    clock = changed.pop("clock", None)
+    engine = args.create_engine_config().known()
+    tables = {
+        "source": {"description": description},
+        "engine": {name: value for name, value in engine.items() if value is not None},
+        "arrivals": {name: changed[name] for name in _SETTINGS["arrivals"] if name in changed},
+    }
+    if clock is not None:
+        kind, _, costs = clock.partition(":")
+        pairs = [f"constant={costs}"] if kind == "constant" else costs.split(",")
+        tables["clock"] = {name.strip(): cost for name, _, cost in (pair.partition("=") for pair in pairs)}
+    lines = []
+    for table, content in tables.items():
+        if content:
+            lines += [f"[{table}]", *(f"{name} = {json.dumps(value)}" for name, value in content.items()), ""]
+    others = changed.keys() - tables["engine"].keys() - tables["arrivals"].keys()
+    lines += [f"# with {name} = {json.dumps(changed[name])}" for name in sorted(others)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _checked(name: str, file: TomlFile) -> Profile:

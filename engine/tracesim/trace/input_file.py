@@ -19,6 +19,7 @@ from tracesim.limits import EXPANDED_BYTES, MAX_EXPANSION, MAX_LINE_BYTES, MAX_P
 from tracesim.trace.problems import problem
 
 _BUFFER_BYTES = 256 * 1024
+_URL = re.compile("[a-z][a-z0-9+.-]+://")
 _NEWLINE = ord("\n")
 _BLANKS = b" \t\r\n"
 _SPACE = ord(" ")  # no blank line begins with a greater byte
@@ -207,11 +208,18 @@ def _wide_encoding(head: bytes) -> str | None:
 
 
 def _opened(path: str) -> AbstractContextManager[IO[bytes]]:
-    """Return the file, or standard input for `-`. Raises OSError."""
+    """Return the file, which may be at a URL, or standard input for `-`. Raises OSError or ImportError."""
     if path == "-":
         if sys.stdin is None:
             raise OSError("standard input is closed")
         return nullcontext(sys.stdin.buffer)
+    if _URL.match(path):
+        try:
+            import fsspec
+        except ImportError:
+            raise ImportError(needs_package("a trace at a URL", "fsspec")) from None
+        opened: AbstractContextManager[IO[bytes]] = fsspec.open(path, "rb")
+        return opened
     if Path(path).is_dir():
         raise IsADirectoryError
     return Path(path).open("rb", buffering=_BUFFER_BYTES)
