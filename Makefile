@@ -66,7 +66,7 @@ picture: $(VENV)/.development
 lock: $(BIN)/python
 	@$(PIP) --upgrade 'pip>=25.1'
 	@$(PIP) --group lock
-	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --group docs --extra hf --extra html --extra parquet --extra zst \
+	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --group docs --extra calibrate --extra hf --extra html --extra parquet --extra zst \
 	    --universal --python-version 3.10 --generate-hashes --custom-compile-command 'make lock' --output-file requirements.lock
 
 clean:

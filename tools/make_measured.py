@@ -18,7 +18,7 @@ from tracesim.trace.reader import read_records
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_traces"
 TARGET = SAMPLES / "measured" / "requests.csv"
-CLOCK = "linear:base=9ms,prefill=70us,decode=60us,context=60ns,prefill_context=4ps"
+CLOCK = "linear:base=9ms,prefill=70us,decode=60us,context=60ns,prefill_context=2ns"
 REQUESTS = 160
 NOISE = 0.02
 

@@ -96,6 +96,23 @@ def test_a_log_of_vllm(tmp_path: Path) -> None:
     assert list(run.usage) == [0.015, 0.016, 0.017]
 
 
+def test_a_busy_minute_tells_what_the_host_adds_to_each_step(tmp_path: Path) -> None:
+    """61 lines, a second apart, of steps of 0.4 s: 60 steps take 60 s, so the host adds 0.6 s to each."""
+    lines = [
+        f"INFO 11-25 14:{number // 60:02}:{number % 60:02} [loggers.py:200] Iteration({number}): "
+        "0 context requests, 0 context tokens, 2 generation requests, 2 generation tokens, "
+        "iteration elapsed time: 400.00 ms, GPU KV cache usage: 1.0%\n"
+        for number in range(61)
+    ]
+    run = read_one(tmp_path, "".join(lines))
+    short = read_one(tmp_path, "".join(lines[:60]))
+
+    assert run.host_seconds == pytest.approx(0.6)
+    assert [step.seconds for step in run.steps] == pytest.approx([1.0] * 61)
+    assert short.host_seconds is None
+    assert {step.seconds for step in short.steps} == {0.4}
+
+
 def test_results_of_vllm_bench(tmp_path: Path) -> None:
     """Times are relative to the start of each request; the request with an error is skipped."""
     run = read_one(tmp_path, json.dumps(BENCH))

@@ -14,7 +14,7 @@ from tracesim.engine.step_records import StepRecord
 from tracesim.timing.clock import PER_SECOND, parse_clock
 from tracesim.timing.timekeeper import RequestTimes
 
-CLOCK = "linear:base=8ms,prefill=50us,decode=30us,context=90ns,prefill_context=3ps"
+CLOCK = "linear:base=8ms,prefill=50us,decode=30us,context=90ns,prefill_context=3ns"
 SETTINGS: dict[str, Any] = {"engine": "vllm-v1", "num_gpu_blocks": 2000, "max_num_seqs": 32}
 
 

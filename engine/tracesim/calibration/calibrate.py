@@ -214,6 +214,9 @@ def _by_steps(runs: Sequence[MeasuredRun], task: Task) -> Calibration:
         if len(run.steps) < MIN_STEPS:
             message = f"has {len(run.steps):,} steps; at least {MIN_STEPS} are needed"
             raise MeasurementError(run.name, None, message)
+        if 2 * sum(step.seconds > 0 for step in run.steps) <= len(run.steps):
+            message = "has no duration for half of the steps: the engine never waited for them"
+            raise MeasurementError(run.name, None, message)
     step_runs = [StepRun(run, task.config, task.records, task.tokenizer) for run in runs]
     shape = task.shape or DEFAULT_SHAPE
     has_context = all(each.has_context for each in step_runs)
@@ -245,7 +248,7 @@ def _by_steps(runs: Sequence[MeasuredRun], task: Task) -> Calibration:
         len(durations),
         len(scored),
         latency_errors(*latencies),
-        errors_of(predicted, scored),
+        errors_of(predicted, scored, of_steps=True),
         warnings=[*warnings, *_warnings_of_fit(fit)],
         pairs=_pairs(*latencies) | {"step": list(zip(predicted, scored, strict=True))},
     )
@@ -309,6 +312,17 @@ def _warnings_of_steps(runs: Sequence[StepRun], batches: Sequence[Batch], *, has
             f"all steps {found}: the data cannot tell the cost of a decode from the base; measure at "
             "several rates"
         )
+    for run in (each.run for each in runs):
+        wait = f"{run.name} has only the time for which the engine waited for a step"
+        if run.host_seconds:
+            added = (
+                f"{run.host_seconds * 1000:.2g} ms of the host are added to each, by the times of its lines"
+            )
+            warnings.append(f"{wait}; {added}")
+        elif run.host_seconds is None and run.steps[0].context_tokens is None:
+            warnings.append(
+                f"{wait}, and no busy minute that shows what the host adds: steps are too short by that"
+            )
     if not has_context:
         warnings.append(
             "the log does not have the tokens in the KV cache, so that they have no cost: give the --trace "

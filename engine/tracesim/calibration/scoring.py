@@ -26,7 +26,8 @@ class Errors:
     """Relative errors of a prediction: 0.02 is 2 % too long.
 
     `mean`, `p50` and `p99` are those of the mean and the percentiles over `count` values. `each` is the mean
-    over the values of the error of each, without its sign.
+    over the values of the error of each, without its sign; for durations of steps it is the mean error
+    relative to the mean duration, as the shortest steps matter least.
     """
 
     count: int
@@ -46,16 +47,20 @@ def latencies_of(request: MeasuredRequest) -> Latencies:
     )
 
 
-def errors_of(predicted: Sequence[float], measured: Sequence[float]) -> Errors:
-    """Return the errors of predicted values, each of which stands beside the measured one. There is one."""
+def errors_of(predicted: Sequence[float], measured: Sequence[float], *, of_steps: bool = False) -> Errors:
+    """Return the errors of predicted values, each of which stands beside the measured one; at least one."""
     count = len(measured)
     ordered = sorted(predicted), sorted(measured)
     p50, p99 = (
         percentile(ordered[0], count, percent) / percentile(ordered[1], count, percent) - 1
         for percent in (50, 99)
     )
-    each = math.fsum(abs(p / m - 1) for p, m in zip(predicted, measured, strict=True)) / count
-    return Errors(count, math.fsum(predicted) / math.fsum(measured) - 1, p50, p99, each)
+    total = math.fsum(measured)
+    if of_steps:
+        each = math.fsum(abs(p - m) for p, m in zip(predicted, measured, strict=True)) / total
+    else:
+        each = math.fsum(abs(p / m - 1) for p, m in zip(predicted, measured, strict=True)) / count
+    return Errors(count, math.fsum(predicted) / total - 1, p50, p99, each)
 
 
 def latency_errors(predicted: Sequence[Latencies], measured: Sequence[Latencies]) -> Mapping[str, Errors]:

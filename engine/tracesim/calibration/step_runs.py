@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
+from typing import Final
 
+from tracesim.calibration.replayed_run import ReplayedRun
 from tracesim.calibration.scoring import Latencies, latencies_of
 from tracesim.config import EngineConfig
 from tracesim.engine.llm_engine import LLMEngine
@@ -16,6 +19,9 @@ from tracesim.responses.simulator import TraceSimulator
 from tracesim.timing.clock import PER_SECOND, Clock
 from tracesim.tokenizers.interface import Tokenizer
 from tracesim.trace.record import TraceRecord
+
+_CLOCKS_AGREE: Final = 0.001
+"""A request may arrive so many seconds after its first step, by rounding, if trace and log have one clock."""
 
 
 class StepRun:
@@ -84,24 +90,48 @@ class StepRun:
     def scored_requests(self, clock: Clock, part: float) -> list[tuple[Latencies, Latencies]]:
         """Return predicted and measured latencies of the requests that began after the part that was fitted.
 
-        They count from a request's first step. The measured steps are kept, and only their durations are
-        replaced by those of the clock; so this is what the clock does wrong, and nothing else.
+        With a trace that has the arrivals, on the clock of the log, these are the latencies of a replay.
+        Without one they count from the first step of a request, and the measured steps are kept, with the
+        durations of the clock.
         """
         split = self.split(part)
+        scored = {number for number, places in self.run.places.items() if places[0] >= split}
+        if not scored:
+            return []
+        replayed = self._with_arrivals()
+        if replayed is not None:
+            predicted = replayed.latencies(clock)
+            return [
+                (latencies, latencies_of(request))
+                for latencies, request in zip(predicted, replayed.measured, strict=True)
+                if request.number in scored
+            ]
         by_clock = (clock.duration(batch) / PER_SECOND for batch in self.batches)
         differences = [0.0, *accumulate(p - m for p, m in zip(by_clock, self.durations, strict=True))]
         found = []
         for request in self.run.requests:
-            places = self.run.places.get(request.number)
-            if places is None or places[0] < split:
-                continue
-            begun, first, last = (differences[place] for place in places)
-            measured = latencies_of(request)
-            predicted = request._replace(
-                first_token=request.first_token + first - begun, last_token=request.last_token + last - begun
-            )
-            found.append((latencies_of(predicted), measured))
+            if request.number in scored:
+                begun, first, last = (differences[place] for place in self.run.places[request.number])
+                predicted_request = request._replace(
+                    first_token=request.first_token + first - begun,
+                    last_token=request.last_token + last - begun,
+                )
+                found.append((latencies_of(predicted_request), latencies_of(request)))
         return found
+
+    def _with_arrivals(self) -> ReplayedRun | None:
+        """Return the run with the arrivals of the trace; None if that does not have them on this clock."""
+        arrivals = {record.id: record.arrival_time for record in self._records or ()}
+        requests = []
+        for request in self.run.requests:
+            arrival = arrivals.get(str(request.id))
+            if arrival is None or arrival > request.arrival + _CLOCKS_AGREE:
+                return None
+            requests.append(request._replace(arrival=min(arrival, request.arrival)))
+        if len(requests) < len(arrivals):
+            return None
+        run = replace(self.run, requests=requests, steps=())
+        return ReplayedRun(self._config, run, self._records, self._tokenizer)
 
     def _estimate_context(self) -> None:
         """Take the tokens in the KV cache from the blocks in use; the last one of a request is half full."""

@@ -45,7 +45,8 @@ class MeasuredRun:
     runs; `kind` is the tool that wrote it. With `is_remote` the times are a client's: they include the
     network and what a server does before its queue. `num_skipped` requests failed, or have no times. `usage`
     is the fraction of the KV blocks in use after each step, where the file has that and not the tokens in
-    them. `places` says of requests, by their numbers, at
+    them. `host_seconds` was added to the duration of each step, as the file does not have the host's part of
+    it. `places` says of requests, by their numbers, at
     which steps they were followed: how many steps were over when the first one with the request began, and
     when its first and its last token came.
     """
@@ -57,4 +58,5 @@ class MeasuredRun:
     usage: Sequence[float] = ()
     is_remote: bool = False
     num_skipped: int = 0
+    host_seconds: float | None = None
     places: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)

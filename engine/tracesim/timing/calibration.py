@@ -16,9 +16,9 @@ from tracesim.errors import ConfigError
 from tracesim.requests.batch import Batch
 from tracesim.timing.clock import PER_SECOND, Clock, parse_duration, written_duration
 
-_PS: Final = PER_SECOND // 10**12
+_NS: Final = PER_SECOND // 10**9
 
-DEFAULT_SHAPE: Final = Clock(10**10 * _PS, 40 * 10**6 * _PS, 20 * 10**6 * _PS, 10**5 * _PS, 2 * _PS)
+DEFAULT_SHAPE: Final = Clock(10**7 * _NS, 40_000 * _NS, 20_000 * _NS, 100 * _NS, 2 * _NS)
 """About the proportions of a dense model of eight billion parameters on one GPU, in round numbers."""
 
 ERROR_OF_MODEL: Final = 0.03
@@ -33,6 +33,8 @@ _PULL_OF_STEPS: Final = 2e-4
 _STEPS: Final = (0.04, 0.01)
 """By how much logarithms of factors are changed to see the effect: much at first, as schedules jump."""
 
+_REWEIGHTINGS: Final = 3
+_SEARCHED: Final = (0.6, 0.3, 0.1)
 _MOST_TRIALS: Final = 12
 _TOLERANCE: Final = 3e-3
 _UNCERTAIN: Final = 0.3
@@ -82,13 +84,14 @@ def rounded(clock: Clock) -> Clock:
 def fit_steps(
     shape: Clock, batches: Sequence[Batch], seconds: Sequence[float], *, keeps_shape: bool = False
 ) -> Fit:
-    """Return the clock for steps with these batches that took so long; each counts by its relative error.
+    """Return the clock for steps with these batches that took so long.
 
-    With `keeps_shape` all costs are those of `shape` times one factor. Otherwise each is found by itself, and
-    the pull towards the shape is so weak that it decides only what the steps do not.
+    Each step counts by its error relative to its prediction, so that a step which was hardly measured at all
+    weighs no more than others. With `keeps_shape` all costs are those of `shape` times one factor. Otherwise
+    each is found by itself, and the pull towards the shape is so weak that it decides only what the steps do
+    not.
     """
     import numpy as np
-    from scipy.optimize import least_squares
 
     names = [name for name, cost in costs_of(shape).items() if cost]
     durations = np.array(seconds)
@@ -96,33 +99,52 @@ def fit_steps(
     scale = float(np.median(durations / parts.sum(axis=1)))
     if keeps_shape:
         parts = parts.sum(axis=1, keepdims=True)
-    weights = 1 / (ERROR_OF_MODEL * durations)
-    equations, right = parts * weights[:, None], durations * weights
-    pull = _PULL_OF_STEPS * np.sqrt(len(durations)) / scale
-    pulls = np.zeros((0, 1)) if keeps_shape else np.eye(len(names)) * pull
-
-    def residuals(factors: Any) -> Any:
-        return np.concatenate([equations @ factors - right, pulls @ (factors - scale)])
-
-    def jacobian(_: Any) -> Any:
-        return np.concatenate([equations, pulls])
-
-    start = np.full(parts.shape[1], scale)
-    bounds = (0, np.inf)
-    found = least_squares(residuals, start, jacobian, bounds=bounds, loss="soft_l1", x_scale=scale)
-    factors = np.where(found.x < 1e-4 * scale, 0, found.x)
+    predicted = scale * parts.sum(axis=1)
+    for _ in range(_REWEIGHTINGS):
+        weights = 1 / (ERROR_OF_MODEL * predicted)
+        found = _weighted_fit(parts, durations, weights, scale, pulls=not keeps_shape)
+        predicted = np.maximum(parts @ found.x, 0.1 * float(np.median(durations)))
     if keeps_shape:
-        factors = np.repeat(factors, len(names))
-        return Fit(rounded(_times(shape, dict(zip(names, factors, strict=True)))))
-    free = least_squares(residuals, start, jacobian, loss="soft_l1", x_scale=scale).x
+        return Fit(rounded(_times(shape, dict.fromkeys(names, float(found.x[0])))))
+    least = 1e-4 * scale
+    factors = np.where(found.x < least, 0, found.x)
+    if shape.base:
+        factors[0] = max(factors[0], least)  # a step must take time
+    free = _weighted_fit(parts, durations, weights, scale, pulls=True, lowest=-np.inf).x
+    costs = costs_of(shape)
     negative = {
-        name: factor * costs_of(shape)[name] / PER_SECOND
+        name: factor * costs[name] / PER_SECOND
         for name, factor in zip(names, free, strict=True)
         if factor < 0
     }
     clock = rounded(_times(shape, dict(zip(names, factors, strict=True))))
-    rows = found.jac[: len(durations)] * np.maximum(factors, 1e-4 * scale)
+    rows = found.jac[: len(durations)] * np.maximum(factors, least)
     return Fit(clock, _uncertain(names, rows, _spread(found, len(durations))), negative)
+
+
+def _weighted_fit(
+    parts: Any, durations: Any, weights: Any, scale: float, *, pulls: bool, lowest: float = 0.0
+) -> Any:
+    """Return the factors, at least `lowest`, by which parts add up to durations; pulled towards `scale`."""
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    num_steps, num_costs = parts.shape
+    equations = np.concatenate(
+        [
+            parts * weights[:, None],
+            np.eye(num_costs if pulls else 0, num_costs) * _PULL_OF_STEPS * np.sqrt(num_steps) / scale,
+        ]
+    )
+    right = np.concatenate([durations * weights, equations[num_steps:].sum(axis=1) * scale])
+    return least_squares(
+        lambda factors: equations @ factors - right,
+        np.full(num_costs, scale),
+        lambda _: equations,
+        bounds=(lowest, np.inf),
+        loss="soft_l1",
+        x_scale=scale,
+    )
 
 
 Predict = Callable[[Clock], Sequence[float]]
@@ -177,11 +199,34 @@ def fit_latencies(
     limits = {"ftol": _TOLERANCE, "xtol": _TOLERANCE, "max_nfev": _MOST_TRIALS}
     for size in _STEPS:
         found = least_squares(residuals, logs, partial(jacobian, size=size), loss="soft_l1", **limits)
-        logs = found.x
+        logs = _searched(residuals, found.x, found.jac)
+    clock = rounded(clock_at(logs))
     if keeps_shape:
-        return Fit(rounded(clock_at(found.x)))
+        return Fit(clock)
     rows = found.jac[: len(measured), 1:]
-    return Fit(rounded(clock_at(found.x)), _uncertain(names, rows, _spread(found, len(measured))))
+    return Fit(clock, _uncertain(names, rows, _spread(found, len(measured))))
+
+
+def _searched(residuals: Callable[[Any], Any], logs: Any, jacobian: Any) -> Any:
+    """Return better unknowns than `logs`, if there are any along the directions in which little changes.
+
+    There the effect of a small step is lost among the jumps of schedules, and only a larger one shows it.
+    """
+    import numpy as np
+
+    def cost(trial: Any) -> float:
+        return float(np.sum(np.sqrt(1 + residuals(trial) ** 2) - 1))
+
+    best = cost(logs)
+    _, directions = np.linalg.eigh(jacobian.T @ jacobian)
+    for size in _SEARCHED:
+        for direction in directions.T[: len(logs) // 2]:
+            for step in (size * direction, -size * direction):
+                found = cost(logs + step)
+                if found < best:
+                    logs, best = logs + step, found
+                    break
+    return logs
 
 
 def _parts(shape: Clock, names: Sequence[str], batch: Batch) -> list[float]:

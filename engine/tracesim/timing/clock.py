@@ -92,7 +92,7 @@ def sum_of_series(first: int, growth: int, steps: int) -> int:
 def parse_clock(value: str, name: str = "clock") -> Clock | None:
     """Return the clock that `value` describes; None for `steps`.
 
-    Accepts `constant:20ms`, `linear:base=5ms,prefill=50us,decode=80us,context=1ns,prefill_context=1ps` with
+    Accepts `constant:20ms`, `linear:base=5ms,prefill=50us,decode=80us,context=1ns,prefill_context=1ns` with
     any of these costs and `first_32=20us`, the cost of each of the first 32 tokens of a step, and a TOML file
     with a table `[clock]`, see `clock_of_table`. Raises ConfigError, which calls the setting `name`.
     """
