@@ -10,6 +10,7 @@ import pytest
 from tracesim.requests.batch import Batch
 from tracesim.timing.calibration import (
     DEFAULT_SHAPE,
+    Span,
     costs_of,
     fit_latencies,
     fit_steps,
@@ -115,7 +116,16 @@ def test_latencies_are_fitted_by_asking_for_predictions() -> None:
     def predict(clock: Clock) -> list[float]:
         return [sum(map(clock.duration, run)) / PER_SECOND for run in runs]
 
-    fit = fit_latencies(DEFAULT_SHAPE, predict, predict(true), [0.0] * len(runs))
+    def spans(clock: Clock) -> list[Span]:
+        """Return the runs with what each cost makes of them."""
+        costs = costs_of(clock)
+        only = [with_costs(clock, {**dict.fromkeys(costs, 0), name: cost}) for name, cost in costs.items()]
+        return [
+            Span([sum(map(each.duration, run)) / PER_SECOND for each in only], seconds)
+            for run, seconds in zip(runs, predict(true), strict=True)
+        ]
+
+    fit = fit_latencies(DEFAULT_SHAPE, predict, predict(true), [0.0] * len(runs), spans)
 
     found = relative(fit.clock, true)
     assert found["base"] == pytest.approx(1, rel=0.1)

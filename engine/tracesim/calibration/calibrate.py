@@ -20,7 +20,15 @@ from tracesim.config import EngineConfig
 from tracesim.errors import MeasurementError
 from tracesim.measured.measurements import MeasuredRun
 from tracesim.requests.batch import Batch
-from tracesim.timing.calibration import DEFAULT_SHAPE, Fit, costs_of, fit_latencies, fit_steps, with_costs
+from tracesim.timing.calibration import (
+    DEFAULT_SHAPE,
+    Fit,
+    Span,
+    costs_of,
+    fit_latencies,
+    fit_steps,
+    with_costs,
+)
 from tracesim.timing.clock import PER_SECOND, Clock
 from tracesim.tokenizers.interface import Tokenizer
 from tracesim.trace.record import TraceRecord
@@ -113,7 +121,11 @@ def _by_requests(runs: Sequence[MeasuredRun], task: Task) -> Calibration:
 
     measured = [value for half in halves for value in half.measured_values]
     tolerance = [value for half in halves for value in half.tolerances]
-    fit = fit_latencies(shape, predict, measured, tolerance, keeps_shape=task.shape is not None)
+
+    def spans(clock: Clock) -> list[Span]:
+        return [span for half in halves for span in half.spans(clock)]
+
+    fit = fit_latencies(shape, predict, measured, tolerance, spans, keeps_shape=task.shape is not None)
     predicted: list[Latencies] = []
     scored: list[Latencies] = []
     for half in halves:
@@ -171,6 +183,15 @@ class _Half:
         requests = self.replayed.measured
         time = max(each.last_token for each in requests) - requests[0].arrival
         return sum(each.last_token - each.arrival for each in requests) < 2 * time
+
+    def spans(self, clock: Clock) -> list[Span]:
+        """Return the times between first and last token, with what each cost of a clock makes of them."""
+        parts = self.replayed.decode_parts(clock, self._last_arrival)[self._begin : self._split]
+        return [
+            Span(each, measured.e2e - measured.ttft)
+            for each, measured in zip(parts, self._fitted, strict=True)
+            if measured.tpot and sum(each) > 0
+        ]
 
     def fitted_values(self, clock: Clock) -> list[float]:
         """Return the latencies that a clock gives to the requests that are fitted, in a row."""

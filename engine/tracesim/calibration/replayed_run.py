@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -10,15 +11,21 @@ from tracesim.calibration.scoring import Latencies
 from tracesim.config import EngineConfig
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_records import StepRecord
+from tracesim.engine.stride_records import StrideRecord
 from tracesim.errors import MeasurementError
 from tracesim.measured.measurements import MeasuredRequest, MeasuredRun
+from tracesim.requests.batch import pairs_of_chunk
 from tracesim.responses.simulator import TraceSimulator
-from tracesim.timing.clock import Clock
+from tracesim.timing.calibration import costs_of
+from tracesim.timing.clock import PER_SECOND, Clock
 from tracesim.tokenizers.interface import Tokenizer
 from tracesim.trace.record import TraceRecord
 
 _FIRST_INVENTED_ID: Final = 2**31
 """Output tokens that a trace does not have are numbered from here, so that they are like no other token."""
+
+_ROUNDING: Final = 1e-9
+"""Times that differ by less, in seconds, are the same."""
 
 
 class ReplayedRun:
@@ -76,6 +83,30 @@ class ReplayedRun:
             found.append(Latencies(latency.e2e, latency.ttft, latency.tpot))
         return found
 
+    def decode_parts(self, clock: Clock, last_arrival: float | None = None) -> list[list[float]]:
+        """Return for each request how much of the time from its first to its last token each cost makes.
+
+        The costs are those of `costs_of` that are not 0, and the times are in seconds, in order of arrival.
+        A token comes at the end of a stride.
+        """
+        strides: list[StrideRecord] = []
+        engine = self._replay(clock, last_arrival, on_stride=strides.append)
+        assert engine.timekeeper is not None
+        ends = [(stride.start or 0.0) + (stride.duration or 0.0) - _ROUNDING for stride in strides]
+        totals = [[0.0] * sum(cost > 0 for cost in costs_of(clock).values())]
+        for stride in strides:
+            parts = parts_of_stride(clock, stride)
+            totals.append([total + part for total, part in zip(totals[-1], parts, strict=True)])
+        found = []
+        for number in range(len(engine.requests)):
+            times = engine.timekeeper.requests[f"request {number}"]
+            first, last = (
+                totals[bisect_right(ends, (time or 0) / PER_SECOND)]
+                for time in (times.first_token, times.last_token)
+            )
+            found.append([after - before for before, after in zip(first, last, strict=True)])
+        return found
+
     def steps(self, clock: Clock) -> list[StepRecord]:
         """Return the steps of a replay."""
         steps: list[StepRecord] = []
@@ -87,13 +118,14 @@ class ReplayedRun:
         clock: Clock,
         last_arrival: float | None,
         on_step: Callable[[StepRecord], object] | None = None,
+        on_stride: Callable[[StrideRecord], object] | None = None,
     ) -> LLMEngine:
         end = len(self._records)
         while last_arrival is not None and end and self.measured[end - 1].arrival > last_arrival:
             end -= 1
         engine = LLMEngine(self._config, TraceSimulator([], self._tokenizer), clock=clock)
         engine.add_records(self._records[:end])
-        engine.run(on_step)
+        engine.run(on_step, on_stride=on_stride)
         return engine
 
     def _check(self, run: MeasuredRun) -> None:
@@ -157,3 +189,26 @@ def _matched(run: MeasuredRun, records: Sequence[TraceRecord]) -> dict[int, Trac
                 f"be the same request, {length:,}; the trace must be what was sent in this run",
             )
     return found
+
+
+def parts_of_stride(clock: Clock, stride: StrideRecord) -> list[float]:
+    """Return how much of a stride's duration each cost of a clock makes, in seconds.
+
+    A stride does not have the tokens in the KV cache of its decodes: what no other cost makes is theirs.
+    """
+    steps = stride.steps
+    tokens = sum(entry.tokens for entry in stride.prefill)
+    pairs = sum(pairs_of_chunk(entry.computed, entry.tokens) for entry in stride.prefill) * steps
+    if steps > 1:
+        pairs += tokens * tokens * (steps * (steps - 1) // 2)
+    counts: dict[str, int] = {
+        "base": steps,
+        "prefill": steps * tokens,
+        "decode": steps * stride.num_decodes,
+        "prefill_context": pairs,
+        **{f"first_{most}": steps * min(most, tokens + stride.num_decodes) for most, _ in clock.first},
+    }
+    costs = costs_of(clock)
+    parts = {name: count * costs[name] / PER_SECOND for name, count in counts.items()}
+    parts["context"] = max(0.0, (stride.duration or 0.0) - sum(parts.values()))
+    return [parts[name] for name, cost in costs.items() if cost]

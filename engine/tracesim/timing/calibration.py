@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tracesim.errors import ConfigError
 from tracesim.requests.batch import Batch
@@ -34,6 +34,8 @@ _STEPS: Final = (0.04, 0.01)
 """By how much logarithms of factors are changed to see the effect: much at first, as schedules jump."""
 
 _REWEIGHTINGS: Final = 3
+_ROUNDS: Final = 5
+_STILL: Final = 0.01
 _SEARCHED: Final = (0.6, 0.3, 0.1)
 _MOST_TRIALS: Final = 12
 _TOLERANCE: Final = 3e-3
@@ -147,6 +149,13 @@ def _weighted_fit(
     )
 
 
+class Span(NamedTuple):
+    """A time between two events of a run: how much of it each cost that is not 0 makes, and as measured."""
+
+    parts: Sequence[float]
+    seconds: float
+
+
 Predict = Callable[[Clock], Sequence[float]]
 """Returns the latencies that a clock gives, in seconds: one for each that was measured."""
 
@@ -156,6 +165,7 @@ def fit_latencies(
     predict: Predict,
     measured: Sequence[float],
     tolerance: Sequence[float],
+    spans: Callable[[Clock], Sequence[Span]],
     *,
     keeps_shape: bool = False,
 ) -> Fit:
@@ -164,6 +174,10 @@ def fit_latencies(
     `predict` is asked again and again with another clock, until the costs stand still. `tolerance` has for
     each latency the absolute error, in seconds, that is no fault of the clock; to it `ERROR_OF_MODEL` of the
     latency is added. With `keeps_shape` all costs are those of `shape` times one factor.
+
+    Otherwise `spans` gives a first approximation, round by round: while the steps stay what they are under a
+    clock, the costs that explain the measured spans best follow at once. Then the latencies are compared,
+    since another clock has other steps, too.
     """
     import numpy as np
     from scipy.optimize import least_squares
@@ -188,14 +202,10 @@ def fit_latencies(
         steps = size * np.eye(len(logs))
         return np.stack([(residuals(logs + step) - residuals(logs)) / size for step in steps], axis=1)
 
-    logs = np.zeros(1)
-    for _ in range(_MOST_TRIALS):
-        error = float(np.median(residuals(logs) * spread))
-        logs = logs - error
-        if abs(error) < _TOLERANCE:
-            break
+    logs = _scaled(lambda trial: float(np.median(residuals(trial) * spread)))
     if not keeps_shape:
         logs = np.concatenate([logs, np.zeros(len(names))])
+        logs = _fitted_to_spans(logs, lambda trial: spans(clock_at(trial)))
     limits = {"ftol": _TOLERANCE, "xtol": _TOLERANCE, "max_nfev": _MOST_TRIALS}
     for size in _STEPS:
         found = least_squares(residuals, logs, partial(jacobian, size=size), loss="soft_l1", **limits)
@@ -205,6 +215,48 @@ def fit_latencies(
         return Fit(clock)
     rows = found.jac[: len(measured), 1:]
     return Fit(clock, _uncertain(names, rows, _spread(found, len(measured))))
+
+
+def _scaled(error_at: Callable[[Any], float]) -> Any:
+    """Return the logarithm of the scale at which the typical error of the logarithms is about 0."""
+    import numpy as np
+
+    logs = np.zeros(1)
+    for _ in range(_MOST_TRIALS):
+        error = error_at(logs)
+        logs = logs - error
+        if abs(error) < _TOLERANCE:
+            break
+    return logs
+
+
+def _fitted_to_spans(logs: Any, spans_at: Callable[[Any], Sequence[Span]]) -> Any:
+    """Return the unknowns that explain spans best; `spans_at` gives them under a clock with given ones."""
+    import numpy as np
+
+    for _ in range(_ROUNDS):
+        before = logs
+        logs = _explaining(spans_at(before), before)
+        if np.abs(logs - before).max() < _STILL:
+            break
+    return logs
+
+
+def _explaining(spans: Sequence[Span], logs: Any) -> Any:
+    """Return the unknowns that explain spans best, whose parts are those under a clock with `logs`."""
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    parts = np.array([span.parts for span in spans])
+    seconds = np.array([span.seconds for span in spans])
+    pull = _PULL * np.sqrt(len(spans))
+
+    def residuals(trial: Any) -> Any:
+        change = (trial[0] + trial[1:]) - (logs[0] + logs[1:])
+        errors = np.log(parts @ np.exp(change) / seconds) / ERROR_OF_MODEL
+        return np.concatenate([errors, pull * trial[1:]])
+
+    return least_squares(residuals, logs, loss="soft_l1").x
 
 
 def _searched(residuals: Callable[[Any], Any], logs: Any, jacobian: Any) -> Any:
