@@ -24,7 +24,7 @@ DEFAULT_SHAPE: Final = Clock(10**7 * _NS, 40_000 * _NS, 20_000 * _NS, 100 * _NS,
 ERROR_OF_MODEL: Final = 0.03
 """The relative error up to which the square of a residual counts; a larger one counts by its amount."""
 
-_PULL: Final = 0.1
+_PULL: Final = 0.4
 """The residual, in `ERROR_OF_MODEL`, of a factor that is e times that of the scale, once per measurement."""
 
 _PULL_OF_STEPS: Final = 2e-4
