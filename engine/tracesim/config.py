@@ -25,7 +25,7 @@ from typing import (
 )
 
 from tracesim.errors import ConfigError, brief
-from tracesim.limits import MAX_FACTOR, MAX_INTEGER, MAX_TOKENS, MIN_INTEGER, written
+from tracesim.limits import MAX_FACTOR, MAX_INTEGER, MAX_REPLICAS, MAX_TOKENS, MIN_INTEGER, written
 
 EngineName = Literal["simple", "vllm-v0", "vllm-v1"]
 SchedulingPolicy = Literal["fcfs", "priority"]
@@ -313,11 +313,12 @@ class TimeSettings(SettingsGroup):
         suggestions=("steps", "constant:", "linear:"),
     )
     arrivals: str = setting(
-        "Arrival of the requests: trace, asap (all at once), poisson:RATE or constant:RATE (per second; per "
-        "step without a clock), or closed:USERS.",
+        "Arrival of the requests: trace, asap (all at once), poisson:RATE, constant:RATE or gamma:RATE:CV "
+        "(per second; per step without a clock), trace-rate:FACTOR (random, at the trace's rate over time) "
+        "or closed:USERS.",
         "trace",
         metavar="ARRIVALS",
-        suggestions=("trace", "asap", "poisson:", "constant:", "closed:"),
+        suggestions=("trace", "asap", "poisson:", "constant:", "gamma:", "trace-rate:", "closed:"),
     )
     speedup: float = setting(
         "Factor by which requests arrive faster.", 1.0, over=0, at_most=MAX_FACTOR, metavar="FACTOR"
@@ -330,7 +331,26 @@ class TimeSettings(SettingsGroup):
     seed: int = setting("Seed of random arrivals.", 0, at_least=MIN_INTEGER, at_most=MAX_INTEGER)
 
 
-GROUPS: Final = (InputSettings, ResponseSettings, EngineSettings, TimeSettings)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
+class ReplicaSettings(SettingsGroup):
+    """How many engines serve the requests, and who picks one for each: see `parse_router`."""
+
+    title = "Replicas"
+
+    replicas: int = setting(
+        "Number of engines, each with a KV cache of its own.", 1, at_least=1, at_most=MAX_REPLICAS
+    )
+    router: str = setting(
+        "Who picks a replica for each request: vllm (as vLLM's data parallelism does), round-robin, random, "
+        "least-requests, prefix or prefix:WEIGHT (the longest cached prefix, weighed against load), session "
+        "(that of the session's first turn), or module:Class.",
+        "vllm",
+        metavar="ROUTER",
+        suggestions=("vllm", "round-robin", "random", "least-requests", "prefix", "session"),
+    )
+
+
+GROUPS: Final = (InputSettings, ResponseSettings, EngineSettings, ReplicaSettings, TimeSettings)
 """Every group of settings, in the order of the command line's help."""
 
 
@@ -367,7 +387,7 @@ class EngineConfig(EngineSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineArgs(TimeSettings, ResponseSettings, InputSettings, EngineSettings):
+class EngineArgs(TimeSettings, ReplicaSettings, ResponseSettings, InputSettings, EngineSettings):
     """Every setting of a replay, as given; None stands for the default of the engine.
 
     `tracesim replay --help` describes each setting as the option with its name. `use_simulator` must be true:
@@ -391,10 +411,13 @@ class EngineArgs(TimeSettings, ResponseSettings, InputSettings, EngineSettings):
     def resolved(self) -> dict[str, Any]:
         """Return the settings with their defaults, by name, for a report: `EngineArgs` takes them again.
 
-        Settings that the engine does not have are not among them, and those of time only if one was given.
+        Settings that the engine does not have are not among them, those of time only if one was given, and
+        those of replicas only if there are several.
         """
         settings = self.create_engine_config().known()
         settings |= self.values_of(InputSettings) | self.values_of(ResponseSettings)
+        if self.replicas > 1:
+            settings |= self.values_of(ReplicaSettings)
         time = self.values_of(TimeSettings)
         is_given = any(value != all_settings()[name].defaults[self.engine] for name, value in time.items())
         return settings | time if is_given else settings

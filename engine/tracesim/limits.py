@@ -35,6 +35,9 @@ MAX_DURATION: Final = 10**6
 MAX_FACTOR: Final = 10**9
 """A rate of arrivals, in requests per second or step, and a factor of speed."""
 
+MAX_REPLICAS: Final = 10_000
+"""Engines of a cluster."""
+
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 """A line of a trace. A prompt of two million tokens fits."""
 

@@ -173,12 +173,12 @@ def test_csv_has_a_row_for_each_request() -> None:
 
     assert requests_to_csv(report_requests(engine)).decode().splitlines() == [
         "id,prompt_tokens,output_tokens,finish_reason,stop_reason,arrival_step,first_token_step,"
-        "last_token_step,preemptions,cached_tokens,scheduled_step,session_id,cached_session_tokens,"
+        "last_token_step,preemptions,cached_tokens,scheduled_step,session_id,cached_session_tokens,replica,"
         "arrival_time,queue_time,ttft,tpot,e2e,"
         "queue_time_max_num_seqs,queue_time_token_budget,queue_time_kv_blocks,queue_time_watermark,"
         "queue_time_preemption,queue_time_chunked_prefill_off,queue_time_running_step",
         '"a,""b""',
-        '",2,2,stop,,0,1,2,0,0,0,,0,0.0,0.0,0.002,0.001,0.003,0,0,0,0,0,0,0',
+        '",2,2,stop,,0,1,2,0,0,0,,0,,0.0,0.0,0.002,0.001,0.003,0,0,0,0,0,0,0',
     ]
 
 

@@ -62,7 +62,7 @@ def test_a_saved_run_is_read_as_it_was(tmp_path: Path) -> None:
 
 def test_every_field_of_a_step_record_is_logged() -> None:
     """Except when and why it happened, as only what happens is compared, and what repeats `finished`."""
-    not_logged = {"start", "duration", "rejected", "launched", "preempted_for", "waiting_for"}
+    not_logged = {"start", "duration", "rejected", "launched", "preempted_for", "waiting_for", "replica"}
     logged = {field.name for field in fields(StepRecord)} - not_logged
 
     assert logged == {"step", *STEP_FIELDS}

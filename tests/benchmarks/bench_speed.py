@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from measuring import (
@@ -33,12 +34,15 @@ from measuring import (
     seconds_of,
 )
 from pytest_benchmark.fixture import BenchmarkFixture
-from workloads import Workload, w1, w1_long, w1_wide, w2, w3, w3_cached, w3_path
+from workloads import Workload, served, sessions, w1, w1_long, w1_wide, w2, w3, w3_cached, w3_path
 
+from factories import an_engine
 from paths import MILESTONE
+from plain_cluster import a_cluster
 from tracesim import LLMEngine
 from tracesim.analysis.report import measure_run
-from tracesim.timing.clock import parse_clock
+from tracesim.cluster.cluster import Cluster
+from tracesim.timing.clock import PER_SECOND, parse_clock
 from tracesim.tokenizers import vocabulary
 
 TRACESIM = str(Path(sys.executable).with_name("tracesim"))
@@ -219,6 +223,55 @@ def test_clock_and_metrics(benchmark: BenchmarkFixture, table: Table) -> None:
 
 def test_clock_and_metrics_of_a_real_trace(benchmark: BenchmarkFixture, table: Table, traces: Path) -> None:
     timed_run(benchmark, table, w3(traces))
+
+
+SERVED: dict[str, Any] = {"engine": "vllm-v1", "num_gpu_blocks": 20_000}
+
+
+@pytest.mark.parametrize("router", ["round-robin", "vllm", "least-requests"])
+def test_four_replicas(benchmark: BenchmarkFixture, table: Table, router: str) -> None:
+    """Compare four replicas with four engines by themselves, each with every fourth request."""
+    records, clock = served(), parse_clock("linear:base=6ms,prefill=20us,decode=60us,context=1ns")
+
+    def separate_runs() -> float:
+        engines = [an_engine(records[at::4], clock=clock, **SERVED) for at in range(4)]
+        started = time.perf_counter()
+        for engine in engines:
+            engine.run()
+        return time.perf_counter() - started
+
+    def check(cluster: Cluster) -> None:
+        assert cluster.get_num_unfinished_requests() == 0
+
+    prepare = partial(a_cluster, records, 4, router, clock, **SERVED)
+    taken, apart = in_turns(benchmark, Cluster.run, separate_runs, prepare=prepare, check=check, rounds=15)
+    wanted = 1.3 if router == "round-robin" else None
+    table.append(
+        Figure(f"four replicas, {router}", taken, f"four engines: {apart}", taken.over(apart), wanted=wanted)
+    )
+
+
+def test_sessions(benchmark: BenchmarkFixture, table: Table) -> None:
+    """Compare sessions with requests that arrive, each by itself, when the turns of the sessions did."""
+    records, clock = sessions(), parse_clock("linear:base=6ms,prefill=20us,decode=60us,context=1ns")
+    prepare = partial(an_engine, records, clock=clock, **SERVED)
+    first = prepare()
+    first.run()
+    assert first.timekeeper is not None
+    times = first.timekeeper.requests
+    alone = [
+        record._replace(session_id=None, delay=None, arrival_time=times[record.id].arrived / PER_SECOND)
+        for record in records
+    ]
+
+    def without_sessions() -> float:
+        engine = an_engine(alone, clock=clock, **SERVED)
+        started = time.perf_counter()
+        engine.run()
+        return time.perf_counter() - started
+
+    taken, bare = in_turns(benchmark, LLMEngine.run, without_sessions, prepare=prepare, rounds=15)
+    table.append(Figure("sessions", taken, f"without: {bare}", taken.over(bare), wanted=1.2))
 
 
 # ---- Whole processes

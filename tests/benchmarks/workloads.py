@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,3 +115,27 @@ def _settings(max_num_seqs: int, num_gpu_blocks: int) -> dict[str, Any]:
         "block_size": 16,
         "num_gpu_blocks": num_gpu_blocks,
     }
+
+
+def served(num_requests: int = 4_000) -> Sequence[TraceRecord]:
+    """Return requests of random lengths, of which 40 arrive in a second at random."""
+    draw = random.Random(1)
+    records, time = [], 0.0
+    for number in range(num_requests):
+        time += draw.expovariate(40)
+        lengths = {"input_length": draw.randint(50, 2000), "output_length": draw.randint(20, 600)}
+        records.append(a_record(f"r{number}", arrival_time=time, **lengths))
+    return records
+
+
+def sessions(num_sessions: int = 1_000) -> Sequence[TraceRecord]:
+    """Return sessions of four turns, of which 4 start in a second; a turn has a delay of up to 10 s."""
+    draw = random.Random(2)
+    records, start = [], 0.0
+    for number in range(num_sessions):
+        start += draw.expovariate(4)
+        for turn in range(4):
+            lengths = {"input_length": 400 * (turn + 1), "output_length": draw.randint(20, 400)}
+            time = {"delay": draw.uniform(0, 10)} if turn else {"arrival_time": start}
+            records.append(a_record(f"s{number}/{turn}", session_id=f"s{number}", **lengths, **time))
+    return records

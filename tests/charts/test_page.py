@@ -62,7 +62,7 @@ def test_the_area_of_a_cause_is_the_queue_time_that_it_makes_up(clock: str) -> N
     parts = list(waiting_by_cause(timeline, timeline.spans_by_request()))
     width = (timeline.end - timeline.start) / 7
     means = mean_waiting(parts, [timeline.start + width * each for each in range(8)])
-    expected = total_queue_time_by_cause(engine, all_queue_times(engine))
+    expected = total_queue_time_by_cause([engine], [all_queue_times(engine)])
 
     assert len(expected) >= 2
     assert expected == pytest.approx({cause: sum(values) * width for cause, values in means.items()})

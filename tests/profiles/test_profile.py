@@ -77,7 +77,7 @@ def test_an_empty_profile_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[engin]", r"has 'engin'; a profile has the tables \[engine\], \[clock\], \[arrivals\], "),
+        ("[engin]", r"has 'engin'; a profile has the tables \[engine\], \[replicas\], \[clock\], "),
         ("engine = 1", r"has engine, which is no table; a profile has the tables \[engine\]"),
         ("[engine]\nmax_num_seq = 4", r"\[engine\] max_num_seq is no setting; did you mean max_num_seqs"),
         ("[engine]\nspeed = 4", r"\[engine\] speed is no setting: engine, max_num_seqs, "),

@@ -21,6 +21,11 @@ def a_record(id: str = "r1", **fields: Any) -> TraceRecord:  # noqa: A002
     return TraceRecord(**{**defaults, "id": id, **fields})
 
 
+def a_simulator(tokenizer: str = "char") -> TraceSimulator:
+    """Return a simulator without recordings of its own."""
+    return TraceSimulator([], load_tokenizer(tokenizer))
+
+
 def an_engine(
     records: Iterable[TraceRecord] = (),
     tokenizer: str = "char",
@@ -29,7 +34,7 @@ def an_engine(
     **settings: Any,
 ) -> LLMEngine:
     """Return an engine to which the records have been added."""
-    simulator = TraceSimulator([], load_tokenizer(tokenizer))
+    simulator = a_simulator(tokenizer)
     config = EngineArgs(**settings).create_engine_config()
     engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
     for record in records:

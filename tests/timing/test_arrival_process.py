@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import fmean, pstdev
 
@@ -22,6 +23,8 @@ from tracesim.timing.clock import PER_SECOND, Clock
         ("poisson:2.5", ArrivalProcess("poisson", rate=2.5)),
         ("constant:1e3", ArrivalProcess("constant", rate=1000)),
         ("closed:8", ArrivalProcess("closed", users=8)),
+        ("gamma:2:0.5", ArrivalProcess("gamma", rate=2, cv=0.5)),
+        ("trace-rate:1.5", ArrivalProcess("trace-rate", rate=1.5)),
     ],
 )
 def test_valid_arrivals(text: str, process: ArrivalProcess) -> None:
@@ -30,7 +33,11 @@ def test_valid_arrivals(text: str, process: ArrivalProcess) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "now", "poisson", "poisson:0", "poisson:-1", "constant:nan", "closed:0", "closed:1.5", "closed:1e9"],
+    [
+        *("", "now", "poisson", "poisson:0", "poisson:-1", "constant:nan"),
+        *("closed:0", "closed:1.5", "closed:1e9"),
+        *("gamma:2", "gamma:2:0", "gamma:2:1e-9", "gamma:1:2:3", "trace-rate:0"),
+    ],
 )
 def test_invalid_arrivals(text: str) -> None:
     with pytest.raises(ConfigError, match=f"arrivals is {text!r}; must be trace, asap, poisson:RATE"):
@@ -97,3 +104,60 @@ def test_refused_record_leaves_no_gap() -> None:
 
     assert [record.id for record, _ in engine.add_records(records)] == ["b"]
     assert [progress.request.arrival / PER_SECOND for progress in engine.requests.values()] == [0.0, 0.5]
+
+
+def planned(process: ArrivalProcess, recorded: Sequence[float]) -> list[float]:
+    """Return the arrivals of a process that needs all, in seconds."""
+    times = ArrivalTimes(process, has_clock=True).all_of([round(time * PER_SECOND) for time in recorded])
+    return [time / PER_SECOND for time in times]
+
+
+@pytest.mark.parametrize("cv", [0.25, 1.0, 3.0])
+def test_gamma_gaps_have_their_variation_and_end_when_the_rate_says(cv: float) -> None:
+    """The standard deviation of the gaps is `cv` times their mean, and the last arrival is at n / rate."""
+    times = planned(ArrivalProcess("gamma", rate=50.0, cv=cv, seed=3), [0.0] * 20_000)
+    gaps = [after - before for before, after in pairwise([0.0, *times])]
+
+    assert times[-1] == pytest.approx(20_000 / 50)
+    assert pytest.approx(cv * 0.02, rel=0.05) == pstdev(gaps)
+
+
+def test_the_rate_of_a_trace_is_followed_over_time() -> None:
+    """The trace has 1,000 requests in its first second and 200 in the next four, whose mean gap ends it.
+
+    At half the rate its 1,200 requests take two rounds of its 5 s: 500 come in the first second of a round.
+    """
+    recorded = [at / 1000 for at in range(1000)] + [1 + at / 50 for at in range(200)]
+    times = planned(ArrivalProcess("trace-rate", rate=0.5, seed=1), recorded)
+    round_length = recorded[-1] * 1200 / 1199
+
+    assert len(times) == 1200
+    for start in (0, round_length):
+        assert sum(start <= time < start + 1 for time in times) == pytest.approx(500, rel=0.15)
+        assert sum(start + 1 <= time < start + round_length for time in times) == pytest.approx(100, rel=0.3)
+
+
+def test_a_trace_without_times_has_no_rate_to_follow() -> None:
+    engine = an_engine([a_record("a"), a_record("b")], arrivals=parse_arrivals("trace-rate:2"))
+
+    with pytest.raises(ConfigError, match="arrivals is trace-rate, but the trace has no arrival times"):
+        engine.run()
+
+
+def test_processes_that_need_all_requests_start_sessions() -> None:
+    """Later turns follow; a request that is added later arrives from then on."""
+    records = [
+        a_record(f"r{at}", input_length=1, output_length=2, session_id=f"s{at % 2}") for at in range(4)
+    ]
+    process = ArrivalProcess("gamma", rate=0.1, cv=0.001)
+    engine = an_engine(records, clock=Clock(base=PER_SECOND), arrivals=process, engine="vllm-v1")
+    engine.run()
+    engine.add_record(a_record("later", input_length=1, output_length=2))
+    engine.run()
+
+    assert engine.timekeeper is not None
+    arrived = {name: times.arrived / PER_SECOND for name, times in engine.timekeeper.requests.items()}
+    assert arrived["r2"] == arrived["r0"] + 2
+    assert arrived["r0"] == pytest.approx(10, rel=0.01)
+    assert arrived["r1"] == pytest.approx(20)
+    assert arrived["later"] == pytest.approx(24 + 10)

@@ -35,7 +35,10 @@ def converted(*paths: Path) -> list[dict[str, Any]]:
 
 
 def test_chats_in_seconds_with_small_hash_blocks() -> None:
-    """A chat that follows another is sent as long after it as it was recorded."""
+    """A chat that follows another is sent as long after it as it was recorded.
+
+    It finds the 52 tokens of the other, prompt and answer, in whole blocks of 16.
+    """
     records, problems = read(OUTSIDE / "bailian_seconds.jsonl")
 
     assert lengths(records) == [(40, 12, 0.5), (70, 8, 61.25)]
@@ -43,7 +46,7 @@ def test_chats_in_seconds_with_small_hash_blocks() -> None:
     assert [(record.after, record.delay) for record in records] == [(None, None), (("1",), 60.75)]
     assert problems == []
     inspected = json.loads(run("inspect", OUTSIDE / "bailian_seconds.jsonl", "--format", "json").stdout)
-    assert inspected["prefixes"]["found_tokens"] == 32
+    assert inspected["prefixes"]["found_tokens"] == 48
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ def replay(
     """
     profiles = [load_profile(each) for each in given.profiles]
     args = engine_args_from_profiles(profiles, **given)
+    if args.replicas > 1:
+        output.check_replicas(expect=comparison.expect)
     config, clock = args.create_engine_config(), parse_clock(args.clock)
     if time.slo is not None and clock is None:
         raise ConfigError("needs a clock; choose one with --clock", setting="--slo")

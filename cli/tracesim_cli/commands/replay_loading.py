@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import nsmallest
 from itertools import islice
 
+from tracesim.cluster.cluster import Cluster
+from tracesim.cluster.routers import parse_router
 from tracesim.config import EngineArgs
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.errors import TraceProblem
@@ -28,8 +30,8 @@ from tracesim_cli.views.problem_text import ProblemList, notes_on_warnings
 
 def load_engine(
     args: EngineArgs, traces: Sequence[str], inputs: InputOptions, *, quiet: bool = False
-) -> LLMEngine:
-    """Return an engine with these settings, with every request of the traces in it.
+) -> LLMEngine | Cluster:
+    """Return an engine with these settings, or several, with every request of the traces in it.
 
     Raises ConfigError before a trace is read. An invalid trace ends the command, and notes on what is not
     replayed as the trace has it are printed on standard error, unless `quiet`.
@@ -38,11 +40,19 @@ def load_engine(
     arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed, args.sessions)
     params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
     simulator = TraceSimulator([], LazyTokenizer(args.tokenizer), eos_step=args.eos_step)
-    engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
+    engine: LLMEngine | Cluster
+    if args.replicas == 1:
+        engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
+    else:
+        router = parse_router(args.router, args.seed)
+        engine = Cluster(config, simulator, args.replicas, router, clock=clock, arrivals=arrivals)
     loader = TraceLoader(engine, params, skip_invalid=inputs.skip_invalid, quiet=quiet)
     loader.load(traces, inputs.limit, inputs.trace_format)
     if not quiet:
-        for note in notes_on(loader.counts, arrivals, has_clock=clock is not None):
+        has_random_router = args.replicas > 1 and args.router == "random"
+        for note in notes_on(
+            loader.counts, arrivals, has_clock=clock is not None, has_random_router=has_random_router
+        ):
             print_message(note)
     return engine
 
@@ -54,7 +64,7 @@ class TraceLoader:
     """
 
     def __init__(
-        self, engine: LLMEngine, params: SamplingParams, *, skip_invalid: bool, quiet: bool = False
+        self, engine: LLMEngine | Cluster, params: SamplingParams, *, skip_invalid: bool, quiet: bool = False
     ) -> None:
         """With `quiet` the progress and everything but errors that end the command are not shown."""
         self._engine = engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tracesim.engine.llm_engine import LLMEngine
+from tracesim.analysis.report import Run
 from tracesim.profiles.profile import Profile
 from tracesim.responses.recorded_response import RecordedResponse
 from tracesim.timing.arrival_process import ArrivalProcess
@@ -46,7 +46,9 @@ class RecordCounts:
             self.not_spelled += response.has_text and not response.is_spelled
 
 
-def notes_on(counts: RecordCounts, arrivals: ArrivalProcess, *, has_clock: bool) -> Iterator[str]:
+def notes_on(
+    counts: RecordCounts, arrivals: ArrivalProcess, *, has_clock: bool, has_random_router: bool = False
+) -> Iterator[str]:
     """Yield the notes for a replay of these records with this arrival process."""
     follows = bool(counts.waiting) and arrivals.sessions == "follow"
     if arrivals.kind == "trace" and not has_clock and counts.timed:
@@ -57,9 +59,9 @@ def notes_on(counts: RecordCounts, arrivals: ArrivalProcess, *, has_clock: bool)
         steps = f"arrival_step of {counted(counts.stepped, 'record')}"
         yield f"{steps} is ignored, as there is a --clock: these requests arrive at the start"
     has_arrivals = arrivals.kind == "trace" and (counts.timed if has_clock else counts.stepped)
-    if arrivals.speedup != 1 and not has_arrivals and arrivals.kind not in ("poisson", "constant"):
+    if arrivals.speedup != 1 and not has_arrivals and not arrivals.has_rate:
         yield "--speedup is ignored: no request has an arrival that it could change"
-    if arrivals.seed and arrivals.kind != "poisson":
+    if arrivals.seed and not arrivals.is_random and not has_random_router:
         yield "--seed is ignored: no arrivals are random; --arrivals poisson:RATE makes them so"
     if follows and not has_clock and counts.delayed:
         yield f"delay of {counted(counts.delayed, 'record')} counts steps, as there is no --clock"
@@ -80,7 +82,7 @@ def notes_on(counts: RecordCounts, arrivals: ArrivalProcess, *, has_clock: bool)
         )
 
 
-def notes_on_range(engine: LLMEngine, profiles: Sequence[Profile], clock: str) -> Iterator[str]:
+def notes_on_range(run: Run, profiles: Sequence[Profile], clock: str) -> Iterator[str]:
     """Yield a note if the run left the batches that its clock was fitted on.
 
     The clock is that of the last of the profiles that has this one and names a range.
@@ -89,13 +91,18 @@ def notes_on_range(engine: LLMEngine, profiles: Sequence[Profile], clock: str) -
     if not fitted or fitted[-1].fitted_on is None:
         return
     limits = fitted[-1].fitted_on
-    computed = [each for each in engine.requests.values() if each.scheduled_step is not None]
+    computed = [each for each in run.requests.values() if each.scheduled_step is not None]
     prompts = [each.request.num_prompt_tokens for each in computed]
     lengths = [each.request.num_prompt_tokens + each.state.num_output_tokens for each in computed]
-    budget = engine.config.max_num_batched_tokens
+    budget = run.config.max_num_batched_tokens
     prefill = max(prompts, default=0) if budget is None else min(budget, max(prompts, default=0))
     reached = (
-        (engine.counts.largest_decode, limits.decode_requests, "decode request", "in one step"),
+        (
+            max(engine.counts.largest_decode for engine in run.engines),
+            limits.decode_requests,
+            "decode request",
+            "in one step",
+        ),
         (prefill, limits.prefill_tokens, "prompt token", "in one step"),
         (max(lengths, default=0), limits.context_tokens, "token", "of one request"),
     )

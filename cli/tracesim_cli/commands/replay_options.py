@@ -149,6 +149,18 @@ class OutputOptions(OptionGroup):
             if each.name.startswith("save_") and path is not None:
                 yield f"--{each.name.replace('_', '-')}", path
 
+    def check_replicas(self, *, expect: str | None) -> None:
+        """Raise ConfigError if an output is asked for that only one engine has."""
+        asked = {
+            "--save-html": self.save_html,
+            "--save-perfetto": self.save_perfetto,
+            "--explain": self.explain,
+            "--expect": expect,
+        }
+        for option, value in asked.items():
+            if value:
+                raise ConfigError("is for one engine; give no --replicas with it", setting=option)
+
     def check_files(self, inputs: Sequence[str]) -> None:
         """Raise ConfigError if a file is an input, is named twice or exists, or if a package is missing."""
         if self.save_html:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from tracesim.cluster.cluster import Cluster
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_json import step_to_json
 from tracesim.engine.step_records import StepRecord
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def run(engine: LLMEngine, sinks: Sequence[Sink], figures: RunFigures, max_steps: int | None) -> None:
+def run(
+    engine: LLMEngine | Cluster, sinks: Sequence[Sink], figures: RunFigures, max_steps: int | None
+) -> None:
     """Run the engine to its end, and let every sink take part. Raises what ends the run early."""
     try:
         _run_engine(engine, sinks, max_steps)
@@ -51,7 +54,7 @@ def run(engine: LLMEngine, sinks: Sequence[Sink], figures: RunFigures, max_steps
 
 @contextmanager
 def open_sinks(
-    engine: LLMEngine, options: OutputOptions, expectation: Sink | None = None
+    engine: LLMEngine | Cluster, options: OutputOptions, expectation: Sink | None = None
 ) -> Iterator[list[Sink]]:
     """Open every output that was asked for; the expectation is the last to take a step.
 
@@ -65,6 +68,7 @@ def open_sinks(
         files = list(_open_files(stack, engine, options))
         explanation = None
         if options.explain:
+            assert isinstance(engine, LLMEngine), "a story is of one engine"
             explanation = ExplanationSink(engine, options.explain, options.output_format)
         sinks: list[Sink] = []
         if options.output_format == "table":
@@ -82,7 +86,7 @@ def open_sinks(
         yield [*sinks, expectation] if expectation else sinks
 
 
-def _open_files(stack: ExitStack, engine: LLMEngine, options: OutputOptions) -> Iterator[Sink]:
+def _open_files(stack: ExitStack, engine: LLMEngine | Cluster, options: OutputOptions) -> Iterator[Sink]:
     """Yield a sink for each file to write, opened until `stack` is closed."""
 
     def opened(path: Path | None) -> BinaryIO | None:
@@ -98,27 +102,28 @@ def _open_files(stack: ExitStack, engine: LLMEngine, options: OutputOptions) -> 
     if page or perfetto:
         from tracesim_cli.commands.replay_charts import ChartSink
 
+        assert isinstance(engine, LLMEngine), "charts show one engine"
         yield ChartSink(engine, page, perfetto, quiet=options.quiet)
 
 
-def _open_table(engine: LLMEngine, options: OutputOptions) -> StepView:
+def _open_table(engine: LLMEngine | Cluster, options: OutputOptions) -> StepView:
     """Return the view that draws the table of steps."""
     from tracesim_cli.views.live_view import open_view
 
     display = choose_display(os.environ, sys.stdout)
-    if options.quiet:
+    if options.quiet or len(engine.engines) > 1:  # the live view shows one engine
         display = display._replace(live=False)
     folds = options.rows == "events" or (options.rows == "auto" and _is_large(engine))
-    return open_view(sys.stdout, display, engine, folds=folds, delay=options.delay)
+    return open_view(sys.stdout, display, engine.engines[0], folds=folds, delay=options.delay)
 
 
-def _is_large(engine: LLMEngine) -> bool:
+def _is_large(engine: LLMEngine | Cluster) -> bool:
     """Return whether the table of every step would be too long to read."""
     tokens = sum(progress.request.num_output_tokens for progress in engine.requests.values())
     return tokens > MAX_TOKENS_IN_ALL_ROWS
 
 
-def _run_engine(engine: LLMEngine, sinks: Sequence[Sink], max_steps: int | None) -> None:
+def _run_engine(engine: LLMEngine | Cluster, sinks: Sequence[Sink], max_steps: int | None) -> None:
     """Run the engine for the sinks that follow it. Lines alone are made without the records, and faster."""
     strides = [sink.on_stride for sink in sinks if sink.on_stride]
     on_stride = _each(strides) if strides else None

@@ -22,6 +22,7 @@ from tracesim.analysis.report import (
     requests_to_csv,
     summarize,
 )
+from tracesim.cluster.cluster import Cluster
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_records import StepRecord
 from tracesim.engine.stride_records import StrideRecord
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 class RunFigures:
     """What was run, and the figures of the run, each computed when it is first asked for."""
 
-    def __init__(self, engine: LLMEngine, settings: RunSettings, slo: Slo | None) -> None:
+    def __init__(self, engine: LLMEngine | Cluster, settings: RunSettings, slo: Slo | None) -> None:
         self.settings = settings
         self.slo = slo
         self._engine = engine

@@ -11,7 +11,7 @@ from tracesim_cli.views.columns import Columns, Entries, Figure
 from tracesim_cli.views.folding import FoldedRow
 from tracesim_cli.views.items import Item
 from tracesim_cli.views.request_items import finished_items, preempted_items, prefill_item, request_item
-from tracesim_cli.views.step_table import MIN_WIDTH, SEPARATE_BATCH_FROM, event_columns, time_figures
+from tracesim_cli.views.step_table import MIN_WIDTH, REPLICA, SEPARATE_BATCH_FROM, event_columns, time_figures
 
 EVENT_LEGEND = """\
 Signs in folded rows, and their events:
@@ -27,13 +27,16 @@ _WORDS_FROM = 150
 class EventTable:
     """The table for a terminal of `width` cells, but at least 40; no line is wider, and none wraps.
 
-    `finite_blocks` and `has_clock` are as in `StepTable`.
+    `finite_blocks`, `has_clock` and `has_replicas` are as in `StepTable`.
     """
 
-    def __init__(self, width: int, *, finite_blocks: bool = False, has_clock: bool = False) -> None:
+    def __init__(
+        self, width: int, *, finite_blocks: bool = False, has_clock: bool = False, has_replicas: bool = False
+    ) -> None:
         self.width = max(width, MIN_WIDTH)
         is_narrow = self.width < SEPARATE_BATCH_FROM
-        figures = [Figure("step", 11 if is_narrow else 15, _step_range)]
+        figures = [REPLICA] if has_replicas else []
+        figures += [Figure("step", 11 if is_narrow else 15, _step_range)]
         if self.width >= _WORDS_FROM:
             figures.append(Figure("", 11, lambda row: "" if row.steps == 1 else f"{row.steps:,} steps"))
         elif not (is_narrow and has_clock):

@@ -37,6 +37,7 @@ class FoldedRow:
     preempted: Sequence[str] = ()
     preempted_for: Sequence[str] = ()
     cached: Sequence[CachedTokens] = ()
+    replica: int | None = None
 
     @property
     def steps(self) -> int:
@@ -64,8 +65,7 @@ class RowFolder:
         self._cause = _cause_of(record)
         self.at_event = begins or bool(record.finished)
         row = self.pending
-        continues = row and record.step == row.last + 1 and record.num_decodes == row.num_decodes
-        if row is not None and (begins or not continues):
+        if row is not None and (begins or not _continues(row, record)):
             complete.append(row)
             row = None
         if row is None:
@@ -82,6 +82,12 @@ class RowFolder:
         """Return the row that is still pending, if there is one."""
         row, self.pending = self.pending, None
         return [] if row is None else [row]
+
+
+def _continues(row: FoldedRow, record: StrideRecord) -> bool:
+    """Return whether a record follows a row at once, on the same replica, with as many decodes."""
+    is_next = record.step == row.last + 1 and record.replica == row.replica
+    return is_next and record.num_decodes == row.num_decodes
 
 
 def _has_event_of_its_own(record: StrideRecord) -> bool:
@@ -108,6 +114,7 @@ def _row_of(record: StrideRecord) -> FoldedRow:
         last=record.step + record.steps - 1,
         num_decodes=record.num_decodes,
         num_emitted=record.num_emitted,
+        replica=record.replica,
         waiting=record.waiting,
         waiting_for=record.waiting_for,
         prefill=_prefill_of(record),

@@ -62,6 +62,7 @@ class PrefixFigures(TypedDict):
     found_blocks: int
     shared_first: int
     first_blocks: int
+    found_session_tokens: int
     found_fraction: float
 
 

@@ -210,6 +210,9 @@ def _prefixes(prefixes: PrefixStatistics, records: int) -> Iterator[Figure]:
     found = f"{prefixes.found_fraction:.1%} of prompt tokens in an unlimited cache"
     blocks = f"{prefixes.found_blocks:,} of {counted(prefixes.blocks, 'block')}"
     yield Figure("shared prefixes", found, blocks)
+    if prefixes.found_session_tokens:
+        within = prefixes.found_session_tokens / prefixes.prompt_tokens
+        yield Figure("", f"{within:.1%} within sessions, {prefixes.found_fraction - within:.1%} across")
     of = "" if prefixes.records == records else f" of {prefixes.records:,}"
     shared = f"{prefixes.shared_first:,}{of} share their first block"
     yield Figure("", shared, f"{counted(prefixes.first_blocks, 'different first block')}")

@@ -55,7 +55,12 @@ def open_view(
     def make_table(width: int) -> Table:
         kind = EventTable if folds else StepTable
         has_clock = engine.timekeeper is not None
-        return kind(width, finite_blocks=engine.config.num_gpu_blocks is not None, has_clock=has_clock)
+        return kind(
+            width,
+            finite_blocks=engine.config.num_gpu_blocks is not None,
+            has_clock=has_clock,
+            has_replicas=engine.replica is not None,
+        )
 
     console = open_console(stream) if display.live else None
     if console is None or console.legacy_windows:

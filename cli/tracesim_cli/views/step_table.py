@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tracesim.engine.step_records import StepRecord
 from tracesim_cli.terminal.lines import Fragment, rich_text
@@ -39,12 +39,15 @@ class StepTable:
 
     With `finite_blocks` there can be preemptions. They have a column in a wide table, and share the last
     column with the finished requests in a narrower one. With `has_clock` rows have the start of the step and,
-    in a table of 80 cells or more, its duration.
+    in a table of 80 cells or more, its duration. With `has_replicas` they begin with the replica of the step.
     """
 
-    def __init__(self, width: int, *, finite_blocks: bool = False, has_clock: bool = False) -> None:
+    def __init__(
+        self, width: int, *, finite_blocks: bool = False, has_clock: bool = False, has_replicas: bool = False
+    ) -> None:
         self.width = max(width, MIN_WIDTH)
-        figures = [Figure("step", 5 if self.width < SEPARATE_BATCH_FROM else 6, lambda row: str(row.step))]
+        figures = [REPLICA] if has_replicas else []
+        figures += [Figure("step", 5 if self.width < SEPARATE_BATCH_FROM else 6, lambda row: str(row.step))]
         if has_clock:
             figures += time_figures(self.width)
         is_wide = self.width >= SEPARATE_PREEMPTED_FROM
@@ -69,6 +72,10 @@ class StepTable:
     def row_fragments(self, record: StepRecord) -> list[Fragment]:
         """Return the line of one step in fragments."""
         return self._columns.line(record)
+
+
+REPLICA: Final = Figure("replica", 7, lambda row: str(row.replica))
+"""The column with the replica of a row's steps."""
 
 
 def time_figures(width: int) -> list[Figure]:

@@ -23,6 +23,8 @@ from tracesim_cli.views.run_view import wrap
 MAX_TEXTS = 12
 """With more requests than this, a summary does not show their texts."""
 
+_MAX_REPLICAS = 16
+
 Line = list[Fragment]
 Rows = Sequence[tuple[str, Sequence[str]]]
 
@@ -126,6 +128,7 @@ def _figures(summary: Summary, elapsed: float | None) -> Iterator[tuple[str, Lin
             within = rate * summary.cached_session_tokens / max(1, summary.cached_tokens)
             text = f"{within:.1%} within sessions, {rate - within:.1%} across"
             yield "where cached", [(text, "")]
+    yield from _replicas(summary)
     if elapsed:
         yield "speed", [(f"{summary.steps / elapsed:,.0f} steps/s ({elapsed:,.3f} s)", "")]
 
@@ -141,6 +144,22 @@ def _endings(summary: Summary) -> Iterator[tuple[int, str, str]]:
         yield summary.unsent, reason, _reason_style("unsent")
     if summary.unfinished:
         yield summary.unfinished, "unfinished", "bold"
+
+
+def _replicas(summary: Summary) -> Iterator[tuple[str, Line]]:
+    """Yield the load of each replica, and how uneven the load is."""
+    if summary.imbalance is not None:
+        yield "replicas", [(f"{len(summary.replicas)}: imbalance {summary.imbalance:.1%}", "")]
+    for number, each in enumerate(summary.replicas[:_MAX_REPLICAS]):
+        tokens = f"{each.prompt_tokens:,} prompt and {each.output_tokens:,} output tokens"
+        text = f"{counted(each.requests, 'request')}, {tokens}"
+        if each.prefix_cache_hit_rate is not None:
+            text += f", {each.prefix_cache_hit_rate:.1%} hits"
+        if each.preemptions:
+            text += f", {counted(each.preemptions, 'preemption')}"
+        yield f"replica {number}", [(text, "")]
+    if (more := len(summary.replicas) - _MAX_REPLICAS) > 0:
+        yield "", [(f"and {counted(more, 'more replica')}", "dim")]
 
 
 def _queue(summary: Summary) -> Iterator[tuple[str, Line]]:

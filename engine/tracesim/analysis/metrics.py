@@ -19,6 +19,7 @@ from tracesim.analysis.percentiles import PERCENTILES, Ordered, percentile
 from tracesim.errors import ConfigError
 from tracesim.timing.clock import PER_SECOND, parse_duration
 from tracesim.timing.timekeeper import RequestTimes, Timekeeper
+from tracesim.timing.token_gaps import sum_of_gaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def latency_of(times: RequestTimes, output_tokens: int) -> RequestLatency:
 
 
 def measure(
-    timekeeper: Timekeeper,
+    timekeepers: Sequence[Timekeeper],
     requests: Sequence[tuple[RequestTimes, int]],
     duration: int,
     *,
@@ -153,6 +154,7 @@ def measure(
 ) -> Metrics:
     """Return the metrics of a run from the requests that finished, each with its output tokens.
 
+    `timekeepers` are those of its engines.
     `duration` is in femtoseconds; `prompt_tokens` and `output_tokens` count the tokens of all requests.
     """
     seconds = duration / PER_SECOND
@@ -175,17 +177,18 @@ def measure(
                 tpot.append((last - first) / (tokens - 1))
     latencies = [] if slo is None else [latency_of(*each) for each in requests]
     met = None if slo is None else sum(map(slo.is_met_by, latencies))
-    gaps = timekeeper.gaps.ordered()
+    all_gaps = sum_of_gaps([each.gaps for each in timekeepers])
+    gaps = all_gaps.ordered()
     num_gaps = len(gaps)
     return Metrics(
         duration=seconds,
         request_throughput=a_second(len(requests)),
         output_token_throughput=a_second(output_tokens),
         total_token_throughput=a_second(prompt_tokens + output_tokens),
-        mean_batch=a_second(timekeeper.busy / PER_SECOND),
+        mean_batch=a_second(sum(each.busy for each in timekeepers) / PER_SECOND),
         ttft=_latency(ttft),
         tpot=_latency(tpot),
-        itl=_distribution(timekeeper.gaps.total() / num_gaps, gaps, num_gaps) if num_gaps else None,
+        itl=_distribution(all_gaps.total() / num_gaps, gaps, num_gaps) if num_gaps else None,
         e2e=_latency(e2e),
         queue_time=_latency(queue_time),
         goodput=None if met is None else a_second(met),

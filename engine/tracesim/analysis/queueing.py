@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final
@@ -33,8 +33,8 @@ def queue_time_of(engine: LLMEngine, request_id: str) -> tuple[int, int] | None:
     In femtoseconds under a clock, in steps without one.
     """
     if engine.timekeeper is None:
-        progress = engine.requests[request_id]
-        start, end = progress.arrival_step, progress.scheduled_step
+        progress = engine.requests.get(request_id)
+        start, end = (None, None) if progress is None else (progress.arrival_step, progress.scheduled_step)
     else:
         times = engine.timekeeper.requests.get(request_id)
         start, end = (None, None) if times is None else (times.arrived, times.scheduled)
@@ -57,16 +57,17 @@ def all_queue_times(engine: LLMEngine) -> list[tuple[int, int]]:
 
 
 def total_queue_time_by_cause(
-    engine: LLMEngine, queue_times: Iterable[tuple[int, int]]
+    engines: Sequence[LLMEngine], queue_times: Sequence[Iterable[tuple[int, int]]]
 ) -> Mapping[str, float]:
-    """Return how long which cause was in effect over all these queue times, the largest part first.
+    """Return how long which cause was in effect over the queue times of each engine, the largest part first.
 
     In seconds under a clock, in steps without one.
     """
     totals: Counter[str] = Counter()
-    for queue_time in queue_times:
-        totals.update(engine.waits.split(*queue_time))
-    return _in_units(engine, dict(totals.most_common()))
+    for engine, times in zip(engines, queue_times, strict=True):
+        for queue_time in times:
+            totals.update(engine.waits.split(*queue_time))
+    return _in_units(engines[0], dict(totals.most_common()))
 
 
 def is_overloaded(engine: LLMEngine, queue_times: Iterable[tuple[int, int]]) -> bool:

@@ -133,7 +133,7 @@ def to_logged_step(record: StepRecord) -> LoggedStep:
     """Return a step record as a step of a log."""
     fields = orjson.loads(orjson.dumps(record))
     # Steps are compared, not how long they take, nor why; "rejected" repeats a part of "finished".
-    for name in ("start", "duration", "rejected", "launched", "preempted_for", "waiting_for"):
+    for name in ("start", "duration", "rejected", "launched", "preempted_for", "waiting_for", "replica"):
         del fields[name]
     for name in _OPTIONAL:
         if fields[name] is None:

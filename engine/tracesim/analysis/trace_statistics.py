@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tracesim.analysis.percentiles import percentile
-from tracesim.requests.request import DEFAULT_HASH_BLOCK_SIZE
+from tracesim.engine.conversations import Conversation
+from tracesim.requests.request import DEFAULT_HASH_BLOCK_SIZE, Request, RequestState
 from tracesim.tokenizers.interface import Tokenizer
 from tracesim.trace.record import TraceRecord
 
@@ -119,6 +120,9 @@ class SessionStatistics:
 class PrefixStatistics:
     """What an unlimited prefix cache would find of the prompts, in the order of the trace.
 
+    `found_tokens` counts the tokens found; `found_session_tokens` of them are those that the turn before in
+    the same session had, prompt and answer.
+
     A block is 16 tokens where token ids are known, and one id where `hash_ids` are given; `records` counts
     the records of either kind. `shared_first` counts those whose first block is also the first block of
     another record, and `first_blocks` the different first blocks.
@@ -131,6 +135,7 @@ class PrefixStatistics:
     found_blocks: int = 0
     shared_first: int = 0
     first_blocks: int = 0
+    found_session_tokens: int = 0
 
     @property
     def found_fraction(self) -> float:
@@ -146,8 +151,13 @@ class _PrefixCounter:
         self._firsts: Counter[int] = Counter()
         self._stats = PrefixStatistics()
 
-    def add(self, blocks: Iterable[object], tokens_per_block: int, num_tokens: int) -> None:
-        """Add a prompt of `num_tokens` tokens with blocks of `tokens_per_block` tokens."""
+    def add(
+        self, blocks: Iterable[object], tokens_per_block: int, num_tokens: int, num_session_tokens: int
+    ) -> None:
+        """Add a prompt of `num_tokens` tokens with blocks of `tokens_per_block` tokens.
+
+        The turn before in its session had the first `num_session_tokens` of them.
+        """
         prefix, found, number, is_found = tokens_per_block, 0, 0, True
         for block in blocks:
             prefix = hash((prefix, block))
@@ -159,7 +169,10 @@ class _PrefixCounter:
             number += 1
         self._stats.records += 1
         self._stats.prompt_tokens += num_tokens
-        self._stats.found_tokens += min(num_tokens, found * tokens_per_block)
+        whole = num_session_tokens - num_session_tokens % TOKENS_PER_BLOCK
+        found_tokens = max(whole, min(num_tokens, found * tokens_per_block))
+        self._stats.found_tokens += found_tokens
+        self._stats.found_session_tokens += min(found_tokens, num_session_tokens)
         self._stats.blocks += number
         self._stats.found_blocks += found
 
@@ -185,6 +198,7 @@ class TraceStatistics:
         self.output_tokens = LengthStatistics()
         self._tokenizer = tokenizer
         self._prefixes = _PrefixCounter()
+        self._conversations: dict[str, Conversation] = {}
         self._times = array("d")
         self._steps = array("d")
         self._turns: Counter[str] = Counter()
@@ -238,13 +252,15 @@ class TraceStatistics:
             num_prompt_tokens = (record.input_length or 0) if prompt is None else len(prompt)
             self.prompt_tokens.add(num_prompt_tokens)
             self.output_tokens.add((record.output_length or 0) if output is None else len(output))
+            in_session = self._tokens_of_turn_before(record, prompt, output)
             if record.hash_ids is not None:
                 size = record.hash_block_size or DEFAULT_HASH_BLOCK_SIZE
-                self._prefixes.add(record.hash_ids, size, num_prompt_tokens)
+                self._prefixes.add(record.hash_ids, size, num_prompt_tokens, in_session)
             elif prompt is not None:
                 size = TOKENS_PER_BLOCK
                 starts = range(0, num_prompt_tokens - size + 1, size)
-                self._prefixes.add((tuple(prompt[at : at + size]) for at in starts), size, num_prompt_tokens)
+                blocks = (tuple(prompt[at : at + size]) for at in starts)
+                self._prefixes.add(blocks, size, num_prompt_tokens, in_session)
             if record.arrival_time is not None:
                 self._times.append(record.arrival_time)
             self._steps.append(record.arrival_step)
@@ -253,6 +269,27 @@ class TraceStatistics:
             self._num_after += record.after is not None
             if record.delay is not None:
                 self._delays.append(record.delay)
+
+    def _tokens_of_turn_before(
+        self, record: TraceRecord, prompt: Sequence[int] | None, output: Sequence[int] | None
+    ) -> int:
+        """Return how many tokens of a prompt the turn before in its session had; remember it as the last."""
+        if record.session_id is None:
+            return 0
+        request = Request(
+            record.id,
+            (record.input_length or 0) if prompt is None else len(prompt),
+            (record.output_length or 0) if output is None else len(output),
+            prompt_token_ids=prompt,
+            output_token_ids=output,
+            hash_ids=record.hash_ids,
+            hash_block_size=record.hash_block_size or DEFAULT_HASH_BLOCK_SIZE,
+        )
+        conversation = self._conversations.setdefault(record.session_id, Conversation(record.id))
+        num_common, _ = conversation.tokens_in_common(request, record)
+        conversation.turns.clear()
+        conversation.add_turn(RequestState(request), record)
+        return num_common
 
     def _tokens(self, sides: Sequence[tuple[str | None, Sequence[int] | None]]) -> list[Sequence[int] | None]:
         """Return the token ids of each prompt or response; None for one of which only the length is known."""

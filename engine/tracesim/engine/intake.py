@@ -71,6 +71,8 @@ class RequestIntake:
         self._prefix_caching = bool(config.enable_prefix_caching)
         self._conversations: dict[str, Conversation] = {}
         self._refused: set[str] = set()
+        self._needs_all = process.needs_all
+        self._without_arrival: list[tuple[RequestState, int]] = []
 
     def add_prompt(
         self,
@@ -86,8 +88,10 @@ class RequestIntake:
         """
         key = prompt if isinstance(prompt, str) else tuple(prompt["prompt_token_ids"])
         (tokenized,) = self.simulator.tokenize([self.simulator.find(key)])
-        request, response = self._request_of(tokenized, request_id, params, priority, keep_prompt=True)
-        state = self._keep(request._replace(arrival=self._time.now), response, tokenized.record.prompt)
+        request, response = self._request_of(
+            tokenized, request_id, params, priority, self._time.now, keep_prompt=True
+        )
+        state = self._keep(request, response, tokenized.record.prompt)
         self.queue.add(state)
         self.simulator.use(tokenized.record)
 
@@ -119,18 +123,30 @@ class RequestIntake:
     def on_finish(self, finished: Sequence[RequestState], now: int) -> None:
         """Take note that requests have finished `now`; others may arrive or be dropped because of it."""
         self.num_unfinished -= len(finished)
-        if dropped := self.queue.on_finish(finished, now):
-            self._end_unsent(dropped)
-        self.drop_unreachable()
+        if self.queue.depends_on_ends:
+            if dropped := self.queue.on_finish(finished, now):
+                self._end_unsent(dropped)
+            self.drop_unreachable()
 
     def on_abort(self, progress: RequestProgress) -> None:
         """Take note that a request was aborted, whether it had arrived or not."""
         if progress.state.status is ARRIVING:
+            self.start()  # it may have no arrival before
             self.queue.remove(progress.state)
             progress.state.status = FINISHED
         progress.finish_reason = "abort"
         self.num_unfinished -= 1
         self._end_unsent(self.queue.on_abort(progress.request.id, self._time.now))
+
+    def start(self) -> None:
+        """Let the run begin, or continue with further requests: all of them are known."""
+        if self._without_arrival:
+            states, recorded = zip(*self._without_arrival, strict=True)
+            self._without_arrival = []
+            for state, arrival in zip(states, self._arrival_times.all_of(recorded), strict=True):
+                state.arrival = self._time.now + arrival
+                self.queue.add(state)
+        self.drop_unreachable()
 
     def drop_unreachable(self) -> None:
         """Drop the requests that wait for others if these are all that is left: the others will not come."""
@@ -140,28 +156,29 @@ class RequestIntake:
     def _add_record(self, tokenized: TokenizedRecord, params: SamplingParams | None) -> None:
         """Add the request of one record. Raises RequestError if it is refused."""
         record, times = tokenized.record, self._arrival_times
-        conversation, after = self._place_in_session(record)
-        recorded = times.recorded(record) if conversation or after else None
+        conversation: Conversation | None = None
+        after: Sequence[str] = ()
+        if (record.session_id or record.after) and self._session_mode != "ignore":
+            conversation, after = self._place_in_session(record)
+        recorded = times.recorded(record) if conversation or after or self._needs_all else None
         if after and recorded is not None and self._session_mode == "recorded":
             after = ()
-        request, response = self._request_of(tokenized, record.id, params, record.priority or 0)
+        arrival = 0 if after else times.of(record)
+        request, response = self._request_of(tokenized, record.id, params, record.priority or 0, arrival)
         previous = None
         if conversation is not None and self._prefix_caching:
             num_common, previous = conversation.tokens_in_common(request, record)
             request = request._replace(num_session_tokens=num_common)
-        if not after:
-            request = request._replace(arrival=times.of(record))
         state = self._keep(request, response)
         if previous is not None and previous.next_turn is None:
             previous.next_turn = request
-        if not after:
-            times.advance()
-            self.queue.add(state)
-        else:
+        if after:
             wait = Wait(after, times.delay(record))
             if recorded is not None and record.delay is None:
                 wait.first, wait.offset = self._place_in_time(recorded, conversation)
             self._add_waiting(state, wait)
+        else:
+            self._add_first(state, recorded or 0)
         if conversation is not None:
             if conversation.first is None:
                 conversation.first, conversation.first_recorded = state, recorded or 0
@@ -170,8 +187,6 @@ class RequestIntake:
 
     def _place_in_session(self, record: TraceRecord) -> tuple[Conversation | None, Sequence[str]]:
         """Return the session of a record, and the requests that must finish before its own is sent."""
-        if self._session_mode == "ignore":
-            return None, ()
         if record.session_id is None:
             return None, record.after or ()
         conversation = self._conversations.get(record.session_id)
@@ -194,6 +209,14 @@ class RequestIntake:
             return None, 0
         return conversation.first, recorded - conversation.first_recorded
 
+    def _add_first(self, state: RequestState, recorded: int) -> None:
+        """Add a request that waits for no other; the trace has it at `recorded`."""
+        if self._needs_all:
+            self._without_arrival.append((state, recorded))
+        else:
+            self._arrival_times.advance()
+            self.queue.add(state)
+
     def _add_waiting(self, state: RequestState, wait: Wait) -> None:
         """Add a request that waits for others, or drop it if one of those did not finish by its response."""
         unfinished = []
@@ -206,7 +229,7 @@ class RequestIntake:
                 unfinished.append(request_id)
         if unfinished:
             wait.after = unfinished
-            self.queue.add(state, wait)
+            self.queue.add_waiting(state, wait)
         else:
             state.arrival = wait.arrival(self._time.now)
             self.queue.add(state)
@@ -224,6 +247,7 @@ class RequestIntake:
         request_id: str,
         params: SamplingParams | None,
         priority: int,
+        arrival: int,
         *,
         keep_prompt: bool = False,
     ) -> tuple[Request, RecordedResponse]:
@@ -244,6 +268,7 @@ class RequestIntake:
             request_id,
             num_prompt_tokens,
             response.num_tokens,
+            arrival=arrival,
             priority=priority,
             order=len(self.requests),
             prompt_token_ids=tokenized.prompt_token_ids if keep_prompt or self._prefix_caching else None,

@@ -54,16 +54,18 @@ class LLMEngine:
         arrivals: ArrivalProcess | None = None,
         params: SamplingParams | None = None,
         queue: ArrivalQueue | None = None,
+        replica: int | None = None,
     ) -> None:
         """`arrivals` is how the records of a trace arrive; by default at the times in the trace.
 
         `params` apply to every request that is added without its own. `queue` has the requests that have not
-        arrived; by default the engine makes its own.
+        arrived; by default the engine makes its own. `replica` numbers the engines of a cluster.
         """
         process = arrivals or ArrivalProcess()
         self.config = config
         self.simulator = simulator
         self.scheduler = make_scheduler(config)
+        self.replica = replica
         self.step_number = 0
         self.counts = RunCounts()
         self.waits = WaitingIntervals()
@@ -87,6 +89,8 @@ class LLMEngine:
         self._simulator_is_behind = False
         self._stride_recorder: StrideRecorder | None = None
         self._emissions: deque[list[SimulatedToken]] = deque()
+        self._observers: Sequence[StepObserver] = ()
+        self._follows_steps = False
 
     @classmethod
     def from_engine_args(cls, args: EngineArgs) -> LLMEngine:
@@ -174,10 +178,10 @@ class LLMEngine:
         If no request runs or waits, time jumps to the next arrival first. Raises StalledError if the
         schedule can never move again.
         """
-        self.intake.drop_unreachable()
+        self.intake.start()
         if not self.intake.num_unfinished:
             return []
-        self._admit_arrivals()
+        self.admit_arrivals()
         plan = self.scheduler.schedule()
         self._emissions.append(self._simulate(plan))
         finished = self._update(plan)
@@ -207,47 +211,111 @@ class LLMEngine:
         unfinished after `max_steps` steps, idle ones not counted, and StalledError if the schedule can never
         move again.
         """
-        of_steps: StepObserver | None = None
-        if on_step is not None:
-            of_steps = StepRecorder(
-                on_step, self.scheduler, self.requests, prefix_caching=self._prefix_caching
-            )
-        elif write is not None:
-            of_steps = StepWriter(write, self.scheduler, self.requests, prefix_caching=self._prefix_caching)
-        of_strides = StrideRecorder(on_stride, self.scheduler, self.requests) if on_stride else None
-        observers = [each for each in (of_steps, of_strides) if each is not None]
-        self._stride_recorder = of_strides
-        self.scheduler.records_strides = of_strides is not None
-        self._simulator_is_behind = True
-        self.intake.drop_unreachable()
+        self.follow(on_step, write=write, on_stride=on_stride)
+        self.intake.start()
         while self.intake.num_unfinished:
             steps_left = sys.maxsize if max_steps is None else max_steps - self.counts.steps
             if steps_left <= 0:
                 unfinished = f"{self.intake.num_unfinished} of {len(self.requests)} requests"
                 raise StepLimitError(f"{unfinished} are unfinished after {max_steps} steps")
-            self._admit_arrivals()
-            if of_steps is not None or self._take_stride(steps_left):
-                self._step(observers)
+            self.admit_arrivals()
+            if self._follows_steps or self._take_stride(steps_left):
+                self._step()
         while self.scheduler.awaits_output:  # what is left is computed in vain
-            self._step(observers)
+            self._step()
 
-    def _step(self, observers: Sequence[StepObserver]) -> None:
-        """Run one step that `observers` follow."""
+    def follow(
+        self,
+        on_step: Callable[[StepRecord], object] | None = None,
+        *,
+        write: Callable[[bytes], object] | None = None,
+        on_stride: Callable[[StrideRecord], object] | None = None,
+    ) -> None:
+        """Let functions follow the steps from here on, as `run` describes it."""
+        of_steps: StepObserver | None = None
+        if on_step is not None:
+            of_steps = StepRecorder(
+                on_step,
+                self.scheduler,
+                self.requests,
+                prefix_caching=self._prefix_caching,
+                replica=self.replica,
+            )
+        elif write is not None:
+            of_steps = StepWriter(
+                write,
+                self.scheduler,
+                self.requests,
+                prefix_caching=self._prefix_caching,
+                replica=self.replica,
+            )
+        of_strides = None
+        if on_stride is not None:
+            of_strides = StrideRecorder(on_stride, self.scheduler, self.requests, replica=self.replica)
+        self._observers = [each for each in (of_steps, of_strides) if each is not None]
+        self._follows_steps = of_steps is not None
+        self._stride_recorder = of_strides
+        self.scheduler.records_strides = of_strides is not None
+        self._simulator_is_behind = True
+
+    @property
+    def engines(self) -> Sequence[LLMEngine]:
+        """The engine, as the only one of its run; a cluster has several."""
+        return (self,)
+
+    @property
+    def now(self) -> int:
+        """The time, in steps or in the clock's units: when the next step is planned, if there is one."""
+        return self._time.now
+
+    @property
+    def next_step_time(self) -> int | None:
+        """When the next step is planned, in steps or in the clock's units; None if nothing is left to do."""
+        now, next_time = self._time.now, self._arrivals.next_time
+        if not self._is_idle:
+            return now
+        return None if next_time is None else max(now, next_time)
+
+    def advance(self, limit: int = sys.maxsize) -> None:
+        """Take at least one step, and at most `limit`: those up to the next one that changes something.
+
+        Where records are made of each step, that is one.
+        """
+        self.admit_arrivals()
+        if self._follows_steps or self._take_stride(limit):
+            self._step()
+
+    def earliest_finish(self, least_output: int) -> int:
+        """Return a time before which no request finishes, whatever happens.
+
+        None of the requests so far has fewer than `least_output` output tokens.
+        """
+        steps = self.scheduler.least_steps(least_output)
+        if self._arrivals.next_time is not None:
+            steps = min(steps, max(1, least_output))
+        return self._time.earliest_end(self.next_step_time or 0, steps)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no step could do anything, before a request arrives."""
+        scheduler = self.scheduler
+        return not scheduler.running and not scheduler.num_waiting and not scheduler.awaits_output
+
+    def _step(self) -> None:
+        """Run one step that the observers follow."""
         plan = self.scheduler.schedule()
-        for observer in observers:
+        for observer in self._observers:
             observer.on_plan(self.step_number, plan)
         finished = self._update(plan)
-        for observer in observers:
+        for observer in self._observers:
             observer.on_update(plan, finished, self._time.last_step)
 
-    def _admit_arrivals(self) -> None:
+    def admit_arrivals(self) -> None:
         """Pass arrived requests to the scheduler; if it has none, jump to the next arrival first."""
         next_time = self._arrivals.next_time
         if next_time is None:
             return
-        scheduler = self.scheduler
-        is_idle = not scheduler.running and not scheduler.num_waiting and not scheduler.awaits_output
-        if next_time > self._time.now and is_idle:
+        if next_time > self._time.now and self._is_idle:
             self.step_number += self._time.skip_to(next_time)
         if next_time <= self._time.now:
             for state in self._arrivals.pop_due(self._time.now):
@@ -257,7 +325,7 @@ class LLMEngine:
 
     def _take_stride(self, limit: int) -> bool:
         """Take up to `limit` steps at once if possible; return whether the next has to be scheduled."""
-        arrival = self._arrivals.next_time
+        arrival = self._arrivals.no_arrival_before
         if arrival is None:
             stride = self.scheduler.stride(limit)
         else:
@@ -270,7 +338,7 @@ class LLMEngine:
             stride = stride.then
             self._pass_stride(stride)
             steps += stride.steps
-        arrival = self._arrivals.next_time
+        arrival = self._arrivals.no_arrival_before
         has_arrival = arrival is not None and arrival <= self._time.now
         has_ended = stride.ends_requests or stride.discarded
         return steps < limit and not has_ended and not has_arrival

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 from tracesim.requests.request import FINISHED_IGNORED, Request, RequestState
 from tracesim.responses.recorded_response import RecordedResponse
@@ -18,7 +19,8 @@ UNSENT = "unsent"
 class RequestProgress:
     """One request: its data, the scheduler's counters, its response, and the steps at which things happened.
 
-    `arrival_step`, `scheduled_step` (the first that computes any of the prompt), `first_token_step` and
+    `replica` is the number of the replica that has the request, None without replicas. `arrival_step`,
+    `scheduled_step` (the first that computes any of the prompt), `first_token_step` and
     `last_token_step` are None until they happen, and so are the reasons. `prompt` is the text; it is kept
     only where a client gets it back.
     """
@@ -33,6 +35,7 @@ class RequestProgress:
     last_token_step: int | None = None
     finish_reason: str | None = None
     stop_reason: str | None = None
+    replica: int | None = None
     _last_emission: int | None = None
 
     def scheduled_at(self, step: int) -> None:
@@ -114,3 +117,17 @@ class RunCounts:
             self.decode_requests += steps * num_decodes
             if num_decodes > self.largest_decode:
                 self.largest_decode = num_decodes
+
+
+def sum_of_counts(parts: Sequence[RunCounts]) -> RunCounts:
+    """Return the counts of several engines together."""
+    if len(parts) == 1:
+        return parts[0]
+    return RunCounts(
+        **{
+            each.name: (max if each.name.startswith("largest") else sum)(
+                [getattr(part, each.name) for part in parts]
+            )
+            for each in fields(RunCounts)
+        }
+    )

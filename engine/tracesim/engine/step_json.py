@@ -23,11 +23,12 @@ def step_to_json(record: StepRecord) -> bytes:
     It has no `cached` without prefix caching, no `rejected` if no request was rejected in the step, no
     `discarded` where nothing can be computed in vain, no `launched` without asynchronous scheduling, no
     `preempted_for` where the causes are not known, no `waiting_for` if the step left nobody waiting, and no
-    `start` and `duration` without a clock.
+    `start` and `duration` without a clock. `replica` follows the number of the step where there are several.
     """
     line: dict[str, object] = {
         "schema": STEP_SCHEMA,
         "step": record.step,
+        **({} if record.replica is None else {"replica": record.replica}),
         "prefill": record.prefill,
         "decode": record.decode,
         "emitted": record.emitted,
@@ -69,9 +70,14 @@ class StepWriter(StepRecorder):
         requests: Mapping[str, RequestProgress],
         *,
         prefix_caching: bool,
+        replica: int | None = None,
     ) -> None:
         super().__init__(
-            lambda record: write(step_to_json(record)), scheduler, requests, prefix_caching=prefix_caching
+            lambda record: write(step_to_json(record)),
+            scheduler,
+            requests,
+            prefix_caching=prefix_caching,
+            replica=replica,
         )
         self._entry_starts: dict[RequestState, str] = {}
         self._tokens_left: dict[RequestState, Iterator[str]] = {}

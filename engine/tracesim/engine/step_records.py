@@ -89,7 +89,8 @@ class StepRecord:
 
     `preempted_for` has, for each of `preempted`, the id of the request that needed its blocks, which may be
     itself. `waiting_for` is why the step left requests waiting when it was planned, None if it left none. The
-    log of a real vLLM has no causes, and there `preempted_for` is None, too.
+    log of a real vLLM has no causes, and there `preempted_for` is None, too. `replica` is the number of the
+    engine that made the step, from 0; None where there is only one.
 
     The JSON of a record is a public format, documented as `tracesim.step/1`.
     """
@@ -111,6 +112,7 @@ class StepRecord:
     waiting_for: WaitingFor | None = None
     start: float | None = None
     duration: float | None = None
+    replica: int | None = None
 
 
 class StepObserver(Protocol):
@@ -151,7 +153,9 @@ class StepRecorder:
         requests: Mapping[str, RequestProgress],
         *,
         prefix_caching: bool,
+        replica: int | None = None,
     ) -> None:
+        self._replica = replica
         self._on_step = on_step
         self._scheduler = scheduler
         self._requests = requests
@@ -203,6 +207,7 @@ class StepRecorder:
             waiting_for=draft.waiting_for,
             start=None if time is None else time[0] / PER_SECOND,
             duration=None if time is None else time[1] / PER_SECOND,
+            replica=self._replica,
         )
         self._on_step(record)
 

@@ -58,6 +58,7 @@ class StrideRecord:
     preempted_for: Sequence[str] = ()
     cached: Sequence[CachedTokens] = ()
     discarded: Sequence[str] = ()
+    replica: int | None = None
 
 
 class StrideRecorder:
@@ -72,7 +73,10 @@ class StrideRecorder:
         on_stride: Callable[[StrideRecord], object],
         scheduler: Scheduler,
         requests: Mapping[str, RequestProgress],
+        *,
+        replica: int | None = None,
     ) -> None:
+        self._replica = replica
         self._on_stride = on_stride
         self._scheduler = scheduler
         self._requests = requests
@@ -141,6 +145,7 @@ class StrideRecorder:
             scheduler.num_free_blocks,
             start=None if time is None else time[0] / PER_SECOND,
             duration=None if time is None else time[1] / PER_SECOND,
+            replica=self._replica,
         )
 
     def _add(self, draft: StrideRecord | None, finished: Sequence[RequestState]) -> None:

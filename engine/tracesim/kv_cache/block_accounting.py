@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracesim.requests.decode_calendar import DecodeCalendar
-from tracesim.requests.request import RequestState
+from tracesim.requests.request import Request, RequestState
 
 
 @dataclass(slots=True)
@@ -53,6 +53,10 @@ class KVCache:
     def match_prefix(self, state: RequestState) -> Prefix:
         """Return the longest cached prefix that a waiting request could start from."""
         return NO_PREFIX
+
+    def num_cached_tokens(self, request: Request) -> int:
+        """Return how many tokens of a prompt are cached, whatever becomes of the request."""
+        return 0
 
     def blocks_needed(self, state: RequestState, num_tokens: int) -> int:
         """Return how many more blocks a running request needs to have `num_tokens` tokens computed."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tracesim.kv_cache.block_accounting import NO_PREFIX, KVCache, Prefix
 from tracesim.kv_cache.radix_tree import Node, Path, RadixTree
 from tracesim.requests.decode_calendar import DecodeCalendar
-from tracesim.requests.request import RequestState
+from tracesim.requests.request import Request, RequestState
 
 
 class _Run:
@@ -98,8 +98,15 @@ class PrefixCache(KVCache):
 
     def match_prefix(self, state: RequestState) -> Prefix:
         """Return the longest cached prefix; it leaves at least the last token to be computed."""
-        usable = (state.num_tokens - 1) // self.block_size
-        path = self._blocks_of(state).path
+        return self._match(self._blocks_of(state).path, state.num_tokens)
+
+    def num_cached_tokens(self, request: Request) -> int:
+        """Return how many tokens of a prompt are cached; at least its last token is not counted."""
+        return self._match(self._tree.find(request), request.num_prompt_tokens).num_blocks * self.block_size
+
+    def _match(self, path: Path, num_tokens: int) -> Prefix:
+        """Return the cached beginning of a path; it leaves at least the last of `num_tokens` tokens."""
+        usable = (num_tokens - 1) // self.block_size
         parts: list[_Part] = []
         num_blocks = num_in_use = 0
         while num_blocks < usable:

@@ -96,7 +96,7 @@ class RadixTree:
         `next_turn` is a request that continues it.
         """
         contents, span, num_blocks = self._contents_of(request, next_turn)
-        node, at = self._roots[None if request.hash_ids is None else request.hash_block_size], 0
+        node, at = self._root_of(request), 0
         while at < len(contents):
             child = node.children.get(contents[at])
             if child is None:
@@ -111,6 +111,21 @@ class RadixTree:
                     child = upper
             node = child
         return Path(node, num_blocks, Node(num_blocks, (), 1, None))
+
+    def find(self, request: Request) -> Path:
+        """Return where the blocks of a request would be, as far as other requests had them before."""
+        contents, span, num_blocks = self._contents_of(request)
+        node, at = self._root_of(request), 0
+        while at < len(contents) and (child := node.children.get(contents[at])):
+            common = child.num_common(contents[at : at + len(child.contents)])
+            node, at = child, at + common
+            if common < len(child.contents):
+                break
+        return Path(node, min(num_blocks, at * span), Node(num_blocks, (), 1, None))
+
+    def _root_of(self, request: Request) -> Node:
+        """Return the root of all requests that can have something in common with this one."""
+        return self._roots[None if request.hash_ids is None else request.hash_block_size]
 
     def _contents_of(
         self, request: Request, next_turn: Request | None = None

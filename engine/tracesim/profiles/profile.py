@@ -28,7 +28,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from tracesim.config import EngineArgs, EngineSettings, TimeSettings, all_settings, settings_of
+from tracesim.config import (
+    EngineArgs,
+    EngineSettings,
+    ReplicaSettings,
+    TimeSettings,
+    all_settings,
+    settings_of,
+)
 from tracesim.errors import ConfigError, brief
 from tracesim.profiles.presets import presets, similar_presets
 from tracesim.timing.arrival_process import parse_arrivals
@@ -39,11 +46,12 @@ _FOLDER: Final = Path(__file__).with_name("built_in")
 
 _SETTINGS: Final[Mapping[str, Sequence[str]]] = {
     "engine": list(settings_of(EngineSettings)),
+    "replicas": list(settings_of(ReplicaSettings)),
     "arrivals": [name for name in settings_of(TimeSettings) if name != "clock"],
 }
 """The settings of each table whose keys are settings."""
 
-_TABLES: Final = ("engine", "clock", "arrivals", "source")
+_TABLES: Final = ("engine", "replicas", "clock", "arrivals", "source")
 
 
 @dataclass(frozen=True, slots=True)

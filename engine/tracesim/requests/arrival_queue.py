@@ -34,19 +34,29 @@ class Wait:
 class ArrivalQueue(Protocol):
     """Requests that have not arrived yet. Times are steps or, in a run with a clock, those of the clock.
 
-    `next_time` is when the next request arrives, None while no arrival is known.
+    `next_time` is when the next request arrives, None while no arrival is known. No request arrives before
+    `no_arrival_before`, whether known or not; None if none will ever arrive, as far as is known.
     """
 
-    @property
-    def next_time(self) -> int | None: ...  # noqa: D102
+    next_time: int | None
+    no_arrival_before: int | None
 
     @property
     def num_waiting(self) -> int:
         """How many requests wait for others."""
         ...
 
-    def add(self, state: RequestState, wait: Wait | None = None) -> None:
-        """Add a request that arrives at its `arrival` or, with `wait`, after others."""
+    @property
+    def depends_on_ends(self) -> bool:
+        """Whether something follows from the end of a request, so that `on_finish` has to be called."""
+        ...
+
+    def add(self, state: RequestState) -> None:
+        """Add a request that arrives at its `arrival`."""
+        ...
+
+    def add_waiting(self, state: RequestState, wait: Wait) -> None:
+        """Add a request that arrives after others."""
         ...
 
     def remove(self, state: RequestState) -> None:
@@ -76,52 +86,43 @@ class ArrivalQueue(Protocol):
 class TimedArrivals:
     """Requests that arrive at times of their own, and in the order of adding where these are equal."""
 
-    num_waiting = 0
-
     def __init__(self) -> None:
         self.next_time: int | None = None
+        self.no_arrival_before: int | None = None
         self._by_time: dict[int, dict[RequestState, None]] = {}
         self._times: list[int] = []
 
-    def add(self, state: RequestState, wait: Wait | None = None) -> None:
-        """Add a request that arrives at its `arrival`; nothing that it could wait for is known here."""
+    def add(self, state: RequestState) -> None:
+        """Add a request that arrives at its `arrival`."""
         simultaneous = self._by_time.get(state.arrival)
         if simultaneous is None:
             simultaneous = self._by_time[state.arrival] = {}
             heapq.heappush(self._times, state.arrival)
+            self._set_next_time(self._times[0])
         simultaneous[state] = None
-        self.next_time = self._times[0]
 
     def remove(self, state: RequestState) -> None:
         """Remove a request, which then never arrives."""
         del self._by_time[state.arrival][state]
-        self._update_next_time()
+        self._drop_empty()
 
     def pop_due(self, now: int) -> Sequence[RequestState]:
         """Remove and return the requests whose `arrival` is `now` or before."""
         due: list[RequestState] = []
         while self._times and self._times[0] <= now:
             due += self._by_time.pop(heapq.heappop(self._times))
-        self._update_next_time()
+        self._drop_empty()
         return due
 
-    def on_finish(self, finished: Sequence[RequestState], now: int) -> Sequence[RequestState]:
-        """Do nothing: no arrival depends on other requests."""
-        return ()
-
-    def on_abort(self, request_id: str, now: int) -> Sequence[RequestState]:
-        """Do nothing: no arrival depends on other requests."""
-        return ()
-
-    def drop_waiting(self) -> Sequence[RequestState]:
-        """Return nothing: no request waits for others."""
-        return ()
-
-    def _update_next_time(self) -> None:
-        """Set `next_time` to the first time that has requests left."""
+    def _drop_empty(self) -> None:
+        """Drop times that have no requests left, and find the next one."""
         while self._times and not self._by_time[self._times[0]]:
             del self._by_time[heapq.heappop(self._times)]
-        self.next_time = self._times[0] if self._times else None
+        self._set_next_time(self._times[0] if self._times else None)
+
+    def _set_next_time(self, time: int | None) -> None:
+        """Set when the next request arrives."""
+        self.next_time = self.no_arrival_before = time
 
 
 @dataclass(slots=True)
@@ -149,24 +150,23 @@ class SessionArrivals(TimedArrivals):
         self._followers: dict[str, list[RequestState]] = {}
         self._waits: dict[RequestState, Wait] = {}
 
-    def add(self, state: RequestState, wait: Wait | None = None) -> None:
-        """Add a request that arrives at its `arrival`, when a user sends it or, with `wait`, after others.
-
-        All the requests that it waits for are unfinished, or were not added yet.
-        """
-        if wait is not None:
-            self._waits[state] = wait
-            wait.num_unfinished = len(wait.after)
-            for request_id in wait.after:
-                self._followers.setdefault(request_id, []).append(state)
-        elif self._has_users:
+    def add(self, state: RequestState) -> None:
+        """Add a request that arrives at its `arrival` or, if there are users, when one of them sends it."""
+        if self._has_users:
             self._to_send[state] = None
             self._send(state.arrival)
         else:
             super().add(state)
 
+    def add_waiting(self, state: RequestState, wait: Wait) -> None:
+        """Add a request that arrives after others, which are unfinished, or were not added yet."""
+        self._waits[state] = wait
+        wait.num_unfinished = len(wait.after)
+        for request_id in wait.after:
+            self._followers.setdefault(request_id, []).append(state)
+
     @property
-    def num_waiting(self) -> int:  # type: ignore[override]  # it is always 0 in the base
+    def num_waiting(self) -> int:
         """How many requests wait for others."""
         return len(self._waits)
 
@@ -179,6 +179,11 @@ class SessionArrivals(TimedArrivals):
         else:
             super().remove(state)
 
+    @property
+    def depends_on_ends(self) -> bool:
+        """Whether a request may arrive because another one has finished."""
+        return bool(self._waits or self._to_send)
+
     def delay_after(self, state: RequestState) -> int | None:
         """Return how long after the end of a request another may arrive because of it; None if none does."""
         if self._to_send:
@@ -190,8 +195,6 @@ class SessionArrivals(TimedArrivals):
 
     def on_finish(self, finished: Sequence[RequestState], now: int) -> Sequence[RequestState]:
         """Let those arrive that waited for these requests, and let users without a request send another."""
-        if not self._followers and not self._has_users:
-            return ()
         dropped: list[RequestState] = []
         for state in finished:
             conversation = self._conversations.pop(state.id, None)

@@ -56,6 +56,10 @@ class AsyncTokenBudgetScheduler(TokenBudgetScheduler):
         passed_over = {state for state in self._ending if not state.is_decoding}
         return [state for state in decoding if state not in passed_over] if passed_over else decoding
 
+    def least_steps(self, least_output: int) -> int:
+        """Return in how many steps a request can finish: in none, if its last token is in flight."""
+        return 0 if self._ending else super().least_steps(least_output)
+
     @property
     def awaits_output(self) -> bool:
         """Whether a batch is in flight, so that its output is due, or an abort is due."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 
 from tracesim.config import EngineConfig
@@ -26,13 +27,14 @@ class BaseScheduler:
 
     def __init__(self, config: EngineConfig, cache: KVCache, waiting: WaitingQueue) -> None:
         self._config = config
-        self._cache = cache
+        self.cache = self._cache = cache
         self._waiting = waiting
         self._running: dict[RequestState, None] = {}
         self._prefilling: dict[RequestState, None] = {}
         self._decoding = decode_calendar(config.block_size)
         self._watermark = int((config.watermark or 0) * (config.num_gpu_blocks or 0))
         self._num_admissions = 0
+        self._has_preempted = False
         self.shortage: tuple[int, int] | None = None
         self.records_strides = False
         self._obstacle: Cause | None = None
@@ -56,6 +58,15 @@ class BaseScheduler:
     def num_free_blocks(self) -> int | None:
         """KV blocks that no request holds; None when they are unlimited."""
         return None if self._cache.num_blocks is None else self._cache.num_free_blocks
+
+    def least_steps(self, least_output: int) -> int:
+        """Return in how many steps a request can finish at the earliest: with one token in each."""
+        steps = self._decoding.ticks_to_finish(sys.maxsize)
+        for state in self._prefilling:
+            steps = min(steps, state.total_tokens - state.num_tokens)
+        if self._has_preempted:
+            least_output = 1
+        return max(1, min(steps, least_output) if self._waiting else steps)
 
     @property
     def peak_kv_cache_usage(self) -> float | None:
@@ -196,6 +207,7 @@ class BaseScheduler:
         self._stop_running(victim)
         self._cache.release(victim, num_scheduled, num_known)
         victim.status = PREEMPTED
+        self._has_preempted = True
         victim.num_computed_tokens = 0
         victim.num_preemptions += 1
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tracesim.kv_cache.block_accounting import KVCache
 from tracesim.requests.batch import Batch
 from tracesim.requests.decode_calendar import by_admission
 from tracesim.requests.request import Request, RequestState
@@ -155,6 +156,18 @@ class Scheduler(Protocol):
     @property
     def awaits_output(self) -> bool:
         """Whether an output or an abort is due, which the next `update` takes in, even with an empty plan."""
+        ...
+
+    @property
+    def cache(self) -> KVCache:
+        """The KV cache, to look at."""
+        ...
+
+    def least_steps(self, least_output: int) -> int:
+        """Return in how many steps a request can finish at the earliest; 0 if a last token is in flight.
+
+        None of the requests so far has fewer than `least_output` output tokens.
+        """
         ...
 
     def check(self, request: Request) -> None:

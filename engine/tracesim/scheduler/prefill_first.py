@@ -32,6 +32,10 @@ class PrefillFirstScheduler(BaseScheduler):
         self._longest_prefill = min(self._max_tokens, max_model_len, max_prompt_blocks * config.block_size)
         self._prefill_samples = prefill_samples
 
+    def least_steps(self, least_output: int) -> int:
+        """Return in how many steps a request can finish: one that waits may be refused in the next."""
+        return 1 if self._waiting else super().least_steps(least_output)
+
     def check(self, request: Request) -> None:
         """Do nothing: a request that can never run is refused when it is next in the queue."""
 

@@ -33,6 +33,10 @@ class AsyncTimekeeper(Timekeeper):
         """Return how many steps of this batch, up to the limit, are planned before `time`."""
         return min(limit, 1 + self.clock.steps_before(time - self.next_start, batch, limit))
 
+    def earliest_end(self, start: int, steps: int) -> int:
+        """Return when `steps` further batches can have ended at the earliest; without any, the last one."""
+        return max(self.next_start, start) + steps * self._shortest_step
+
     def end_step(self, plan: StepPlan, finished: Sequence[RequestState]) -> None:
         """Launch the batch of `plan`; `finished` are those that finished with the batch before."""
         self._finish(finished, self._batch_end)

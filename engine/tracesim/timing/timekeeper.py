@@ -37,6 +37,10 @@ class StepCounter:
         """Return how many steps of this batch, up to the limit, start before `time`."""
         return min(limit, time - self.now)
 
+    def earliest_end(self, start: int, steps: int) -> int:
+        """Return when `steps` further steps can have ended at the earliest, none of them before `start`."""
+        return max(self.now, start) + max(1, steps)
+
     def arrive(self, state: RequestState) -> None:
         """Do nothing: the engine notes the step of an arrival."""
 
@@ -85,6 +89,7 @@ class Timekeeper:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self._shortest_step = min(map(clock.duration, (Batch(1, 0, 0, 0), Batch(0, 1, 0, 0))))
         self.now = 0
         self.end = 0
         self.requests: dict[str, RequestTimes] = {}
@@ -112,6 +117,10 @@ class Timekeeper:
     def steps_before(self, time: int, batch: Batch, limit: int) -> int:
         """Return how many steps of this batch, up to the limit, start before `time`."""
         return self.clock.steps_before(time - self.now, batch, limit)
+
+    def earliest_end(self, start: int, steps: int) -> int:
+        """Return when `steps` further steps can have ended at the earliest, none of them before `start`."""
+        return max(self.now, start) + max(1, steps) * self._shortest_step
 
     def arrive(self, state: RequestState) -> None:
         """Note when a request arrived, which may have been during the last step."""

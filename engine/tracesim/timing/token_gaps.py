@@ -41,6 +41,12 @@ class TokenGaps:
         else:
             self._counts[first] += steps * count
 
+    def add_all(self, other: TokenGaps) -> None:
+        """Add all gaps of another run."""
+        self._progressions += other._progressions
+        for gap, count in other._counts.items():
+            self._counts[gap] += count
+
     def total(self) -> int:
         """Return the sum of all gaps."""
         single = sum([gap * count for gap, count in self._counts.items()])
@@ -58,6 +64,16 @@ class TokenGaps:
     def ordered(self) -> OrderedGaps:
         """Return the gaps in ascending order."""
         return OrderedGaps(self._counts, self._progressions)
+
+
+def sum_of_gaps(parts: Sequence[TokenGaps]) -> TokenGaps:
+    """Return the gaps of all parts."""
+    if len(parts) == 1:
+        return parts[0]
+    gaps = TokenGaps()
+    for part in parts:
+        gaps.add_all(part)
+    return gaps
 
 
 class OrderedGaps:

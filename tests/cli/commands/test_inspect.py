@@ -104,6 +104,17 @@ def test_an_unlimited_cache_finds_every_prefix_seen_before() -> None:
     assert (prefixes.first_blocks, prefixes.shared_first) == (2, 2)
 
 
+def test_a_turn_finds_the_prompt_and_the_answer_of_the_turn_before() -> None:
+    """The turn before had 1,100 tokens of it, of which whole blocks of 16 are found: 1,088."""
+    prefixes = stats_of(
+        a_record(input_length=1_000, output_length=100, hash_ids=(1, 2), session_id="s"),
+        a_record(input_length=1_500, output_length=1, hash_ids=(1, 3, 4), session_id="s"),
+        a_record(input_length=600, output_length=1, hash_ids=(1, 5), session_id="t"),
+    ).prefixes
+
+    assert (prefixes.found_tokens, prefixes.found_session_tokens) == (1_088 + 512, 1_088)
+
+
 def test_tokens_are_found_in_full_blocks_of_sixteen() -> None:
     prefixes = stats_of(a_record(prompt="x" * 40), a_record(prompt="x" * 33 + "y" * 7)).prefixes
 

@@ -101,6 +101,8 @@ def test_every_setting_of_the_library_is_an_option() -> None:
         "arrivals": "poisson:2",
         "speedup": 1.5,
         "sessions": "ignore",
+        "replicas": 2,
+        "router": "prefix:2",
         "seed": 7,
     }
     options = []
@@ -435,3 +437,40 @@ def test_a_limit_takes_the_first_arrivals_of_several_files(tmp_path: Path) -> No
         (20, 0),
         (10, 2),
     ]
+
+
+def test_replicas_are_in_the_report_and_the_summary() -> None:
+    options = ("--engine", "vllm-v1", "--enable-prefix-caching", "--replicas", "2", "--router", "round-robin")
+    report = report_of(SAMPLES / "sessions.jsonl", *options)
+    summary = replay(SAMPLES / "sessions.jsonl", *options, "--format", "summary").stdout
+
+    assert {each["replica"] for each in report["requests"]} == {0, 1}
+    assert [each["requests"] for each in report["summary"]["replicas"]] == [4, 3]
+    assert (report["config"]["replicas"], report["config"]["router"]) == (2, "round-robin")
+    assert re.search(r"replica 1 +3 requests", summary)
+
+
+def test_one_replica_is_the_engine_alone() -> None:
+    alone = replay(SAMPLES / "sessions.jsonl", "--format", "jsonl").stdout_bytes
+
+    assert alone == replay(SAMPLES / "sessions.jsonl", "--format", "jsonl", "--replicas", "1").stdout_bytes
+
+
+@pytest.mark.parametrize("option", ["--save-html", "--save-perfetto", "--explain", "--expect"])
+def test_what_shows_one_engine_is_refused_for_several(option: str, tmp_path: Path) -> None:
+    result = replay(SAMPLES / "sessions.jsonl", "--replicas", "2", option, tmp_path / "file")
+
+    assert result.exit_code == 2
+    assert f"{option} is for one engine; give no --replicas with it" in result.stderr
+
+
+@pytest.mark.parametrize("rows", ["all", "events"])
+def test_rows_of_several_replicas_begin_with_the_replica(rows: str) -> None:
+    """Steps of different replicas are never one row, whatever their numbers are."""
+    options = ("--engine", "vllm-v1", "--replicas", "2", "--router", "session", "--rows", rows)
+    lines = replay(SAMPLES / "sessions.jsonl", *options).stdout.split("\n\n")[0].splitlines()
+
+    assert lines[0].split()[:2] == ["replica", "step"]
+    assert {line.split()[0] for line in lines[1:]} == {"0", "1"}
+    of_one = [line for line in lines[1:] if line.split()[0] == "1"]
+    assert all("repair-" in line or "digest" in line for line in of_one if "stop" in line)

@@ -51,7 +51,8 @@ def test_help_has_every_option_an_example_and_the_exit_codes(name: str) -> None:
 def test_the_options_of_replay_are_in_panels() -> None:
     titles = re.findall(r"^(\S.*):$", run("replay", "--help").stdout, re.MULTILINE)
 
-    assert titles[:7] == ["Arguments", "Input", "Response", "Engine", "Time", "Output", "Comparison"]
+    panels = ["Arguments", "Input", "Response", "Engine", "Replicas", "Time", "Output", "Comparison"]
+    assert titles[:8] == panels
 
 
 def test_the_summary_of_a_command_is_never_cut() -> None:

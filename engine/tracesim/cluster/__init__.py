@@ -1,0 +1,1 @@
+"""Replicas of an engine under one clock, and the routers that choose among them."""
