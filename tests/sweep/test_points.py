@@ -103,11 +103,19 @@ def test_a_combination_that_no_engine_accepts_is_an_error_with_its_values() -> N
         make_points(grid({"engine": ["vllm-v1", "simple"], "async_scheduling": [True]}))
 
 
+def test_each_replica_has_gpus_of_its_own() -> None:
+    (point,) = make_points([{"replicas": 3}], profiles=["h100/llama-3.1-70b-tp4"])
+
+    assert (point.gpus_per_replica, point.gpus) == (4, 12)
+    assert point.but(replicas=2).gpus == 8
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"clock": "quick"}, "clock is 'quick'; must be steps"),
         ({"arrivals": "late"}, "arrivals is 'late'; must be trace"),
+        ({"replicas": 2, "router": "best"}, "router is 'best'"),
         ({"rate": 2, "sessions": "recorded"}, "sessions is recorded, but arrivals is 'poisson:2'"),
     ],
 )

@@ -24,7 +24,7 @@ from tracesim.sweep.figures import figures_of
 from tracesim.sweep.points import Point, grid, make_points
 from tracesim.sweep.replay_point import Replay, replay_point
 from tracesim.sweep.results_file import Result, ResultsFile
-from tracesim.sweep.run import Progress, find_max_rate, run_sweep
+from tracesim.sweep.run import Progress, find_max_rate, find_min_replicas, run_sweep
 from tracesim.sweep.search import Ladder
 from tracesim.sweep.shared_trace import share_trace
 from tracesim.sweep.workers import MAX_LOSSES, ProcessPool, ThisProcess, WorkersLostError
@@ -141,7 +141,8 @@ def test_results_of_other_points_stay_in_the_file(tmp_path: Path) -> None:
 
 
 def test_points_with_equal_settings_have_one_line(tmp_path: Path) -> None:
-    points = [*some_points(rate=[2]), *some_points(arrivals=["poisson:2"])]
+    """A single replica has no use for a router."""
+    points = some_points(replicas=[1], router=["random", "vllm"])
     first, second = run_sweep(TRACE, points, workers=IN_PROCESS, results=tmp_path / "results.jsonl")
 
     assert first.outcome == second.outcome
@@ -288,6 +289,48 @@ def test_the_highest_rate_is_that_of_an_exhaustive_grid(seed: int, max_num_seqs:
             holding.append(each)
 
     assert max(holding) == rate
+
+
+@pytest.mark.parametrize("rate", [10, 60])
+def test_the_least_number_of_replicas_is_that_of_an_exhaustive_grid(rate: float) -> None:
+    slo = parse_slo("ttft=200ms,tpot=40ms")
+    (point,) = some_points(rate=[rate], max_num_seqs=[4])
+    (found,) = find_min_replicas(TRACE, [point], slo=slo, attainment=0.9, seeds=[0], workers=IN_PROCESS)
+    points = some_points(rate=[rate], max_num_seqs=[4], replicas=range(1, 13))
+    results = run_sweep(TRACE, points, slo=slo, workers=IN_PROCESS)
+    holding = [
+        result.replay.point.args.replicas
+        for result in results
+        if result.outcome.figures
+        and result.outcome.figures["slo_attainment"] >= 0.9
+        and not result.outcome.figures["overloaded"]
+    ]
+
+    assert {0: min(holding)} == found.by_seed
+    assert [*range(min(holding), 13)] == holding
+
+
+@pytest.mark.parametrize(
+    ("settings", "seeds"),
+    [
+        ({"arrivals": "constant:20"}, 1),
+        ({"arrivals": "poisson:20"}, 3),
+        ({"arrivals": "asap", "router": "random"}, 3),
+    ],
+)
+def test_a_search_has_several_seeds_where_chance_has_a_part(settings: dict[str, Any], seeds: int) -> None:
+    points = some_points(**{name: [value] for name, value in settings.items()})
+    (found,) = find_min_replicas(TRACE, points, slo=parse_slo("ttft=1000s"), workers=IN_PROCESS)
+
+    assert [1] * seeds == list(found.by_seed.values())
+
+
+def test_more_replicas_than_are_tried_are_none() -> None:
+    (point,) = some_points(rate=[100])
+    options: dict[str, Any] = {"seeds": [0], "most": 4, "workers": IN_PROCESS}
+    (found,) = find_min_replicas(TRACE, [point], slo=parse_slo("ttft=1us"), **options)
+
+    assert found.by_seed == {0: None}
 
 
 def test_a_rate_without_a_limit_and_one_that_does_not_exist() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from heapq import nsmallest
 from itertools import islice
 from typing import Any
@@ -15,7 +16,7 @@ from tracesim.errors import ConfigError, TraceProblem, brief
 from tracesim.sweep.figures import parse_objective
 from tracesim.sweep.points import Point, grid, make_points, parse_value, parse_values, sample
 from tracesim.sweep.results_file import Result
-from tracesim.sweep.run import SEEDS, find_max_rate, open_workers, run_sweep
+from tracesim.sweep.run import find_max_rate, find_min_replicas, open_workers, run_sweep
 from tracesim.sweep.shared_trace import SharedTrace, share_trace
 from tracesim.sweep.vllm_params import read_params
 from tracesim.sweep.workers import Workers
@@ -62,8 +63,8 @@ def sweep(
 ) -> None:
     """Replay a trace once for every combination of some settings, on all cores, and compare the results.
 
-    With --find max-rate each combination is replayed several times, to find the highest rate of arrivals at
-    which an objective holds. The trace is read and tokenized once.
+    With --find each combination is replayed several times, to find the highest rate of arrivals, or the least
+    number of replicas, at which an objective holds. The trace is read and tokenized once.
     """
     points = _points(chosen, find=goal.find, quiet=output.quiet)
     slo = None if goal.slo is None else parse_slo(goal.slo)
@@ -99,8 +100,10 @@ def sweep(
     elif output.output_format == "csv":
         sys.stdout.buffer.write(found_to_csv(found, goal.find))
     else:
+        what = "highest rate" if goal.find == "max-rate" else "least number of replicas"
         objective_text = f"{goal.attainment} of the requests meet {visible(goal.slo or '')}"
-        title = f"highest rate at which {objective_text}, over {counted(len(found[0].by_seed), 'seed')}"
+        seeds = counted(max(len(each.by_seed) for each in found), "seed")
+        title = f"{what} at which {objective_text}, over {seeds}"
         print_found(sys.stdout, found, goal.find, title)
 
 
@@ -122,7 +125,8 @@ def _points(chosen: PointOptions, *, find: str | None, quiet: bool) -> list[Poin
         raise ConfigError(
             "is not given; name a setting and its values, such as max_num_seqs=64,256", setting="--vary"
         )
-    for name in ("rate", "arrivals") if find == "max-rate" else ():
+    searched = {"max-rate": ("rate", "arrivals"), "min-replicas": ("replicas",)}
+    for name in searched.get(find or "", ()):
         if name in varied or any(name in each for combinations in files for each in combinations):
             raise ConfigError(f"varies {name}, which --find looks for", setting="--vary")
     combinations = _crossed(files, varied, chosen)
@@ -183,17 +187,20 @@ def _find(
     """Search for what the options ask for in each point. Raises ConfigError without an objective."""
     if slo is None:
         raise ConfigError("is not given; --find needs limits, such as ttft=500ms,tpot=50ms", setting="--slo")
-    seeds = list(dict.fromkeys(point.args.seed for point in points if "seed" in point.varied)) or SEEDS
+    seeds = list(dict.fromkeys(point.args.seed for point in points if "seed" in point.varied))
     configurations = {
         tuple((name, value) for name, value in point.varied.items() if name != "seed"): point
         for point in points
     }
-    return find_max_rate(
+    if goal.find == "max-rate":
+        search: Any = partial(find_max_rate, precision=_fraction(goal.precision, "--precision"))
+    else:
+        search = find_min_replicas
+    return search(
         trace,
         [Point(dict(varied), point.args, point.gpus_per_replica) for varied, point in configurations.items()],
         slo=slo,
         attainment=_fraction(goal.attainment, "--attainment"),
-        precision=_fraction(goal.precision, "--precision"),
         seeds=seeds,
         **options,
     )

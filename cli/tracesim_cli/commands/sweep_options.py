@@ -62,9 +62,10 @@ class GoalOptions(OptionGroup):
     title = "Goal"
 
     find: Annotated[
-        Literal["max-rate"] | None,
+        Literal["max-rate", "min-replicas"] | None,
         typer.Option(
-            help="Find for each point the highest rate of arrivals at which --slo holds.",
+            help="Find for each point the highest rate of arrivals, or the fewest replicas, at which "
+            "--slo holds.",
         ),
     ] = None
     slo: Annotated[

@@ -46,6 +46,8 @@ class SweepProgress:
                 TextColumn("{task.fields[left]}"),
                 console=open_console(sys.stderr),
                 auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
                 transient=True,
             )
             self._bar.start()
@@ -70,7 +72,7 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.stop()
         known, replayed = self._last.known, self._last.replayed
-        if isinstance(error, (KeyboardInterrupt, OSError)) and self._results is not None:
+        if isinstance(error, (KeyboardInterrupt, SystemExit, OSError)) and self._results is not None:
             kept = counted(known + replayed, "result")
             print_message(f"{kept} so far: {self._results}; the same command continues from there")
         elif error is None and known and not self._quiet:

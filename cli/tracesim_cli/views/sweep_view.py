@@ -80,7 +80,7 @@ def print_found(stream: TextIO, found: Sequence[Found], goal: str, title: str) -
     """
     names = list(varying(each.point for each in found))
     is_rate = goal == "max-rate"
-    head = [*names, "requests/s", "lowest", "highest", "per GPU", ""]
+    head = [*names, "rate", "lowest", "highest", "per GPU", ""]
     if not is_rate:
         head = [*names, "replicas", "lowest", "highest", "GPUs", ""]
     table = [head]

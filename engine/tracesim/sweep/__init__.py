@@ -18,6 +18,7 @@ from tracesim.sweep.results_file import Result as Result
 from tracesim.sweep.run import Found as Found
 from tracesim.sweep.run import Progress as Progress
 from tracesim.sweep.run import find_max_rate as find_max_rate
+from tracesim.sweep.run import find_min_replicas as find_min_replicas
 from tracesim.sweep.run import open_workers as open_workers
 from tracesim.sweep.run import run_sweep as run_sweep
 from tracesim.sweep.shared_trace import SharedTrace as SharedTrace

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from tracesim.cluster.routers import parse_router
 from tracesim.config import EngineArgs, Setting, all_settings
 from tracesim.errors import ConfigError, brief
 from tracesim.limits import MAX_FACTOR
@@ -49,7 +50,7 @@ class Point:
     @property
     def gpus(self) -> int:
         """The number of GPUs of all replicas."""
-        return self.gpus_per_replica
+        return self.gpus_per_replica * self.args.replicas
 
     def but(self, **values: Any) -> Point:
         """Return the point with other values of some settings, which are among its `varied` ones then.
@@ -230,6 +231,7 @@ def _check_texts(args: EngineArgs) -> None:
     """Raise ConfigError for a setting whose text means nothing."""
     parse_clock(args.clock)
     parse_arrivals(args.arrivals, args.speedup, args.seed, args.sessions)
+    parse_router(args.router, args.seed)
 
 
 def arrivals_with_rate(arrivals: str, rate: float) -> str:

@@ -12,8 +12,7 @@ from typing import Final, Literal
 
 from tracesim.analysis.metrics import Slo, latency_of
 from tracesim.analysis.queueing import all_queue_times, is_overloaded
-from tracesim.analysis.report import Summary
-from tracesim.engine.llm_engine import LLMEngine
+from tracesim.analysis.report import Run, Summary
 from tracesim.engine.stride_records import StrideRecord
 
 _CHECKED_AT: Final = (0.5, 0.75)
@@ -31,10 +30,10 @@ class ProbeEndedError(Exception):
 class Probe:
     """Follows the strides of a run with a clock, whose requests were all added."""
 
-    def __init__(self, engine: LLMEngine, slo: Slo, attainment: float) -> None:
+    def __init__(self, run: Run, slo: Slo, attainment: float) -> None:
         """`attainment` is the fraction of the requests, over 0 and at most 1, that has to meet `slo`."""
-        self._engine, self._slo = engine, slo
-        total = len(engine.requests)
+        self._run, self._slo = run, slo
+        total = len(run.requests)
         self._may_miss = total - math.ceil(attainment * total - 1e-9)
         self._num_missed = 0
         self._num_scheduled = 0
@@ -43,8 +42,8 @@ class Probe:
     def on_stride(self, stride: StrideRecord) -> None:
         """Take note of a stride. Raises ProbeEndedError when the answer is no."""
         for finished in stride.finished:
-            progress = self._engine.requests[finished.id]
-            timekeeper = self._engine.timekeeper
+            progress = self._run.requests[finished.id]
+            timekeeper = self._run.engines[progress.replica or 0].timekeeper
             assert timekeeper is not None
             latency = latency_of(timekeeper.requests[finished.id], progress.state.num_output_tokens)
             self._num_missed += not self._slo.is_met_by(latency)
@@ -54,7 +53,7 @@ class Probe:
         self._num_scheduled += len(stride.started)
         while self._checks and self._num_scheduled >= self._checks[0]:
             del self._checks[0]
-            if is_overloaded(self._engine, all_queue_times(self._engine)):
+            if any(is_overloaded(engine, all_queue_times(engine)) for engine in self._run.engines):
                 raise ProbeEndedError("overloaded")
 
     def verdict(self, summary: Summary) -> Literal["met", "missed", "overloaded"]:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from tracesim.analysis.metrics import Slo
 from tracesim.analysis.report import measure_run, summarize
+from tracesim.cluster.cluster import Cluster
+from tracesim.cluster.routers import parse_router
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.stride_records import StrideRecord
 from tracesim.errors import TracesimError
@@ -72,15 +74,20 @@ def replay_point(trace: SharedTrace, replay: Replay) -> Outcome:
         return Outcome(error=str(error))
 
 
-def _open_engine(trace: SharedTrace, replay: Replay) -> LLMEngine:
-    """Return an engine with the requests of a trace. Raises TracesimError if one of them can never run."""
+def _open_engine(trace: SharedTrace, replay: Replay) -> LLMEngine | Cluster:
+    """Return engines with the requests of a trace. Raises TracesimError if one of them can never run."""
     args = replay.point.args
     finds_text = args.stop is not None or trace.has_stop_strings
     tokenizer = LazyTokenizer(args.tokenizer) if finds_text else None
     simulator = TraceSimulator([], tokenizer, eos_step=args.eos_step)
     config, clock = args.create_engine_config(), parse_clock(args.clock)
     arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed, args.sessions)
-    engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
+    engine: LLMEngine | Cluster
+    if args.replicas == 1:
+        engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
+    else:
+        router = parse_router(args.router, args.seed)
+        engine = Cluster(config, simulator, args.replicas, router, clock=clock, arrivals=arrivals)
     params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
     refused = engine.add_records(trace.records[args.tokenizer], params)
     if refused and not (replay.skip_invalid and engine.requests):

@@ -19,6 +19,7 @@ from tracesim.sweep.results_file import Result, ResultsFile, key_of
 from tracesim.sweep.search import Ladder, find_last
 from tracesim.sweep.shared_trace import SharedTrace
 from tracesim.sweep.workers import ProcessPool, ThisProcess, Workers
+from tracesim.timing.arrival_process import parse_arrivals
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ Search: TypeAlias = "Generator[Replay, Outcome, T]"
 OnResult: TypeAlias = "Callable[[Result, Progress], object]"
 
 SEEDS: Final = (0, 1, 2)
-"""The seeds of a search, if none are given."""
+"""The seeds of a search in which chance has a part, if none are given."""
 
 _FIRST_FACTOR: Final = 1.2
 """The factor between the first two rates that a search tries."""
@@ -110,7 +111,7 @@ def find_max_rate(
     slo: Slo,
     attainment: float = 0.99,
     precision: float = 0.01,
-    seeds: Sequence[int] = SEEDS,
+    seeds: Sequence[int] | None = None,
     skip_invalid: bool = False,
     workers: Workers | None = None,
     results: str | os.PathLike[str] | None = None,
@@ -133,11 +134,49 @@ def find_max_rate(
         trace,
         points,
         Replay(points[0], slo, attainment, skip_invalid),
-        seeds,
+        seeds or _default_seeds([point.but(rate=1.0) for point in points]),
         workers,
         results,
         on_result,
     )
+
+
+def find_min_replicas(
+    trace: SharedTrace,
+    points: Sequence[Point],
+    *,
+    slo: Slo,
+    attainment: float = 0.99,
+    most: int = 1024,
+    seeds: Sequence[int] | None = None,
+    skip_invalid: bool = False,
+    workers: Workers | None = None,
+    results: str | os.PathLike[str] | None = None,
+    on_result: OnResult | None = None,
+) -> list[Found]:
+    """Return for each configuration the least number of replicas at which the objective holds.
+
+    At most `most` are tried. The arrivals are those of the configuration. The rest is as in `find_max_rate`.
+    """
+    _check_objective(points, attainment)
+    return _find(
+        lambda replay: _search_replicas(replay, most),
+        trace,
+        points,
+        Replay(points[0], slo, attainment, skip_invalid),
+        seeds or _default_seeds(points),
+        workers,
+        results,
+        on_result,
+    )
+
+
+def _default_seeds(points: Sequence[Point]) -> Sequence[int]:
+    """Return the seeds of a search that has none: several if chance has a part in any of the points."""
+    has_chance = any(
+        parse_arrivals(point.args.arrivals).is_random or point.args.router == "random" for point in points
+    )
+    return SEEDS if has_chance else SEEDS[:1]
 
 
 def _find(
@@ -194,6 +233,15 @@ def _search_rate(replay: Replay, ladder: Ladder) -> Search[float | str | None]:
         places, lambda place: replace(replay, point=point.but(rate=ladder.rate(place)))
     )
     return ladder.rate(found) if isinstance(found, int) else found
+
+
+def _search_replicas(replay: Replay, most: int) -> Search[float | str | None]:
+    """Search for the least number of replicas of one point and seed; return an error as text."""
+    places = find_last(-1, 1, -most, -1)
+    found = yield from _try_places(
+        places, lambda place: replace(replay, point=replay.point.but(replicas=-place))
+    )
+    return -found if isinstance(found, int) else found
 
 
 def _try_places(

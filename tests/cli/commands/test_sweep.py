@@ -78,8 +78,20 @@ def test_a_search_prints_the_highest_rate_of_each_configuration() -> None:
     title, head, low, high = done.stdout.splitlines()
 
     assert title == "highest rate at which 99% of the requests meet ttft=1s, over 3 seeds"
-    assert head.split() == ["max_num_seqs", "requests/s", "lowest", "highest", "per", "GPU"]
+    assert head.split() == ["max_num_seqs", "rate", "lowest", "highest", "per", "GPU"]
     assert float(low.split()[1]) < float(high.split()[1])
+
+
+def test_a_search_prints_the_least_number_of_replicas() -> None:
+    done = run(
+        *SHORT, "--find", "min-replicas", "--set", "rate=30", "--set", "max_num_seqs=4", "--slo", "ttft=1s"
+    )
+    title, head, row = done.stdout.splitlines()
+
+    assert title == "least number of replicas at which 99% of the requests meet ttft=1s, over 3 seeds"
+    assert head.split() == ["replicas", "lowest", "highest", "GPUs"]
+    assert row.split()[0] == row.split()[2] == row.split()[3]
+    assert int(row.split()[0]) > 1
 
 
 def test_a_search_in_csv_has_the_rate_of_each_seed() -> None:
@@ -153,6 +165,10 @@ def test_a_parameter_file_that_cannot_be_used_is_an_error(content: str, message:
         (
             ["--vary", "rate=2", "--objective", "speed"],
             "--objective names the figure 'speed', which does not exist",
+        ),
+        (
+            ["--find", "min-replicas", "--vary", "replicas=2"],
+            "--vary varies replicas, which --find looks for",
         ),
         (["--find", "max-rate", "--slo", "ttft=1s", "--save-html", "page.html"], "give it without --find"),
         (["--find", "max-rate"], "--slo is not given; --find needs limits"),
