@@ -16,7 +16,7 @@ from tracesim.errors import ConfigError, TraceProblem, brief
 from tracesim.sweep.figures import parse_objective
 from tracesim.sweep.points import Point, grid, make_points, parse_value, parse_values, sample
 from tracesim.sweep.results_file import Result
-from tracesim.sweep.run import find_max_rate, find_min_replicas, open_workers, run_sweep
+from tracesim.sweep.run import Found, find_max_rate, find_min_replicas, open_workers, run_sweep
 from tracesim.sweep.shared_trace import SharedTrace, share_trace
 from tracesim.sweep.vllm_params import read_params
 from tracesim.sweep.workers import Workers
@@ -97,14 +97,8 @@ def sweep(
             found = _find(trace, points, goal, slo, options)
     if goal.find is None:
         _write_results(results, objective, output)
-    elif output.output_format == "csv":
-        sys.stdout.buffer.write(found_to_csv(found, goal.find))
     else:
-        what = "highest rate" if goal.find == "max-rate" else "least number of replicas"
-        objective_text = f"{goal.attainment} of the requests meet {visible(goal.slo or '')}"
-        seeds = counted(max(len(each.by_seed) for each in found), "seed")
-        title = f"{what} at which {objective_text}, over {seeds}"
-        print_found(sys.stdout, found, goal.find, title)
+        _write_found(found, goal, output)
 
 
 def _points(chosen: PointOptions, *, find: str | None, quiet: bool) -> list[Point]:
@@ -221,6 +215,18 @@ def _fraction(text: str, option: str) -> float:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         raise ConfigError(f"is {brief(text)}; must be a percentage, such as 99%", setting=option) from None
+
+
+def _write_found(found: Sequence[Found], goal: GoalOptions, output: ResultOptions) -> None:
+    """Write what a search has found, as a table or as CSV."""
+    assert goal.find is not None
+    if output.output_format == "csv":
+        sys.stdout.buffer.write(found_to_csv(found, goal.find))
+        return
+    what = "highest rate" if goal.find == "max-rate" else "least number of replicas"
+    objective = f"{goal.attainment} of the requests meet {visible(goal.slo or '')}"
+    seeds = counted(max(len(each.by_seed) for each in found), "seed")
+    print_found(sys.stdout, found, goal.find, f"{what} at which {objective}, over {seeds}")
 
 
 def _write_results(results: Sequence[Result], objective: Figure, output: ResultOptions) -> None:
