@@ -14,12 +14,13 @@ SECONDS ?= 60
 SEED ?= 1
 RUNS ?= 20
 
-.PHONY: help demo test bench fidelity fuzz fuzz-signals docs svg picture lock clean
+.PHONY: help demo test bench bench-against fidelity fuzz fuzz-signals docs svg picture lock clean
 
 help:
 	@echo "make demo   replay a small trace and show its table"
 	@echo "make test   ruff, mypy and pytest"
 	@echo "make bench  speed and memory; TRACESIM_TRACES=DIR names real traces"
+	@echo "make bench-against REV=v1.2.0  the engine loop beside that of another revision"
 	@echo "make fuzz   random inputs, command lines, engines and screens; SECONDS=600 SEED=2"
 	@echo "make fuzz-signals  kill runs at random moments while they save files; RUNS=200"
 	@echo "make fidelity VLLM=0.31.0  compare with that version of vLLM; CASES=N random cases of each scheduler"
@@ -40,6 +41,9 @@ test: $(VENV)/.development
 
 bench: $(VENV)/.development
 	@$(BIN)/pytest --quiet --benchmark-quiet tests/benchmarks/bench_speed.py
+
+bench-against: $(VENV)/.development
+	@$(BIN)/python tools/compare_revisions.py $(REV)
 
 fuzz: $(VENV)/.development
 	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) --seed $(SEED)
