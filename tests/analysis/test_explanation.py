@@ -63,7 +63,7 @@ def test_three_causes_two_preemptions_and_a_stop_string() -> None:
     6       r2 has 20 tokens in 5 blocks and needs a 6th: r4, the last admitted, is preempted for it. r3
             finishes, and leaves its 2 blocks.
     7       r4 computes 9 + 1 tokens again, in 3 blocks of the 4 that are free.
-    10      r4 has 13 tokens with the newest and needs a 4th block. r2 took the last one, so r4 itself goes.
+    10      r4 has 13 tokens with the newest and needs a 4th block. r2 took the last one: r4 is preempted.
     11-12   Its 13 tokens need 4 blocks; r2 holds 7 of 10. Then r2 finishes.
     13-21   All 13 tokens again, and the 9 tokens up to the end of "END".
     """

@@ -41,7 +41,7 @@ def test_a_bin_has_the_mean_by_time_and_the_extremes() -> None:
 
 
 def test_a_ramp_goes_evenly_through_a_stride_and_stays_while_idle() -> None:
-    """The first stride goes from 0 to 8 over 4 bins; after the second the value stays at 6 for a bin."""
+    """The first stride lasts from 0 to 8 over 4 bins; after the second the value stays at 6 for a bin."""
     strides = columns((0, 4), (4, 1), (6, 2))
     series = StrideBins(strides, [0, 1, 2, 3, 4, 5, 6, 7, 8]).ramp([0, 8, 6], [8, 6, 6])
 

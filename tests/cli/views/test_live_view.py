@@ -385,7 +385,7 @@ def test_plain_rows_need_no_rich_console() -> None:
 
 
 def test_a_stopped_process_leaves_the_terminal_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-Z removes the panel, shows the cursor and gives the keyboard back until the process goes on."""
+    """Ctrl-Z removes the panel, shows the cursor and gives the keyboard back until the process continues."""
     view = a_view(LIVE)
     states: list[tuple[bool, bool]] = []
 
