@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import nsmallest
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from tracesim.cluster.cluster import Cluster
-from tracesim.cluster.routers import parse_router
+from tracesim.cluster.making import make_engine
 from tracesim.config import EngineArgs
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.errors import TraceProblem
-from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.simulator import TraceSimulator
-from tracesim.timing.arrival_process import parse_arrivals
-from tracesim.timing.clock import parse_clock
 from tracesim.tokenizers.loading import LazyTokenizer
 from tracesim.trace.batches import next_batch
 from tracesim.trace.problems import ENDS_OF_FILES
@@ -27,6 +24,9 @@ from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.text import counted
 from tracesim_cli.views.problem_text import ProblemList, notes_on_warnings
 
+if TYPE_CHECKING:
+    from tracesim.cluster.cluster import Cluster
+
 
 def load_engine(
     args: EngineArgs, traces: Sequence[str], inputs: InputOptions, *, quiet: bool = False
@@ -36,22 +36,16 @@ def load_engine(
     Raises ConfigError before a trace is read. An invalid trace ends the command, and notes on what is not
     replayed as the trace has it are printed on standard error, unless `quiet`.
     """
-    config, clock = args.create_engine_config(), parse_clock(args.clock)
-    arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed, args.sessions)
-    params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
     simulator = TraceSimulator([], LazyTokenizer(args.tokenizer), eos_step=args.eos_step)
-    engine: LLMEngine | Cluster
-    if args.replicas == 1:
-        engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
-    else:
-        router = parse_router(args.router, args.seed)
-        engine = Cluster(config, simulator, args.replicas, router, clock=clock, arrivals=arrivals)
-    loader = TraceLoader(engine, params, skip_invalid=inputs.skip_invalid, quiet=quiet)
+    engine = make_engine(args, simulator)
+    loader = TraceLoader(engine, skip_invalid=inputs.skip_invalid, quiet=quiet)
     loader.load(traces, inputs.limit, inputs.trace_format)
     if not quiet:
-        has_random_router = args.replicas > 1 and args.router == "random"
         for note in notes_on(
-            loader.counts, arrivals, has_clock=clock is not None, has_random_router=has_random_router
+            loader.counts,
+            engine.intake.process,
+            has_clock=args.clock != "steps",
+            has_random_router=args.replicas > 1 and args.router == "random",
         ):
             print_message(note)
     return engine
@@ -63,12 +57,9 @@ class TraceLoader:
     Texts are dropped as soon as they are tokenized: a trace may be larger than the memory.
     """
 
-    def __init__(
-        self, engine: LLMEngine | Cluster, params: SamplingParams, *, skip_invalid: bool, quiet: bool = False
-    ) -> None:
+    def __init__(self, engine: LLMEngine | Cluster, *, skip_invalid: bool, quiet: bool = False) -> None:
         """With `quiet` the progress and everything but errors that end the command are not shown."""
         self._engine = engine
-        self._params = params
         self._skip_invalid = skip_invalid
         self._quiet = quiet
         self._warnings = ProblemList()
@@ -123,7 +114,7 @@ class TraceLoader:
 
     def _add(self, batch: list[TraceRecord]) -> None:
         """Add a batch of records to the engine, and count those about which the user is informed."""
-        for record, error in self._engine.add_records(batch, self._params):
+        for record, error in self._engine.add_records(batch):
             self._add_error(TraceProblem("cannot-run", "error", record.file, record.line, None, str(error)))
         for record in batch:
             progress = self._engine.requests.get(record.id)

@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from tracesim.cluster.cluster import Cluster
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_json import step_to_json
 from tracesim.engine.step_records import StepRecord
@@ -31,6 +30,7 @@ from tracesim_cli.terminal.output_files import atomic_writer
 from tracesim_cli.terminal.streams import ignoring_closed_pipe
 
 if TYPE_CHECKING:
+    from tracesim.cluster.cluster import Cluster
     from tracesim_cli.views.row_view import StepView
 
 T = TypeVar("T")

@@ -22,7 +22,6 @@ from tracesim.analysis.report import (
     requests_to_csv,
     summarize,
 )
-from tracesim.cluster.cluster import Cluster
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.step_records import StepRecord
 from tracesim.engine.stride_records import StrideRecord
@@ -37,6 +36,7 @@ from tracesim_cli.views.story_view import format_story
 from tracesim_cli.views.summary_view import MAX_TEXTS, print_summary
 
 if TYPE_CHECKING:
+    from tracesim.cluster.cluster import Cluster
     from tracesim_cli.views.row_view import StepView
 
 

@@ -37,7 +37,7 @@ class CurrentTime(Protocol):
 
 
 class RequestIntake:
-    """Makes requests of the records of a trace, and keeps them in `queue` until they arrive.
+    """Makes requests of the records of a trace, and keeps them in `queue` until they arrive by `process`.
 
     `requests` has every request by id, finished ones included, and `num_unfinished` counts those that wait,
     run or are still to arrive. `check` raises RequestError for a request that can never run. `time` has the
@@ -60,13 +60,12 @@ class RequestIntake:
         self.config = config
         self.simulator = simulator
         self.queue = queue
+        self.process = process
         self.requests: dict[str, RequestProgress] = {}
         self.num_unfinished = 0
         self._check = check
         self._time = time
         self._params = params
-        self._session_mode = process.sessions
-        self._process_is_trace = process.kind == "trace"
         self._arrival_times = ArrivalTimes(process, has_clock=has_clock)
         self._prefix_caching = bool(config.enable_prefix_caching)
         self._conversations: dict[str, Conversation] = {}
@@ -158,10 +157,10 @@ class RequestIntake:
         record, times = tokenized.record, self._arrival_times
         conversation: Conversation | None = None
         after: Sequence[str] = ()
-        if (record.session_id or record.after) and self._session_mode != "ignore":
+        if (record.session_id or record.after) and self.process.sessions != "ignore":
             conversation, after = self._place_in_session(record)
         recorded = times.recorded(record) if conversation or after or self._needs_all else None
-        if after and recorded is not None and self._session_mode == "recorded":
+        if after and recorded is not None and self.process.sessions == "recorded":
             after = ()
         arrival = 0 if after else times.of(record)
         request, response = self._request_of(tokenized, record.id, params, record.priority or 0, arrival)
@@ -203,7 +202,7 @@ class RequestIntake:
 
         None stands for the start of the run, where requests arrive as the trace has it.
         """
-        if self._process_is_trace:
+        if self.process.kind == "trace":
             return None, recorded
         if conversation is None or conversation.first is None:
             return None, 0
@@ -277,7 +276,7 @@ class RequestIntake:
             hash_block_size=record.hash_block_size or DEFAULT_HASH_BLOCK_SIZE,
             ends_late=ends_late,
             core_end=core_end,
-            session_id=None if self._session_mode == "ignore" else record.session_id,
+            session_id=None if self.process.sessions == "ignore" else record.session_id,
         )
         self._check(request)
         return request, response

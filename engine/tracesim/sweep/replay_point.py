@@ -9,18 +9,15 @@ from typing import Literal
 from tracesim.analysis.metrics import Slo
 from tracesim.analysis.report import measure_run, summarize
 from tracesim.cluster.cluster import Cluster
-from tracesim.cluster.routers import parse_router
+from tracesim.cluster.making import make_engine
 from tracesim.engine.llm_engine import LLMEngine
 from tracesim.engine.stride_records import StrideRecord
 from tracesim.errors import TracesimError
-from tracesim.responses.sampling_params import SamplingParams
 from tracesim.responses.simulator import TraceSimulator
 from tracesim.sweep.figures import figures_of
 from tracesim.sweep.points import Point
 from tracesim.sweep.probe import Probe, ProbeEndedError
 from tracesim.sweep.shared_trace import SharedTrace
-from tracesim.timing.arrival_process import parse_arrivals
-from tracesim.timing.clock import parse_clock
 from tracesim.tokenizers.loading import LazyTokenizer
 
 Verdict = Literal["met", "missed", "overloaded"]
@@ -80,16 +77,8 @@ def _open_engine(trace: SharedTrace, replay: Replay) -> LLMEngine | Cluster:
     finds_text = args.stop is not None or trace.has_stop_strings
     tokenizer = LazyTokenizer(args.tokenizer) if finds_text else None
     simulator = TraceSimulator([], tokenizer, eos_step=args.eos_step)
-    config, clock = args.create_engine_config(), parse_clock(args.clock)
-    arrivals = parse_arrivals(args.arrivals, args.speedup, args.seed, args.sessions)
-    engine: LLMEngine | Cluster
-    if args.replicas == 1:
-        engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
-    else:
-        router = parse_router(args.router, args.seed)
-        engine = Cluster(config, simulator, args.replicas, router, clock=clock, arrivals=arrivals)
-    params = SamplingParams(args.max_tokens, args.min_tokens, args.stop, args.include_stop_str_in_output)
-    refused = engine.add_records(trace.records[args.tokenizer], params)
+    engine = make_engine(args, simulator)
+    refused = engine.add_records(trace.records[args.tokenizer])
     if refused and not (replay.skip_invalid and engine.requests):
         record, error = refused[0]
         raise TracesimError(

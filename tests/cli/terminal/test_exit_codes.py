@@ -71,7 +71,7 @@ def test_any_exception_ends_in_a_sentence(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("tracesim_cli.commands.replay_loading.LLMEngine", fail)
+    monkeypatch.setattr("tracesim_cli.commands.replay_loading.make_engine", fail)
     monkeypatch.setattr("tracesim_cli.main.end_on_signals", lambda: None)
     monkeypatch.setattr(sys, "argv", ["tracesim", "replay", str(MILESTONE)])
     monkeypatch.setenv("TRACESIM_TRACEBACK", "1" if with_traceback else "")
