@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from typing import Any, Final, TextIO
 
 from rich.cells import cell_len
 
+from tracesim.analysis.csv_text import to_csv
 from tracesim.analysis.figure_text import format_value
 from tracesim.analysis.figures import Figure
 from tracesim.sweep.figures import SWEEP_FIGURES
@@ -153,7 +152,7 @@ def results_to_csv(results: Sequence[Result]) -> bytes:
         outcome = result.outcome
         values = [result.replay.point.varied.get(name) for name in names]
         rows.append([*values, *((outcome.figures or {}).get(name) for name in figures), outcome.error])
-    return _to_csv(rows)
+    return to_csv(rows)
 
 
 def found_to_csv(found: Sequence[Found], goal: str) -> bytes:
@@ -165,10 +164,4 @@ def found_to_csv(found: Sequence[Found], goal: str) -> bytes:
     for each in found:
         values = [each.point.varied.get(name) for name in names]
         rows.append([*values, each.mean, *(each.by_seed.get(seed) for seed in seeds), each.error])
-    return _to_csv(rows)
-
-
-def _to_csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return to_csv(rows)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from itertools import chain
 from typing import Any, Protocol
 
 import orjson
 
+from tracesim.analysis.csv_text import to_csv
 from tracesim.analysis.metrics import NO_LATENCY, Metrics, Slo, latency_of, measure
 from tracesim.analysis.queueing import (
     all_queue_times,
@@ -25,9 +24,6 @@ from tracesim.engine.waiting_intervals import RUNNING_STEP
 from tracesim.scheduler import CAUSES
 from tracesim.timing.timekeeper import RequestTimes, Timekeeper
 
-_FORMULA_STARTS = (*"=+-@", *"\uff1d\uff0b\uff0d\uff20", "\t", "\r", "\n")  # also in full width
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_NEEDS_QUOTES = re.compile('[",\r\n]')
 REPORT_SCHEMA = "tracesim.report/1"
 
 
@@ -310,32 +306,19 @@ def report_to_json(report: RunReport) -> bytes:
 
 
 def requests_to_csv(requests: Sequence[RequestReport]) -> bytes:
-    """Return the rows as CSV in UTF-8 with a header; what is not known is empty, and texts are omitted.
+    """Return the rows as CSV with a header, see `to_csv`; texts are omitted.
 
-    A text that a spreadsheet would run as a formula, as it begins with =, +, -, @ (also in full width), a tab
-    or a line break, has an apostrophe before it. Other control characters are written as escapes.
     `queue_time_by_cause` is a column for each cause, such as `queue_time_kv_blocks`.
     """
     kind = type(requests[0]) if requests else RequestReport
     columns = [field.name for field in fields(kind) if field.name not in ("text", "queue_time_by_cause")]
     causes = [*CAUSES, RUNNING_STEP]
-    header = [*columns, *(f"queue_time_{cause}" for cause in causes)]
-    rows = []
+    rows: list[list[object]] = [[*columns, *(f"queue_time_{cause}" for cause in causes)]]
     for request in requests:
         parts = request.queue_time_by_cause
         shares = [None if request.scheduled_step is None else parts.get(cause, 0) for cause in causes]
-        rows.append([_csv_cell(value) for value in (*(getattr(request, name) for name in columns), *shares)])
-    return "".join([f"{','.join(row)}\n" for row in chain([header], rows)]).encode()
-
-
-def _csv_cell(value: object) -> str:
-    """Return a value as a cell of CSV; `csv` of Python does not quote a carriage return alone."""
-    if not isinstance(value, str):
-        return "" if value is None else str(value)
-    value = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
-    text = f"'{value}" if value.startswith(_FORMULA_STARTS) else value
-    quoted = text.replace('"', '""')
-    return f'"{quoted}"' if _NEEDS_QUOTES.search(text) else text
+        rows.append([*(getattr(request, name) for name in columns), *shares])
+    return to_csv(rows)
 
 
 def _row(progress: RequestProgress, engine: LLMEngine) -> dict[str, Any]:
