@@ -74,14 +74,8 @@ class TraceLoader:
         Without `skip_invalid` any error ends the command before the first step, with the errors on standard
         error; with it, they are reported and their records skipped.
         """
-        reading = f"reading {paths[0]}" if len(paths) == 1 else f"reading {len(paths)} files"
-        items: Iterable[TraceRecord | TraceProblem] = read_trace(paths, trace_format=trace_format)
-        if not self._quiet:
-            items = with_status(items, reading)
-        valid = self._valid_records(items)
-        records: Iterator[TraceRecord] = islice(valid, limit)
-        if limit is not None and len(paths) > 1:
-            records = iter(nsmallest(limit, valid, key=_arrival_in_trace))
+        valid = self._valid_records(read_items(paths, trace_format, quiet=self._quiet))
+        records = first_records(valid, limit, num_files=len(paths))
         ahead = self._next_batch(records)
         while batch := ahead:
             ahead = self._next_batch(records)  # it is tokenized while this one is added
@@ -151,6 +145,25 @@ class TraceLoader:
             total = counted(skipped + len(self._engine.requests), "record")
             yield f"skipped {skipped:,} invalid of {total}"
         yield from notes_on_warnings(self._warnings)
+
+
+def read_items(
+    paths: Sequence[str], trace_format: str | None, *, quiet: bool
+) -> Iterable[TraceRecord | TraceProblem]:
+    """Return the records and the problems of traces as they are read, with the progress unless `quiet`."""
+    items = read_trace(paths, trace_format=trace_format)
+    if quiet:
+        return items
+    return with_status(items, f"reading {paths[0]}" if len(paths) == 1 else f"reading {len(paths)} files")
+
+
+def first_records(
+    records: Iterable[TraceRecord], limit: int | None, *, num_files: int
+) -> Iterator[TraceRecord]:
+    """Return the first `limit` records: of several files, those that arrive first."""
+    if limit is None or num_files == 1:
+        return islice(records, limit)
+    return iter(nsmallest(limit, records, key=_arrival_in_trace))
 
 
 def _arrival_in_trace(record: TraceRecord) -> tuple[float, int]:

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from heapq import nsmallest
-from itertools import islice
 from typing import Any
 
 from tracesim.analysis.figures import Figure
@@ -20,10 +18,10 @@ from tracesim.sweep.run import Found, find_max_rate, find_min_replicas, open_wor
 from tracesim.sweep.shared_trace import SharedTrace, share_trace
 from tracesim.sweep.vllm_params import read_params
 from tracesim.sweep.workers import Workers
-from tracesim.trace.reader import read_trace
 from tracesim.trace.record import TraceRecord
 from tracesim_cli.commands.arguments import Traces
 from tracesim_cli.commands.option_groups import with_option_groups
+from tracesim_cli.commands.replay_loading import first_records, read_items
 from tracesim_cli.commands.replay_options import InputOptions
 from tracesim_cli.commands.sweep_options import (
     GoalOptions,
@@ -34,7 +32,6 @@ from tracesim_cli.commands.sweep_options import (
 from tracesim_cli.terminal.exit_codes import ExitCode, fail, print_message, with_exit_codes
 from tracesim_cli.terminal.output_files import atomic_writer, refuse_existing
 from tracesim_cli.terminal.safe_text import visible
-from tracesim_cli.terminal.status import with_status
 from tracesim_cli.terminal.text import counted
 from tracesim_cli.views.problem_text import ProblemList, notes_on_warnings
 from tracesim_cli.views.sweep_progress import SweepProgress
@@ -152,11 +149,9 @@ def _read(
     traces: Sequence[str], options: InputOptions, tokenizers: Sequence[str], *, quiet: bool
 ) -> SharedTrace:
     """Return the trace with its tokens; an invalid one ends the command, with its errors."""
-    reading = f"reading {traces[0]}" if len(traces) == 1 else f"reading {len(traces)} files"
-    items = read_trace(traces, trace_format=options.trace_format)
     errors, warnings = ProblemList(), ProblemList()
     records: list[TraceRecord] = []
-    for item in items if quiet else with_status(items, reading):
+    for item in read_items(traces, options.trace_format, quiet=quiet):
         if not isinstance(item, TraceProblem):
             records.append(item)
         else:
@@ -165,13 +160,7 @@ def _read(
         fail(*errors.lines(), "nothing was replayed", code=errors.exit_code)
     if not quiet:
         print_message(*errors.lines(), *notes_on_warnings(warnings))
-    if options.limit is not None:
-        if len(traces) == 1:
-            records = list(islice(records, options.limit))
-        else:
-            records = nsmallest(
-                options.limit, records, key=lambda each: each.arrival_time or each.arrival_step
-            )
+    records = list(first_records(records, options.limit, num_files=len(traces)))
     return share_trace(records, dict.fromkeys(tokenizers))
 
 
