@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from factories import a_record, an_engine
+from factories import a_record, an_engine, an_engine_with_the_valid
 from paths import SAMPLES
 from seeded_cases import case_of, late_case_of
 from tracesim import LLMEngine, parse_clock
@@ -162,9 +162,7 @@ def test_stories_agree_with_the_engine(case: Any, seed: int) -> None:
     Where requests end late, steps without a record, which do nothing, may have a cause of their own.
     """
     records, settings = case(seed)
-    engine, stepped = (an_engine(**settings) for _ in range(2))
-    for each in (engine, stepped):
-        each.add_records(records)
+    engine, stepped = (an_engine_with_the_valid(records, settings) for _ in range(2))
     stories = stories_of(engine)
 
     assert [story.events for story in stories_of(stepped, every_step=True)] == [

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chart_cases import CLOCK, a_stride, a_timeline, chart_data_of_run
-from factories import a_record, an_engine, steps_of
+from factories import a_record, an_engine, an_engine_with_the_valid, steps_of
 from random_cases import (
     DrawnRequest,
     drawn_async_settings,
@@ -22,7 +22,7 @@ from random_cases import (
     records_of,
 )
 from seeded_cases import case_of, late_case_of
-from tracesim import LLMEngine, StepRecord, TraceRecord, parse_clock
+from tracesim import StepRecord, TraceRecord
 from tracesim.charts.timeline import UNLIMITED, Chunks, Phase, Preemption, Timeline
 from tracesim.timing.clock import PER_SECOND
 
@@ -269,20 +269,13 @@ def plain_timeline(steps: Sequence[StepRecord], origin: float) -> Mapping[str, P
     return requests
 
 
-def engine_of(records: Sequence[TraceRecord], settings: dict[str, Any], clock: str) -> LLMEngine:
-    """Return an engine with those of the records that it does not refuse."""
-    engine = an_engine(clock=parse_clock(clock), **settings)
-    engine.add_records(records)
-    return engine
-
-
 def check_timeline(records: Sequence[TraceRecord], settings: dict[str, Any], clock: str) -> None:
     """Check the timeline of a run against the plain one, and against the totals of its steps."""
-    plain_engine = engine_of(records, settings, clock)
+    plain_engine = an_engine_with_the_valid(records, settings, clock)
     steps = steps_of(plain_engine)
     origin = 0.0 if plain_engine.timekeeper is None else plain_engine.timekeeper.start / PER_SECOND
     expected = plain_timeline(steps, origin)
-    timeline = chart_data_of_run(engine_of(records, settings, clock)).timeline
+    timeline = chart_data_of_run(an_engine_with_the_valid(records, settings, clock)).timeline
     strides = timeline.strides
 
     for request in timeline.requests.values():
@@ -313,7 +306,9 @@ def check_timeline(records: Sequence[TraceRecord], settings: dict[str, Any], clo
         assert [step.waiting for step in steps] == [
             each for each, num_steps in waiting for _ in range(num_steps)
         ]
-    by_step = chart_data_of_run(engine_of(records, settings, clock), by_step=True).timeline.strides
+    by_step = chart_data_of_run(
+        an_engine_with_the_valid(records, settings, clock), by_step=True
+    ).timeline.strides
     assert vars(by_step) == {
         name: pytest.approx(list(values)) if name in ("start", "end") else values
         for name, values in vars(strides).items()
@@ -335,11 +330,7 @@ def figures_of(step: StepRecord) -> list[int]:
 def test_a_timeline_is_that_of_the_steps(
     requests: Sequence[DrawnRequest], settings: dict[str, Any], clock: str
 ) -> None:
-    records = records_of(requests)
-    if clock != "steps":
-        records = [each._replace(arrival_step=0, arrival_time=each.arrival_step * 0.007) for each in records]
-
-    check_timeline(records, settings, clock)
+    check_timeline(records_of(requests, clock), settings, clock)
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -8,22 +8,20 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from factories import an_engine
+from factories import an_engine_with_the_valid
 from random_cases import (
     DrawnRequest,
     drawn_async_settings,
     drawn_requests,
     drawn_settings,
     records_of,
+    steps_or_clock,
 )
 from seeded_cases import case_of, late_case_of
-from tracesim import LLMEngine, StepRecord, TraceRecord, parse_clock
+from tracesim import LLMEngine, StepRecord
 from tracesim.engine.step_records import ScheduledTokens
 from tracesim.engine.stride_records import StrideRecord
-
-CLOCK = "linear:base=3ms,prefill=100us,decode=1ms,context=1us"
 
 
 def strides_of(engine: LLMEngine) -> list[StrideRecord]:
@@ -80,16 +78,9 @@ def joined(steps: Sequence[StrideRecord], stride: StrideRecord) -> StrideRecord:
     )
 
 
-def engine_of(records: Sequence[TraceRecord], settings: dict[str, Any], clock: str = "steps") -> LLMEngine:
-    """Return an engine with those of the records that it does not refuse."""
-    engine = an_engine(clock=parse_clock(clock), **settings)
-    engine.add_records(records)
-    return engine
-
-
 def check_strides(records: Sequence[Any], settings: dict[str, Any], clock: str) -> None:
-    _, steps = steps_and_their_strides(engine_of(records, settings, clock))
-    strides = strides_of(engine_of(records, settings, clock))
+    _, steps = steps_and_their_strides(an_engine_with_the_valid(records, settings, clock))
+    strides = strides_of(an_engine_with_the_valid(records, settings, clock))
     index = 0
     for stride in strides:
         parts = steps[index : index + stride.steps]
@@ -102,15 +93,11 @@ def check_strides(records: Sequence[Any], settings: dict[str, Any], clock: str) 
     assert len(steps) == index
 
 
-@given(drawn_requests, drawn_settings | drawn_async_settings, st.sampled_from(["steps", CLOCK]))
+@given(drawn_requests, drawn_settings | drawn_async_settings, steps_or_clock)
 def test_a_stride_adds_up_to_its_steps(
     requests: Sequence[DrawnRequest], settings: dict[str, Any], clock: str
 ) -> None:
-    records = records_of(requests)
-    if clock != "steps":
-        records = [each._replace(arrival_step=0, arrival_time=each.arrival_step * 0.007) for each in records]
-
-    check_strides(records, settings, clock)
+    check_strides(records_of(requests, clock), settings, clock)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -122,7 +109,7 @@ def test_a_stride_adds_up_to_its_steps_where_much_is_short(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_a_step_has_the_figures_of_its_step_record(seed: int) -> None:
     for case in (case_of(seed), late_case_of(seed)):
-        steps, strides = steps_and_their_strides(engine_of(*case))
+        steps, strides = steps_and_their_strides(an_engine_with_the_valid(*case))
         assert len(steps) == len(strides)
         for step, stride in zip(steps, strides, strict=True):
             batch = step.step, step.prefill, len(step.decode), len(step.emitted)

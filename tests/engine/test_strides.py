@@ -91,10 +91,7 @@ def test_written_lines_are_those_of_the_records(
 )
 def test_asynchronous_times(requests: Sequence[DrawnRequest], settings: dict[str, Any], clock: str) -> None:
     """Under a clock a stride of asynchronous steps gives every request the times of single steps."""
-    records = [
-        record._replace(arrival_step=0, arrival_time=record.arrival_step * 0.007)
-        for record in records_of(requests)
-    ]
+    records = records_of(requests, clock)
     stepped, strided = (an_engine(records, clock=parse_clock(clock), **settings) for _ in range(2))
     steps_of(stepped)
     strided.run()

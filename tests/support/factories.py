@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tracesim import EngineArgs, LLMEngine, StepRecord, TraceRecord, TraceSimulator, load_tokenizer
 from tracesim.timing.arrival_process import ArrivalProcess
-from tracesim.timing.clock import Clock
+from tracesim.timing.clock import Clock, parse_clock
 
 
 def a_record(id: str = "r1", **fields: Any) -> TraceRecord:  # noqa: A002
@@ -39,6 +39,15 @@ def an_engine(
     engine = LLMEngine(config, simulator, clock=clock, arrivals=arrivals)
     for record in records:
         engine.add_record(record)
+    return engine
+
+
+def an_engine_with_the_valid(
+    records: Sequence[TraceRecord], settings: Mapping[str, Any], clock: str = "steps"
+) -> LLMEngine:
+    """Return an engine with those of the records that it does not refuse."""
+    engine = an_engine(clock=parse_clock(clock), **settings)
+    engine.add_records(records)
     return engine
 
 

@@ -64,14 +64,25 @@ drawn_settings = st.one_of(
 drawn_async_settings = st.fixed_dictionaries({**vllm_v1_settings, "async_scheduling": st.just(True)})
 
 
-def records_of(requests: Sequence[DrawnRequest]) -> list[TraceRecord]:
-    """Return records whose prompts, and whose responses, are prefixes of one text: prefixes are shared."""
+CLOCK = "linear:base=3ms,prefill=100us,decode=1ms,context=1us"
+"""A clock whose steps take about the time between two arrivals of `records_of`."""
+
+steps_or_clock = st.sampled_from(["steps", CLOCK])
+
+
+def records_of(requests: Sequence[DrawnRequest], clock: str = "steps") -> list[TraceRecord]:
+    """Return records whose prompts, and whose responses, are prefixes of one text: prefixes are shared.
+
+    Under a clock they arrive at times, 7 ms apart for each step.
+    """
+    has_clock = clock != "steps"
     return [
         a_record(
             f"r{number}",
             prompt=("prefix" * 4)[: request.prompt],
             response="abcdefghijkl"[: request.response],
-            arrival_step=request.arrival_step,
+            arrival_step=0 if has_clock else request.arrival_step,
+            arrival_time=request.arrival_step * 0.007 if has_clock else None,
             max_tokens=request.max_tokens,
             priority=request.priority,
         )

@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from factories import an_engine
-from random_cases import DrawnRequest, drawn_async_settings, drawn_requests, drawn_settings, records_of
+from factories import an_engine_with_the_valid
+from random_cases import (
+    DrawnRequest,
+    drawn_async_settings,
+    drawn_requests,
+    drawn_settings,
+    records_of,
+    steps_or_clock,
+)
 from seeded_cases import case_of, late_case_of
-from tracesim import LLMEngine, StepRecord, TraceRecord, parse_clock
+from tracesim import StepRecord, TraceRecord
 from tracesim.engine.step_records import FinishedRequest, ScheduledTokens, WaitingFor
 from tracesim.engine.stride_records import StrideRecord
 from tracesim_cli.views.folding import FoldedRow, RowFolder
-
-CLOCK = "linear:base=3ms,prefill=100us,decode=1ms,context=1us"
 
 
 def folded(records: Iterable[StrideRecord]) -> list[FoldedRow]:
@@ -95,12 +99,6 @@ def test_chunks_of_a_prompt_are_added_up() -> None:
     assert [ScheduledTokens("r3", 8, 32)] == folded(records)[1].prefill
 
 
-def engine_of(records: Sequence[TraceRecord], settings: dict[str, Any], clock: str) -> LLMEngine:
-    engine = an_engine(clock=parse_clock(clock), **settings)
-    engine.add_records(records)
-    return engine
-
-
 def cause_of(row: FoldedRow) -> tuple[str, str] | None:
     """Return who waits for what: the numbers of the first step depend on how the steps were taken."""
     return None if row.waiting_for is None else (row.waiting_for.id, row.waiting_for.cause)
@@ -110,8 +108,8 @@ def check_rows(records: Sequence[TraceRecord], settings: dict[str, Any], clock: 
     steps: list[StepRecord] = []
     by_step: list[StrideRecord] = []
     by_stride: list[StrideRecord] = []
-    engine_of(records, settings, clock).run(steps.append, on_stride=by_step.append)
-    engine_of(records, settings, clock).run(on_stride=by_stride.append)
+    an_engine_with_the_valid(records, settings, clock).run(steps.append, on_stride=by_step.append)
+    an_engine_with_the_valid(records, settings, clock).run(on_stride=by_stride.append)
     rows, others = folded(by_stride), folded(by_step)
 
     assert [step.step for step in steps] == [n for row in rows for n in range(row.first, row.last + 1)]
@@ -129,15 +127,11 @@ def check_rows(records: Sequence[TraceRecord], settings: dict[str, Any], clock: 
         assert replace(other, duration=row.duration, waiting_for=row.waiting_for) == row
 
 
-@given(drawn_requests, drawn_settings | drawn_async_settings, st.sampled_from(["steps", CLOCK]))
+@given(drawn_requests, drawn_settings | drawn_async_settings, steps_or_clock)
 def test_rows_add_up_to_the_steps_by_stride_as_by_step(
     requests: Sequence[DrawnRequest], settings: dict[str, Any], clock: str
 ) -> None:
-    records = records_of(requests)
-    if clock != "steps":
-        records = [each._replace(arrival_step=0, arrival_time=each.arrival_step * 0.007) for each in records]
-
-    check_rows(records, settings, clock)
+    check_rows(records_of(requests, clock), settings, clock)
 
 
 @pytest.mark.parametrize("seed", range(20))
