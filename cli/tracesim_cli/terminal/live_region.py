@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from tracesim_cli.terminal.lines import Fragment
@@ -78,13 +77,6 @@ class LiveRegion:
         clear = f"\r{up}{_CLEAR_BELOW}" if self._height else ""
         self._height = 0
         self._write(f"{clear}{_SHOW_CURSOR}")
-
-    def abandon(self) -> None:
-        """Show the cursor if that can be written, and write nothing else."""
-        if self._is_open:
-            self._is_open = False
-            with suppress(OSError):
-                self._write(_SHOW_CURSOR)
 
     def styled(self, line: Line) -> str:
         """Return a line with the terminal's codes for its styles."""
